@@ -1,0 +1,34 @@
+"""The exceptions isocalc raises: bad input, and questions whose answer is no."""
+
+
+class IsocalcError(Exception):
+    """Base class of every error that isocalc raises on purpose."""
+
+
+class InvalidInputError(IsocalcError, ValueError):
+    """An argument breaks its rule.
+
+    Parameters
+    ----------
+    parameter : str
+        Python name of the argument, such as ``"sigma_w"``; the command line shows it as ``--sigma-w``.
+    rule : str
+        What the argument must be, completing "<parameter> must be ...".
+    value : object
+        What was received.
+    advice : str, optional
+        What to do instead, a full sentence.
+    """
+
+    def __init__(self, parameter: str, rule: str, value: object, advice: str = "") -> None:
+        self.parameter, self.rule, self.value, self.advice = parameter, rule, value, advice
+        super().__init__(self.message(parameter))
+
+    def message(self, shown_name: str) -> str:
+        """Return the one-line message, calling the parameter ``shown_name``."""
+        text = f"{shown_name} must be {self.rule}, got {self.value!r}"
+        return f"{text}. {self.advice}" if self.advice else text
+
+
+class NoAnswerError(IsocalcError, ArithmeticError):
+    """The question was put rightly and its answer does not exist or cannot be computed to the stated accuracy."""

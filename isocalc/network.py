@@ -1,0 +1,151 @@
+"""Descriptions of random networks, validated when they are made."""
+
+import math
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Literal, SupportsFloat
+
+from isocalc.activations import Activation
+from isocalc.activations import activation as find_activation
+from isocalc.errors import InvalidInputError
+
+Weights = Literal["gaussian", "orthogonal"]
+Block = Literal["post", "pre"]
+
+WEIGHTS: tuple[Weights, ...] = ("gaussian", "orthogonal")
+BLOCKS: tuple[Block, ...] = ("post", "pre")
+MAX_DEPTH = 10**9
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Network:
+    activation: str | Activation = field(kw_only=False)
+    depth: int = 100
+    weights: Weights = "gaussian"
+    sigma_w: float = 1.0
+    sigma_b: float = 0.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "depth", require_whole("depth", self.depth, 1, MAX_DEPTH))
+        require_choice("weights", self.weights, WEIGHTS)
+        self._require("sigma_w", "a finite number of at least 0", lambda value: value >= 0)
+        self._require("sigma_b", "a finite number of at least 0", lambda value: value >= 0)
+        self.act  # noqa: B018 - an unknown name is refused here
+
+    def _require(self, parameter: str, rule: str, holds: Callable[[float], bool]) -> None:
+        object.__setattr__(self, parameter, require_number(parameter, getattr(self, parameter), rule, holds))
+
+    @cached_property
+    def act(self) -> Activation:
+        """The activation, looked up."""
+        return find_activation(self.activation)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResNet(_Network):
+    """A residual network at random initialisation, of width N → ∞.
+
+    Post-activation blocks [1]_: ``h = W x + b``, ``x' = φ(h) + a x``. Pre-activation blocks [2]_:
+    ``x' = a x + W φ(x) + b``.
+
+    Parameters
+    ----------
+    activation : str or Activation
+        φ, applied to each entry: a name such as ``"tanh"`` or ``"leaky_relu:0.2"``.
+    depth : int
+        Number of blocks L, from 1 to 10⁹.
+    weights : {"gaussian", "orthogonal"}
+        Entries of variance ``sigma_w**2 / (N L)``, or ``sigma_w / sqrt(L)`` times a Haar orthogonal matrix.
+    sigma_w, sigma_b : float
+        Scale of the weights and standard deviation of the biases, at least 0.
+    block : {"post", "pre"}
+        Where the activation stands.
+    skip : float
+        The weight a of the skip connection, not 0.
+    input_variance : float
+        Mean square p⁰ of the entries of the input, greater than 0.
+
+    Raises
+    ------
+    InvalidInputError
+        An argument breaks its rule.
+
+    References
+    ----------
+    .. [1] Tarnowski et al., arXiv 1809.08848.
+    .. [2] Ling, He, Qiu, arXiv 1807.11694.
+    """
+
+    block: Block = "post"
+    skip: float = 1.0
+    input_variance: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_choice("block", self.block, BLOCKS)
+        self._require("skip", "a finite number other than 0", lambda value: value != 0)
+        self._require("input_variance", "a finite number greater than 0", lambda value: value > 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeedForward(_Network):
+    """A feed-forward network at random initialisation, of width N → ∞: ``h = W x + b``, ``x' = φ(h)``.
+
+    Parameters
+    ----------
+    activation : str or Activation
+        φ, applied to each entry: a name such as ``"tanh"`` or ``"leaky_relu:0.2"``.
+    depth : int
+        Number of layers L, from 1 to 10⁹.
+    weights : {"gaussian", "orthogonal"}
+        Entries of variance ``sigma_w**2 / N``, or ``sigma_w`` times a Haar orthogonal matrix.
+    sigma_w, sigma_b : float
+        Scale of the weights and standard deviation of the biases, at least 0.
+    input_variance : float or None
+        Mean square p⁰ of the entries of the input, greater than 0. ``None``: the pre-activations of every
+        layer have the variance of the fixed point q*.
+
+    Raises
+    ------
+    InvalidInputError
+        An argument breaks its rule.
+
+    References
+    ----------
+    Pennington, Schoenholz, Ganguli, arXiv 1802.09979.
+    """
+
+    input_variance: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.input_variance is not None:
+            self._require("input_variance", "a finite number greater than 0", lambda value: value > 0)
+
+
+def require_number(parameter: str, value: object, rule: str, holds: Callable[[float], bool]) -> float:
+    """Return ``value`` as a float, or raise InvalidInputError where it is not finite or breaks ``rule``."""
+    if isinstance(value, SupportsFloat) and not isinstance(value, bool):
+        number = float(value)
+        if math.isfinite(number) and holds(number):
+            return number
+    raise InvalidInputError(parameter, rule, value)
+
+
+def require_whole(parameter: str, value: object, least: int, most: int) -> int:
+    """Return ``value`` as an int, or raise InvalidInputError where it is not whole or outside the range."""
+    try:
+        number = operator.index(value)  # type: ignore[arg-type] # what it cannot take, it refuses
+    except TypeError:
+        number = least - 1
+    if isinstance(value, bool) or not least <= number <= most:
+        raise InvalidInputError(parameter, f"a whole number from {least} to {most}", value)
+    return number
+
+
+def require_choice(parameter: str, value: object, choices: tuple[str, ...]) -> None:
+    """Raise InvalidInputError where ``value`` is not one of ``choices``."""
+    if value not in choices:
+        raise InvalidInputError(parameter, f"one of {', '.join(choices)}", value)
