@@ -1,0 +1,110 @@
+"""What an activation is: φ, φ' and what exact averages over them need to know."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Function = Callable[[Array], Array]
+ClosedAverages = Callable[[Array], tuple[Array, Array, Array, Array, Array]]
+ClosedCorrelation = Callable[[float, Array], tuple[Array, Array]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Activation:
+    """An activation φ with its parameters filled in. Two of the same name are equal.
+
+    Attributes
+    ----------
+    name : str
+        What :func:`isocalc.activation` turns into this object: ``"tanh"``, ``"leaky_relu:0.2"``.
+    phi, dphi : callable
+        φ and φ', float64 arrays in and out, any shape. No warnings for finite input; at a kink φ' is what
+        PyTorch's gradient is there.
+    breakpoints : tuple of float
+        Ascending; the points where φ or some derivative of it is discontinuous.
+    jumps : tuple of float
+        The breakpoints where φ itself is.
+    slopes : tuple of float or None
+        φ' on the ``len(breakpoints) + 1`` intervals where φ is piecewise linear, else ``None``.
+    scale : float
+        Length in x over which the pieces of φ vary; ``math.inf`` where they are polynomials.
+    odd : bool
+        Whether φ(-x) = -φ(x).
+    formula, reference : str
+        φ(x) for people to read, and where it comes from.
+    closed_averages : callable or None
+        Variance q ≥ 0 of x to ``E φ, E φ², E φ'², E φ'⁴, E φ² (x²/q - 1)``, arrays of the shape of q.
+    closed_correlation : callable or None
+        ``(q, correlations)`` to ``E φ(x) φ(y), E φ'(x) φ'(y)`` for x, y of variance q.
+    """
+
+    name: str = ""
+    phi: Function = field(compare=False)
+    dphi: Function = field(compare=False)
+    breakpoints: tuple[float, ...] = field(default=(), compare=False)
+    jumps: tuple[float, ...] = field(default=(), compare=False)
+    slopes: tuple[float, ...] | None = field(default=None, compare=False)
+    scale: float = field(default=math.inf, compare=False)
+    odd: bool = field(default=False, compare=False)
+    formula: str = field(default="", compare=False)
+    reference: str = field(default="", compare=False)
+    closed_averages: ClosedAverages | None = field(default=None, compare=False)
+    closed_correlation: ClosedCorrelation | None = field(default=None, compare=False)
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
+        from isocalc.activations import activation  # noqa: PLC0415 - the registry is made of this class
+
+        return activation, (self.name,)
+
+    @property
+    def scale_free(self) -> bool:
+        """Whether φ(k x) = k φ(x) for every k > 0, so that the law of φ'(x) does not depend on q."""
+        return self.slopes is not None and not any(self.breakpoints) and not self.phi(np.zeros(1))[0]
+
+    def gate_masses(self, q: float) -> tuple[tuple[float, float], ...]:
+        """Return the law of φ'(x)² for x of variance q, where φ is piecewise linear.
+
+        Parameters
+        ----------
+        q : float
+            Variance of x, at least 0; 0 stands for the limit q → 0+.
+
+        Returns
+        -------
+        tuple of (float, float)
+            Values of φ'², ascending and distinct, with their probabilities, each to a few units of the last
+            place in the tails too.
+
+        Raises
+        ------
+        ValueError
+            φ is not piecewise linear.
+        """
+        if self.slopes is None:
+            raise ValueError(f"{self.name} is not piecewise linear")
+        edges = (-math.inf, *(_standardised(point, q) for point in self.breakpoints), math.inf)
+        masses: dict[float, float] = {}
+        for slope, (low, high) in zip(self.slopes, pairwise(edges), strict=True):
+            masses[slope**2] = masses.get(slope**2, 0.0) + _normal_mass(low, high)
+        return tuple(sorted(masses.items()))
+
+
+def _standardised(point: float, q: float) -> float:
+    if point == 0 or q > 0:
+        return point and point / math.sqrt(q) / math.sqrt(2)
+    return math.copysign(math.inf, point)
+
+
+def _normal_mass(low: float, high: float) -> float:
+    """Probability of √2·low < z < √2·high, z standard normal, without cancellation in the tails."""
+    if high <= 0:
+        low, high = -high, -low
+    if low < 0.5:
+        return (math.erf(high) - math.erf(low)) / 2
+    return (math.erfc(low) - math.erfc(high)) / 2
