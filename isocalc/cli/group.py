@@ -1,0 +1,148 @@
+"""The group of commands: loads the one that is called and turns every outcome into an exit code."""
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from importlib import import_module
+from typing import Any
+
+import click
+
+from isocalc import __version__
+from isocalc.errors import InvalidInputError, IsocalcError
+
+COMMANDS = {
+    "param": "The parameter that fixes the spectrum, and signal propagation.",
+    "density": "The limiting density of the singular values.",
+    "mc": "Simulate networks and hold them against the theory.",
+    "acts": "The activations isocalc knows.",
+}
+OPTION_NAMES = {"activation": "--act"}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module when that command is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands, most wanted first."""
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a command, ``None`` where there is none of that name."""
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"isocalc.cli.{cmd_name}").command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command to run; refuse an unknown one with the nearest name."""
+        if args[0] not in COMMANDS and not ctx.resilient_parsing:
+            from difflib import get_close_matches  # noqa: PLC0415 - only needed to refuse
+
+            near = get_close_matches(args[0], COMMANDS, 1)
+            advice = f"Did you mean {near[0]}?" if near else "See isocalc --help."
+            raise click.UsageError(
+                f"COMMAND must be one of {', '.join(COMMANDS)}, got {args[0]!r}. {advice}", ctx
+            )
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing any."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,  # noqa: FBT001, FBT002 - click's signature
+        windows_expand_args: bool = True,  # noqa: FBT001, FBT002 - click's signature
+        **extra: Any,
+    ) -> Any:
+        """Run the command line and exit, with isocalc's exit codes and one-line messages."""
+        if not standalone_mode:
+            extra["windows_expand_args"] = windows_expand_args
+            return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        name = prog_name or "isocalc"
+        try:
+            self._main_shell_completion(extra, name, complete_var)
+            code = self._run(list(sys.argv[1:] if args is None else args), name, extra)
+        except (KeyboardInterrupt, click.Abort):
+            code = 130
+        return sys.exit(code)
+
+    def _run(self, args: list[str], prog_name: str, extra: dict[str, Any]) -> int:
+        code: int = 0
+        try:
+            try:
+                with self.make_context(prog_name, args, **extra) as ctx:
+                    self.invoke(ctx)
+            except click.exceptions.Exit as stop:
+                code = stop.exit_code
+            if sys.stdout is not None:
+                sys.stdout.flush()
+        except InvalidInputError as error:
+            shown = OPTION_NAMES.get(error.parameter, "--" + error.parameter.replace("_", "-"))
+            return _complain(error.message(shown), 2)
+        except IsocalcError as error:
+            return _complain(str(error), 1)
+        except click.ClickException as error:
+            return _complain(error.format_message(), error.exit_code)
+        except OSError as error:
+            return _cannot_write(error)
+        except MemoryError:
+            return _complain("this computation does not fit in memory", 1)
+        return code
+
+
+@click.group(
+    cls=LazyGroup,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="""Examples:
+
+    \b
+      isocalc param --act relu
+      isocalc param --act relu,tanh --sigma-w 0.5:2:16 --depth 10,100 > sweep.csv
+      isocalc density --act tanh --depth 100 -o tanh.json
+      isocalc mc --act tanh --depth 100 --width 500
+
+    See isocalc COMMAND --help for the options of each.""",
+)
+@click.version_option(__version__, prog_name="isocalc", message="%(prog)s %(version)s")
+@click.pass_context
+def isocalc(ctx: click.Context) -> None:
+    """Singular values of the input-output Jacobian of random deep networks.
+
+    How an initialisation scales gradients on their way through a network: the one parameter that fixes
+    the spectrum, the whole density of singular values, and a simulation that confirms it.
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def _complain(message: str, code: int) -> int:
+    """Write a one-line message to standard error and return ``code``."""
+    with suppress(OSError):  # nobody is left to read it
+        click.echo("Error: " + " ".join(message.split()), err=True)
+    return code
+
+
+def _cannot_write(error: OSError) -> int:
+    """Return the exit code of a failed write, and keep the interpreter from trying again on its way out."""
+    with suppress(OSError, AttributeError):  # standard output is closed, or not a file
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
+    if error.errno == errno.EPIPE:
+        return 141
+    place = error.filename or "standard output"
+    return _complain(f"cannot write to {place}: {error.strerror or error}", 1)

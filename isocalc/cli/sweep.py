@@ -1,0 +1,150 @@
+"""Sweeps: one computation for every combination of the values given, one table for all of them."""
+
+import itertools
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from isocalc.errors import InvalidInputError, IsocalcError
+
+if TYPE_CHECKING:
+    from isocalc.output import Table
+
+Value = str | int | float
+Row = Mapping[str, Value | None]
+MOST_POINTS = 1_000_000
+
+
+class Sweep:
+    """Every combination of option values, each made into the object to compute on (a network, a law).
+
+    Parameters
+    ----------
+    build : callable
+        Makes the object from one value of each axis, passed by name; raises InvalidInputError.
+    axes : mapping of str to sequence
+        Column name and values of each option, in the order of the options.
+
+    Raises
+    ------
+    InvalidInputError
+        A value breaks its rule, or there are more than a million combinations.
+    """
+
+    def __init__(self, build: Callable[..., Any], axes: Mapping[str, Sequence[Value]]) -> None:
+        self.build, self.axes = build, dict(axes)
+        if self.size > MOST_POINTS:
+            longest = max(self.axes, key=lambda name: len(self.axes[name]))
+            rule = f"such that a sweep has at most {MOST_POINTS} combinations"
+            raise InvalidInputError(longest, rule, self.size)
+        first = {name: values[0] for name, values in self.axes.items()}
+        for name, values in self.axes.items():
+            for value in values:
+                build(**first | {name: value})
+
+    @property
+    def size(self) -> int:
+        """Number of combinations."""
+        return math.prod(len(values) for values in self.axes.values())
+
+    @property
+    def swept(self) -> list[str]:
+        """Names of the axes that have several values, in the order of the options."""
+        return [name for name, values in self.axes.items() if len(values) > 1]
+
+    @property
+    def single(self) -> bool:
+        """Whether there is one combination only."""
+        return not self.swept
+
+    def points(self) -> Iterator[dict[str, Value]]:
+        """Yield the values of each combination, the last axis changing fastest."""
+        for values in itertools.product(*self.axes.values()):
+            yield dict(zip(self.axes, values, strict=True))
+
+    def __iter__(self) -> Iterator[Any]:
+        return (self.build(**point) for point in self.points())
+
+    def crossed(self, **axes: Sequence[Value]) -> "CrossedSweep":
+        """Return the sweep over more axes, whose values are passed to ``compute`` beside the object."""
+        return CrossedSweep(self, axes)
+
+
+class CrossedSweep(Sweep):
+    """A sweep with axes that do not belong to the network, such as the width of a simulation."""
+
+    def __init__(self, inner: Sweep, axes: Mapping[str, Sequence[Value]]) -> None:
+        self.extra = tuple(axes)
+
+        def build(**point: Value) -> tuple[Any, dict[str, Value]]:
+            extra = {name: point.pop(name) for name in axes}
+            return inner.build(**point), extra
+
+        super().__init__(build, inner.axes | dict(axes))
+
+
+def run(
+    sweep: Sweep,
+    columns: Sequence[str],
+    compute: Callable[..., Iterable[Row]],
+    *,
+    caption: str | None = None,
+) -> tuple["Table", bool]:
+    """Compute every point of a sweep and return its table, and whether any point failed.
+
+    Parameters
+    ----------
+    sweep : Sweep
+        What to compute on.
+    columns : sequence of str
+        Columns of the table of one point.
+    compute : callable
+        Called with the object of each point (and the values of extra axes by name); returns rows as
+        mappings with the columns as keys.
+    caption : str, optional
+        Caption of the table.
+
+    Returns
+    -------
+    table : Table
+        A sweep's starts with the swept options and ends with ``status``, "ok" or the reason why the row is
+        empty.
+    failed : bool
+        Whether any point failed.
+
+    Raises
+    ------
+    IsocalcError
+        The only point failed.
+    """
+    from isocalc.output import Table  # noqa: PLC0415 - --help must not pay for it
+
+    if sweep.single:
+        (point,) = sweep.points()
+        rows = [[row[name] for name in columns] for row in _compute(sweep, point, compute)]
+        return Table(columns, rows, caption or ""), False
+    columns = [*sweep.swept, *(name for name in columns if name not in sweep.swept), "status"]
+    rows, failed = [], False
+    for point in sweep.points():
+        try:
+            found: list[Row] = [{**point, **row, "status": "ok"} for row in _compute(sweep, point, compute)]
+        except IsocalcError as error:
+            found, failed = [{**point, "status": str(error)}], True
+            say(", ".join(f"{name} {point[name]}" for name in sweep.swept) + f": {error}")
+        rows += [[row.get(name) for name in columns] for row in found]
+    return Table(columns, rows, caption or "", len(sweep.swept)), failed
+
+
+def _compute(sweep: Sweep, point: dict[str, Value], compute: Callable[..., Iterable[Row]]) -> list[Row]:
+    built = sweep.build(**point)
+    if isinstance(sweep, CrossedSweep):
+        return list(compute(built[0], **built[1]))
+    return list(compute(built))
+
+
+def say(message: str) -> None:
+    """Write one line to standard error; where it cannot be written, nobody is there to read it."""
+    with suppress(OSError):
+        print(f"isocalc: {message}", file=sys.stderr, flush=True)  # noqa: T201 - the messages of the program

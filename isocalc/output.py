@@ -1,0 +1,116 @@
+"""The only writer: tables as CSV, JSON or text, to standard output or to a file."""
+# ruff: noqa: PLC0415 - csv, json, rich and the file system load where they are asked for
+
+import errno
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+Cell = str | int | float | None
+FORMATS = ("auto", "table", "csv", "json")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of results.
+
+    Parameters
+    ----------
+    columns : sequence of str
+        Names of the columns.
+    rows : sequence of sequence
+        Cells: text, numbers, or ``None`` where a value does not exist or does not fit a double. Infinity is
+        an answer; NaN is not.
+    caption : str
+        What stands above the table on a terminal.
+    keys : int
+        Number of leading columns that say what a row is about; a terminal too narrow for the table repeats
+        them.
+    """
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    caption: str = ""
+    keys: int = 1
+
+
+def write(table: Table, form: str = "auto", path: str | None = None) -> None:
+    """Write a table.
+
+    Parameters
+    ----------
+    table : Table
+        What to write.
+    form : {"auto", "table", "csv", "json"}
+        ``auto``: text on a terminal, JSON in a file whose name ends so, else CSV.
+    path : str or None
+        The file, replaced as a whole or not at all; ``None`` or "-" is standard output.
+
+    Raises
+    ------
+    OSError
+        The place cannot be written to; ``filename`` names it.
+    """
+    if path is None or path == "-":
+        on_terminal = sys.stdout is not None and sys.stdout.isatty()
+        form = {"auto": "table" if on_terminal else "csv"}.get(form, form)
+        _print(_text(table, form, sys.stdout))
+    else:
+        from isocalc.output_file import replace_file
+
+        by_name = "json" if path.lower().endswith(".json") else "csv"
+        replace_file(path, _text(table, by_name if form == "auto" else form, None))
+
+
+def _text(table: Table, form: str, stream: TextIO | None) -> str:
+    rows = [[_plain(cell) for cell in row] for row in table.rows]
+    if form == "csv":
+        return _csv(table.columns, rows)
+    if form == "json":
+        return _json(table.columns, rows)
+    from isocalc.output_table import text_table
+
+    return text_table(table, rows, stream)
+
+
+def _plain(cell: Any) -> Cell:
+    """Return a cell as a Python object; NaN is a fault of the program."""
+    if type(cell) not in (float, str, int, type(None)):
+        cell = cell.item()  # a numpy scalar
+    if cell != cell:  # noqa: PLR0124 - true of NaN alone
+        raise AssertionError("a cell of the table is NaN")
+    return cell  # type: ignore[no-any-return] # text, a number or None
+
+
+def _csv(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+    import csv
+    import io
+
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return stream.getvalue()
+
+
+def _json(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+    import json
+
+    infinite = (float("inf"), float("-inf"))
+    named = (
+        {name: str(cell) if cell in infinite else cell for name, cell in zip(columns, row, strict=True)}
+        for row in rows
+    )
+    return "[" + ",\n ".join(json.dumps(row, ensure_ascii=False, allow_nan=False) for row in named) + "]\n"
+
+
+def _print(text: str) -> None:
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, "it is closed", "standard output")
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        error.filename = "standard output"
+        raise

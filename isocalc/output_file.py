@@ -1,0 +1,86 @@
+"""Files that are replaced as a whole or not at all."""
+
+import errno
+import os
+import secrets
+import stat
+from pathlib import Path
+
+from isocalc.errors import InvalidInputError
+
+
+def check_writable(path: str) -> None:
+    """Raise InvalidInputError where ``path`` could not be written; leave nothing behind."""
+    try:
+        if _is_special(path):
+            _require_access(Path(path))
+            return
+        target = Path(os.path.realpath(path))
+        if target.is_dir() or path.endswith("/"):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if target.exists():
+            _require_access(target)
+        probe = _beside(target)
+        os.close(_create(probe))
+        probe.unlink()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InvalidInputError("output", "a file that can be written", path, f"{reason}.") from None
+
+
+def replace_file(path: str, text: str) -> None:
+    """Write ``text`` to a new file and rename it to ``path``; write to a device or a pipe directly.
+
+    Symbolic links are followed. A file that exists keeps its mode, a new one gets that of the umask.
+
+    Raises
+    ------
+    OSError
+        Writing failed; ``filename`` is ``path`` and what was there is still there.
+    """
+    try:
+        if _is_special(path):
+            Path(path).write_text(text, encoding="utf-8", newline="")
+        else:
+            _replace(Path(os.path.realpath(path)), text)
+    except OSError as error:
+        error.filename = path
+        raise
+
+
+def _replace(target: Path, text: str) -> None:
+    temporary = _beside(target)
+    descriptor = _create(temporary)
+    try:
+        with open(descriptor, "w", encoding="utf-8", newline="") as stream:  # noqa: PTH123 - a descriptor
+            if target.exists():
+                os.fchmod(descriptor, stat.S_IMODE(target.stat().st_mode))
+            stream.write(text)
+            stream.flush()
+            os.fsync(descriptor)
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _is_special(path: str) -> bool:
+    """Whether ``path`` is a device or a pipe."""
+    try:
+        mode = Path(path).stat().st_mode
+    except FileNotFoundError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _require_access(path: Path) -> None:
+    if not os.access(path, os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def _beside(target: Path) -> Path:
+    return target.parent / f".isocalc-{secrets.token_hex(6)}.tmp"
+
+
+def _create(path: Path) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)

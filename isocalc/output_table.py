@@ -1,0 +1,93 @@
+"""Tables for eyes: six significant digits, nothing cut off."""
+
+import io
+from collections.abc import Iterator, Sequence
+from typing import TextIO
+
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.measure import Measurement
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from isocalc.output import Cell, Table
+
+UNBOUNDED = 100_000
+WRAPPED = "status"  # the one column of sentences
+NARROWEST = 24
+
+
+def text_table(table: Table, rows: Sequence[Sequence[Cell]], stream: TextIO | None) -> str:
+    """Return a table as text for a terminal, a pipe or (``None``) a file, coloured as the place allows.
+
+    On a terminal that is too narrow, one row is turned, and more rows are split into blocks of columns.
+    """
+    on_terminal = stream is not None and stream.isatty()
+    console = Console(file=stream or io.StringIO(), width=None if on_terminal else UNBOUNDED)
+    with console.capture() as capture:
+        if table.caption:
+            console.print(Text(table.caption))
+        for block in _blocks(table, rows, console):
+            width = max(console.width, _width(block, console))
+            console.print(block, width=width, crop=False, no_wrap=True, overflow="ignore")
+    return "\n".join(line.rstrip() for line in capture.get().rstrip().split("\n")) + "\n"
+
+
+def _blocks(table: Table, rows: Sequence[Sequence[Cell]], console: Console) -> Iterator[RichTable]:
+    whole = _block(table, rows, range(len(table.columns)))
+    if _width(whole, console) <= console.width:
+        yield whole
+    elif len(rows) == 1:
+        yield _turned(table, rows[0])
+    else:
+        keys = list(range(table.keys))
+        chosen: list[int] = []
+        for column in range(table.keys, len(table.columns)):
+            if chosen and _width(_block(table, rows, [*keys, *chosen, column]), console) > console.width:
+                yield _block(table, rows, [*keys, *chosen])
+                chosen = []
+            chosen.append(column)
+        yield _block(table, rows, [*keys, *chosen])
+
+
+def _block(table: Table, rows: Sequence[Sequence[Cell]], chosen: Sequence[int]) -> RichTable:
+    block = RichTable(box=SIMPLE, show_edge=False, pad_edge=False)
+    for column in chosen:
+        name = table.columns[column]
+        shown = [_shown(row[column]) for row in rows]
+        if name == WRAPPED:
+            longest = max([len(name), *map(len, shown)])
+            block.add_column(name, overflow="fold", min_width=min(longest, NARROWEST))
+        else:
+            text = any(isinstance(row[column], str) for row in rows)
+            block.add_column(name, justify="left" if text else "right", no_wrap=True)
+    for row in rows:
+        block.add_row(*(Text(_shown(row[column])) for column in chosen))
+    return block
+
+
+def _turned(table: Table, row: Sequence[Cell]) -> RichTable:
+    block = RichTable(box=None, show_header=False, pad_edge=False)
+    block.add_column(style="bold", no_wrap=True)
+    block.add_column(overflow="fold")
+    for name, cell in zip(table.columns, row, strict=True):
+        block.add_row(Text(name), Text(_shown(cell)))
+    return block
+
+
+def _width(block: RichTable, console: Console) -> int:
+    """Return the least width at which nothing but sentences is wrapped."""
+    options = console.options.update(width=UNBOUNDED)
+    sentences = [column for column in block.columns if not column.no_wrap]
+    spare = sum(
+        max(0, Measurement.get(console, options, cell).maximum - NARROWEST)
+        for column in sentences
+        for cell in column.cells
+    )
+    return Measurement.get(console, options, block).maximum - spare
+
+
+def _shown(cell: Cell) -> str:
+    if cell is None:
+        return ""
+    return f"{cell:.6g}" if isinstance(cell, float) else str(cell)
