@@ -17,7 +17,7 @@ def linear() -> Activation:
 def leaky_relu(slope: float) -> Activation:
     @quiet
     def phi(x: Array) -> Array:
-        return np.where(x > 0.0, x, slope * x)
+        return np.maximum(x, 0.0) + slope * np.minimum(x, 0.0)
 
     return Activation(
         phi=phi,
@@ -52,7 +52,7 @@ def _kinked(low: float, high: float, phi: Function, *, slope: float = 1.0, odd: 
     """Return the activation of slope ``slope`` between ``low`` and ``high``, flat elsewhere."""
 
     def dphi(x: Array) -> Array:
-        return np.where((x > low) & (x < high), slope, 0.0)
+        return slope * ((x > low) & (x < high))
 
     if math.isinf(high):
         return Activation(phi=phi, dphi=dphi, breakpoints=(low,), slopes=(0.0, slope))
@@ -79,7 +79,7 @@ def _shrink(lambd: float, phi: Function, *, jumps: bool) -> Activation:
         return linear()
     return Activation(
         phi=phi,
-        dphi=lambda x: np.where(np.abs(x) > lambd, 1.0, 0.0),
+        dphi=lambda x: np.greater(np.abs(x), lambd).astype(np.float64),
         breakpoints=(-lambd, lambd),
         jumps=(-lambd, lambd) if jumps else (),
         slopes=(1.0, 0.0, 1.0),
@@ -90,7 +90,7 @@ def _shrink(lambd: float, phi: Function, *, jumps: bool) -> Activation:
 def threshold(at: float, value: float) -> Activation:
     return Activation(
         phi=lambda x: np.where(x > at, x, value),
-        dphi=lambda x: np.where(x > at, 1.0, 0.0),
+        dphi=lambda x: np.greater(x, at).astype(np.float64),
         breakpoints=(at,),
         jumps=() if at == value else (at,),
         slopes=(0.0, 1.0),

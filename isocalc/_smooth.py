@@ -10,6 +10,7 @@ from isocalc._special import Array, erfc
 SELU_ALPHA = 1.6732632423543772848170429916717
 SELU_SCALE = 1.0507009873554804934193349852946
 _GELU_CUBIC = 0.044715
+_GELU_SLOPE = math.sqrt(8.0 / math.pi)
 _SQRT_HALF = math.sqrt(0.5)
 _EXP_SQUARE_IS_0 = 40.0
 _TANHSHRINK_SERIES = tuple(2 * k / math.factorial(2 * k + 1) for k in range(10, 0, -1))
@@ -32,7 +33,7 @@ def sigmoid(x: Array) -> Array:
 
 def dsigmoid(x: Array) -> Array:
     e = np.exp(-np.abs(x))
-    return e / (1.0 + e) ** 2
+    return e / np.square(1.0 + e)
 
 
 def logsigmoid(x: Array) -> Array:
@@ -88,28 +89,28 @@ def dgelu(x: Array) -> Array:
 
 def gelu_tanh(x: Array) -> Array:
     t = np.clip(x, -_EXP_SQUARE_IS_0, _EXP_SQUARE_IS_0)
-    return x * sigmoid(math.sqrt(8.0 / math.pi) * (t + _GELU_CUBIC * t**3))
+    return x * sigmoid(_GELU_SLOPE * t * (1.0 + _GELU_CUBIC * t * t))
 
 
 def dgelu_tanh(x: Array) -> Array:
     t = np.clip(x, -_EXP_SQUARE_IS_0, _EXP_SQUARE_IS_0)
     square = t * t
-    w, v, total = _odds(math.sqrt(8.0 / math.pi) * t * (1.0 + _GELU_CUBIC * square))
-    slope = math.sqrt(8.0 / math.pi) * t * (1.0 + 3.0 * _GELU_CUBIC * square)
-    return w / total * (1.0 + slope * (v / total))
+    w, v, total = _odds(_GELU_SLOPE * t * (1.0 + _GELU_CUBIC * square))
+    return w / total * (1.0 + _GELU_SLOPE * t * (1.0 + 3.0 * _GELU_CUBIC * square) * (v / total))
 
 
 def dtanh(x: Array) -> Array:
     e = np.exp(-np.abs(x))
     e *= e
-    return 4.0 * e / (1.0 + e) ** 2
+    return 4.0 * e / np.square(1.0 + e)
 
 
 def tanhshrink(x: Array) -> Array:
     result = np.asarray(x - np.tanh(x))
     near = np.abs(x) < 1.0
     y = np.asarray(x)[near]
-    result[near] = y**3 * np.polyval(_TANHSHRINK_SERIES, y * y) / np.cosh(y)
+    square = y * y
+    result[near] = y * square * np.polyval(_TANHSHRINK_SERIES, square) / np.cosh(y)
     return result
 
 
@@ -151,7 +152,7 @@ def elu(alpha: float, length: float = 1.0, scale: float = 1.0) -> Pair:
 
     @quiet
     def phi(x: Array) -> Array:
-        return np.where(x > 0.0, scale * x, scale * alpha * np.expm1(np.minimum(x, 0.0) / length))
+        return scale * np.maximum(x, 0.0) + scale * alpha * np.expm1(np.minimum(x, 0.0) / length)
 
     @quiet
     def dphi(x: Array) -> Array:

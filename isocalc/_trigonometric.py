@@ -1,7 +1,7 @@
 """sin and snake: φ, φ' and their Gaussian averages in closed form.
 
-With x ~ N(0, q), ``E cos(t x) = exp(-t² q/2)`` and ``E cos(t x) (x²/q - 1) = -t² q exp(-t² q/2)``; differences
-of exponentials are written with expm1, so that small q loses nothing.
+With x ~ N(0, q), ``E cos(t x) = exp(-t² q/2)`` and ``E cos(t x) (x²/q - 1) = -t² q exp(-t² q/2)``.
+Differences of exponentials are written with expm1, so that small q loses nothing.
 """
 
 import math

@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,9 +96,9 @@ class Activation:
 
 
 def _standardised(point: float, q: float) -> float:
-    if point == 0 or q > 0:
-        return point and point / math.sqrt(q) / math.sqrt(2)
-    return math.copysign(math.inf, point)
+    if q > 0:
+        return point / math.sqrt(q) / math.sqrt(2)
+    return math.copysign(math.inf, point) if point else 0.0
 
 
 def _normal_mass(low: float, high: float) -> float:
@@ -108,3 +108,46 @@ def _normal_mass(low: float, high: float) -> float:
     if low < 0.5:
         return (math.erf(high) - math.erf(low)) / 2
     return (math.erfc(low) - math.erfc(high)) / 2
+
+
+class Parameter(NamedTuple):
+    """A parameter of an activation: its name, its default (``None``: it has to be given) and its rule."""
+
+    name: str
+    default: float | None
+    rule: str = "a finite number"
+
+
+class Family(NamedTuple):
+    """An activation whose parameters are still open.
+
+    ``build`` takes the parameters' values, finite numbers for which ``holds`` is true.
+    """
+
+    name: str
+    formula: str
+    reference: str
+    build: Callable[..., Activation]
+    parameters: tuple[Parameter, ...] = ()
+    holds: Callable[..., bool] = lambda *_: True
+
+    @property
+    def usage(self) -> str:
+        """How the activation is written with its parameters: ``"hardtanh:min_val:max_val"``."""
+        return ":".join((self.name, *(parameter.name for parameter in self.parameters)))
+
+    @property
+    def rule(self) -> str:
+        """The end of the sentence "activation must be ..." for this family."""
+        rules = " and ".join(f"{parameter.name} {parameter.rule}" for parameter in self.parameters)
+        return f"{self.usage} with {rules}" if rules else f"{self.name} without parameters"
+
+    def bind(self, values: tuple[float, ...]) -> Activation:
+        """Return the activation with these values of all its parameters."""
+        defaults = tuple(parameter.default for parameter in self.parameters)
+        name = self.name if values == defaults else ":".join((self.name, *map(_shortest, values)))
+        return replace(self.build(*values), name=name, formula=self.formula, reference=self.reference)
+
+
+def _shortest(value: float) -> str:
+    return repr(value).removesuffix(".0")

@@ -1,67 +1,19 @@
 """The activations isocalc knows, as data, and how a name becomes one."""
 
 import math
-from collections.abc import Callable
-from dataclasses import replace
-from typing import NamedTuple
 
 import numpy as np
 
-from isocalc import _piecewise as piecewise
-from isocalc import _smooth as smooth
-from isocalc import _trigonometric as trigonometric
+from isocalc import _piecewise, _smooth, _trigonometric
 from isocalc._special import Array, erf
-from isocalc.activation_type import Activation
+from isocalc.activation_type import Activation, Family, Parameter
 from isocalc.errors import InvalidInputError
 
 __all__ = ["ALIASES", "FAMILIES", "Activation", "Array", "Family", "Parameter", "activation", "names"]
 
 
-class Parameter(NamedTuple):
-    """A parameter of an activation: its name, its default (``None``: it has to be given) and its rule."""
-
-    name: str
-    default: float | None
-    rule: str = "a finite number"
-
-
-class Family(NamedTuple):
-    """An activation whose parameters are still open.
-
-    ``build`` takes the parameters' values, finite numbers for which ``holds`` is true.
-    """
-
-    name: str
-    formula: str
-    reference: str
-    build: Callable[..., Activation]
-    parameters: tuple[Parameter, ...] = ()
-    holds: Callable[..., bool] = lambda *_: True
-
-    @property
-    def usage(self) -> str:
-        """How the activation is written with its parameters: ``"hardtanh:min_val:max_val"``."""
-        return ":".join((self.name, *(parameter.name for parameter in self.parameters)))
-
-    def rule(self) -> str:
-        """What a specification must be, completing "activation must be ..."."""
-        rules = " and ".join(f"{parameter.name} {parameter.rule}" for parameter in self.parameters)
-        return f"{self.usage} with {rules}" if rules else f"{self.name} without parameters"
-
-    def bind(self, values: tuple[float, ...]) -> Activation:
-        """Return the activation with these parameters, missing ones at their defaults."""
-        defaults = tuple(parameter.default for parameter in self.parameters)
-        filled = (*values, *(default for default in defaults[len(values) :] if default is not None))
-        name = self.name if filled == defaults else ":".join((self.name, *map(_shortest, filled)))
-        return replace(self.build(*filled), name=name, formula=self.formula, reference=self.reference)
-
-
-def _shortest(value: float) -> str:
-    return repr(value).removesuffix(".0")
-
-
 def _from_pair(
-    pair: smooth.Pair, breakpoints: tuple[float, ...] = (), *, scale: float = 1.0, odd: bool = False
+    pair: _smooth.Pair, breakpoints: tuple[float, ...] = (), *, scale: float = 1.0, odd: bool = False
 ) -> Activation:
     return Activation(phi=pair[0], dphi=pair[1], breakpoints=breakpoints, scale=scale, odd=odd)
 
@@ -69,32 +21,32 @@ def _from_pair(
 FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
-        Family("linear", "x", "torch.nn.Identity", piecewise.linear),
-        Family("relu", "max(0, x)", "torch.nn.ReLU", piecewise.relu),
+        Family("linear", "x", "torch.nn.Identity", _piecewise.linear),
+        Family("relu", "max(0, x)", "torch.nn.ReLU", _piecewise.relu),
         Family(
             "leaky_relu",
             "max(0, x) + negative_slope min(0, x)",
             "torch.nn.LeakyReLU",
-            piecewise.leaky_relu,
+            _piecewise.leaky_relu,
             (Parameter("negative_slope", 0.01),),
         ),
-        Family("abs", "|x|", "torch.abs", piecewise.absolute),
-        Family("relu6", "min(max(0, x), 6)", "torch.nn.ReLU6", piecewise.relu6),
+        Family("abs", "|x|", "torch.abs", _piecewise.absolute),
+        Family("relu6", "min(max(0, x), 6)", "torch.nn.ReLU6", _piecewise.relu6),
         Family(
             "hardtanh",
             "min(max(min_val, x), max_val)",
             "torch.nn.Hardtanh",
-            piecewise.hardtanh,
+            _piecewise.hardtanh,
             (Parameter("min_val", -1.0), Parameter("max_val", 1.0, "a finite number greater than min_val")),
             lambda low, high: low < high,
         ),
-        Family("hardsigmoid", "min(max(0, x + 3), 6) / 6", "torch.nn.Hardsigmoid", piecewise.hardsigmoid),
-        Family("hardswish", "x min(max(0, x + 3), 6) / 6", "torch.nn.Hardswish", piecewise.hardswish),
+        Family("hardsigmoid", "min(max(0, x + 3), 6) / 6", "torch.nn.Hardsigmoid", _piecewise.hardsigmoid),
+        Family("hardswish", "x min(max(0, x + 3), 6) / 6", "torch.nn.Hardswish", _piecewise.hardswish),
         Family(
             "hardshrink",
             "x if |x| > lambd else 0",
             "torch.nn.Hardshrink",
-            piecewise.hardshrink,
+            _piecewise.hardshrink,
             (Parameter("lambd", 0.5, "a finite number of at least 0"),),
             lambda lambd: lambd >= 0,
         ),
@@ -102,7 +54,7 @@ FAMILIES: dict[str, Family] = {
             "softshrink",
             "x - min(max(-lambd, x), lambd)",
             "torch.nn.Softshrink",
-            piecewise.softshrink,
+            _piecewise.softshrink,
             (Parameter("lambd", 0.5, "a finite number of at least 0"),),
             lambda lambd: lambd >= 0,
         ),
@@ -110,22 +62,22 @@ FAMILIES: dict[str, Family] = {
             "threshold",
             "x if x > threshold else value",
             "torch.nn.Threshold",
-            piecewise.threshold,
+            _piecewise.threshold,
             (Parameter("threshold", None), Parameter("value", None)),
         ),
-        Family("squared_relu", "max(0, x)^2", "arXiv 2109.08668", piecewise.squared_relu),
+        Family("squared_relu", "max(0, x)^2", "So et al., arXiv 2109.08668", _piecewise.squared_relu),
         Family(
             "elu",
             "x if x > 0 else alpha (exp(x) - 1)",
             "torch.nn.ELU",
-            lambda alpha: _from_pair(smooth.elu(alpha), (0.0,)),
+            lambda alpha: _from_pair(_smooth.elu(alpha), (0.0,)),
             (Parameter("alpha", 1.0),),
         ),
         Family(
             "celu",
             "x if x > 0 else alpha (exp(x/alpha) - 1)",
             "torch.nn.CELU",
-            lambda alpha: _from_pair(smooth.elu(alpha, alpha), (0.0,), scale=alpha),
+            lambda alpha: _from_pair(_smooth.elu(alpha, alpha), (0.0,), scale=alpha),
             (Parameter("alpha", 1.0, "a finite number greater than 0"),),
             lambda alpha: alpha > 0,
         ),
@@ -133,27 +85,29 @@ FAMILIES: dict[str, Family] = {
             "selu",
             "1.0507 (x if x > 0 else 1.6733 (exp(x) - 1))",
             "torch.nn.SELU",
-            lambda: _from_pair(smooth.elu(smooth.SELU_ALPHA, scale=smooth.SELU_SCALE), (0.0,)),
+            lambda: _from_pair(_smooth.elu(_smooth.SELU_ALPHA, scale=_smooth.SELU_SCALE), (0.0,)),
         ),
-        Family("gelu", "x Phi(x)", "torch.nn.GELU", lambda: _from_pair((smooth.gelu, smooth.dgelu))),
+        Family("gelu", "x Phi(x)", "torch.nn.GELU", lambda: _from_pair((_smooth.gelu, _smooth.dgelu))),
         Family(
             "gelu_tanh",
             "x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2",
             "torch.nn.GELU, approximate='tanh'",
-            lambda: _from_pair((smooth.gelu_tanh, smooth.dgelu_tanh)),
+            lambda: _from_pair((_smooth.gelu_tanh, _smooth.dgelu_tanh)),
         ),
-        Family("silu", "x / (1 + exp(-x))", "torch.nn.SiLU", lambda: _from_pair((smooth.silu, smooth.dsilu))),
+        Family(
+            "silu", "x / (1 + exp(-x))", "torch.nn.SiLU", lambda: _from_pair((_smooth.silu, _smooth.dsilu))
+        ),
         Family(
             "mish",
             "x tanh(log(1 + exp(x)))",
             "torch.nn.Mish",
-            lambda: _from_pair((smooth.mish, smooth.dmish)),
+            lambda: _from_pair((_smooth.mish, _smooth.dmish)),
         ),
         Family(
             "softplus",
             "log(1 + exp(beta x)) / beta",
             "torch.nn.Softplus",
-            lambda beta: _from_pair(smooth.softplus(beta), scale=1.0 / beta),
+            lambda beta: _from_pair(_smooth.softplus(beta), scale=1.0 / beta),
             (Parameter("beta", 1.0, "a finite number greater than 0"),),
             lambda beta: beta > 0,
         ),
@@ -161,43 +115,43 @@ FAMILIES: dict[str, Family] = {
             "sigmoid",
             "1 / (1 + exp(-x))",
             "torch.nn.Sigmoid",
-            lambda: _from_pair((smooth.sigmoid, smooth.dsigmoid)),
+            lambda: _from_pair((_smooth.sigmoid, _smooth.dsigmoid)),
         ),
         Family(
             "logsigmoid",
             "-log(1 + exp(-x))",
             "torch.nn.LogSigmoid",
-            lambda: _from_pair((smooth.logsigmoid, smooth.dlogsigmoid)),
+            lambda: _from_pair((_smooth.logsigmoid, _smooth.dlogsigmoid)),
         ),
-        Family("tanh", "tanh(x)", "torch.nn.Tanh", lambda: _from_pair((np.tanh, smooth.dtanh), odd=True)),
+        Family("tanh", "tanh(x)", "torch.nn.Tanh", lambda: _from_pair((np.tanh, _smooth.dtanh), odd=True)),
         Family(
             "tanhshrink",
             "x - tanh(x)",
             "torch.nn.Tanhshrink",
-            lambda: _from_pair((smooth.tanhshrink, smooth.dtanhshrink), odd=True),
+            lambda: _from_pair((_smooth.tanhshrink, _smooth.dtanhshrink), odd=True),
         ),
         Family(
             "softsign",
             "x / (1 + |x|)",
             "torch.nn.Softsign",
-            lambda: _from_pair((smooth.softsign, smooth.dsoftsign), (0.0,), odd=True),
+            lambda: _from_pair((_smooth.softsign, _smooth.dsoftsign), (0.0,), odd=True),
         ),
-        Family("erf", "erf(x)", "torch.erf", lambda: _from_pair((erf, smooth.derf), odd=True)),
+        Family("erf", "erf(x)", "torch.erf", lambda: _from_pair((erf, _smooth.derf), odd=True)),
         Family(
-            "arctan", "arctan(x)", "torch.arctan", lambda: _from_pair((np.arctan, smooth.darctan), odd=True)
+            "arctan", "arctan(x)", "torch.arctan", lambda: _from_pair((np.arctan, _smooth.darctan), odd=True)
         ),
         Family(
             "gaussian",
             "exp(-x^2)",
-            "radial basis function",
-            lambda: _from_pair((smooth.gaussian, smooth.dgaussian)),
+            "Broomhead, Lowe 1988",
+            lambda: _from_pair((_smooth.gaussian, _smooth.dgaussian)),
         ),
-        Family("sin", "sin(x)", "torch.sin", trigonometric.sin),
+        Family("sin", "sin(x)", "torch.sin", _trigonometric.sin),
         Family(
             "snake",
             "x + sin(a x)^2 / a",
-            "arXiv 2006.08195",
-            trigonometric.snake,
+            "Ziyin et al., arXiv 2006.08195",
+            _trigonometric.snake,
             (Parameter("a", 1.0, "a finite number other than 0"),),
             lambda a: a != 0,
         ),
@@ -239,19 +193,22 @@ def activation(spec: str | Activation) -> Activation:
     family = FAMILIES.get(ALIASES.get(name, name))
     if family is None:
         raise InvalidInputError("activation", "a known activation", spec, _advice(name))
-    required = sum(parameter.default is None for parameter in family.parameters)
-    if not required <= len(texts) <= len(family.parameters):
-        raise InvalidInputError("activation", family.rule(), spec)
-    try:
-        values = tuple(float(text) + 0.0 for text in texts)
-    except ValueError:
-        values = (math.nan,)
-    if not all(map(math.isfinite, values)):
-        raise InvalidInputError("activation", family.rule(), spec)
-    defaults = tuple(parameter.default for parameter in family.parameters[len(values) :])
-    if not family.holds(*values, *defaults):
-        raise InvalidInputError("activation", family.rule(), spec)
+    values = _parameters(family, texts)
+    if values is None:
+        raise InvalidInputError("activation", family.rule, spec)
     return family.bind(values)
+
+
+def _parameters(family: Family, texts: list[str]) -> tuple[float, ...] | None:
+    """Return the values of all parameters, ``None`` where the texts break the family's rule."""
+    try:
+        given = tuple(float(text) + 0.0 for text in texts)
+    except ValueError:
+        return None
+    defaults = (parameter.default for parameter in family.parameters[len(given) :])
+    values = (*given, *(default for default in defaults if default is not None))
+    complete = len(values) == len(family.parameters) and all(map(math.isfinite, values))
+    return values if complete and family.holds(*values) else None
 
 
 def _advice(name: str) -> str:
