@@ -4,7 +4,7 @@
 import errno
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TextIO
 
 Cell = str | int | float | None
@@ -33,6 +33,10 @@ class Table:
     rows: Sequence[Sequence[Cell]]
     caption: str = ""
     keys: int = 1
+
+    def with_caption(self, caption: str) -> "Table":
+        """Return the same table under another caption."""
+        return replace(self, caption=caption)
 
 
 def write(table: Table, form: str = "auto", path: str | None = None) -> None:

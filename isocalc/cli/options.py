@@ -1,116 +1,35 @@
 """The options that commands share, declared once."""
 
 import functools
-import math
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
+from isocalc.cli.option_types import Activations, Numbers
 from isocalc.cli.sweep import Sweep, Value
 from isocalc.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
-
     from isocalc.output import Table
 
 Function = Callable[..., Any]
-MOST_VALUES = 1_000_000
-
-
-class Numbers(click.ParamType):  # type: ignore[type-arg] # not generic before click 8.4
-    """A number, a comma list, or ``start:stop:count`` with both ends included; a tuple of floats or ints."""
-
-    name = "numbers"
-
-    def __init__(self, *, whole: bool = False) -> None:
-        self.whole = whole
-        kind = "a whole number" if whole else "a number"
-        self.rule = f"{kind}, a list such as {'10,100' if whole else '0.5,1,2'} or a range start:stop:count"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[float, ...]:
-        """Parse the text of the option; raise InvalidInputError where it is not of the form."""
-        del ctx
-        if not isinstance(value, str):
-            return tuple(value)
-        name = (param.name if param else None) or "value"
-        values = [number for item in value.split(",") for number in self._item(name, item.strip(), value)]
-        return tuple(values)
-
-    def _item(self, name: str, item: str, text: str) -> Sequence[float]:
-        try:
-            numbers = [float(part) for part in item.split(":")]
-        except ValueError:
-            raise InvalidInputError(name, self.rule, text) from None
-        if len(numbers) == 1:
-            return [self._whole(name, numbers[0], item)] if self.whole else numbers
-        return self._range(name, numbers, item)
-
-    def _range(self, name: str, numbers: list[float], item: str) -> Sequence[float]:
-        from fractions import Fraction  # noqa: PLC0415 - only ranges need it
-
-        rule = f"a range start:stop:count with start < stop and a whole count from 2 to {MOST_VALUES}"
-        finite = all(map(math.isfinite, numbers))
-        if not (finite and len(numbers) == 3 and numbers[0] < numbers[1]):
-            raise InvalidInputError(name, rule, item)
-        if not (numbers[2].is_integer() and 2 <= numbers[2] <= MOST_VALUES):
-            raise InvalidInputError(name, rule, item)
-        start, stop = (Fraction(repr(number)) for number in numbers[:2])
-        step = (stop - start) / (int(numbers[2]) - 1)
-        values = [float(start + i * step) for i in range(int(numbers[2]))]
-        return [self._whole(name, value, item) for value in values] if self.whole else values
-
-    def _whole(self, name: str, value: float, item: str) -> float:
-        if not value.is_integer():
-            raise InvalidInputError(name, self.rule.replace("range", "range of whole numbers"), item)
-        return int(value)
-
-
-class Activations(click.ParamType):  # type: ignore[type-arg] # not generic before click 8.4
-    """Names of activations, separated by commas outside parentheses; ``all`` stands for every one."""
-
-    name = "activations"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, ...]:
-        """Split the list; the names are looked up when the networks are built."""
-        del param, ctx
-        return tuple(value) if not isinstance(value, str) else tuple(split_outside_parentheses(value))
-
-    def shell_complete(
-        self, ctx: click.Context, param: click.Parameter, incomplete: str
-    ) -> "list[CompletionItem[str]]":
-        """Complete the last name of a list."""
-        from click.shell_completion import CompletionItem  # noqa: PLC0415 - only to complete
-
-        from isocalc.activations import FAMILIES  # noqa: PLC0415 - loads numpy
-
-        del ctx, param
-        before, comma, last = incomplete.rpartition(",")
-        names = [*FAMILIES] if comma else [*FAMILIES, "all"]
-        return [CompletionItem(before + comma + name) for name in names if name.startswith(last)]
-
-
-def split_outside_parentheses(text: str) -> list[str]:
-    """Split at the commas that are in no parentheses."""
-    items, depth = [""], 0
-    for letter in text:
-        depth += (letter == "(") - (letter == ")")
-        if letter == "," and depth <= 0:
-            items.append("")
-        else:
-            items[-1] += letter
-    return [item.strip() for item in items]
-
-
 NETWORK_OPTIONS = (
-    click.option("--act", type=Activations(), metavar="NAMES", help="Activation, comma list, or all."),
-    click.option("--arch", type=click.Choice(["resnet", "feedforward"]), default="resnet", show_default=True),
+    click.option(
+        "--act",
+        type=Activations(),
+        metavar="NAMES",
+        help="Activation such as relu or leaky_relu:0.2, a comma list, or all; isocalc acts lists them.",
+    ),
+    click.option(
+        "--arch",
+        type=click.Choice(["resnet", "feedforward"]),
+        default="resnet",
+        show_default=True,
+        help="With or without skip connections.",
+    ),
     click.option(
         "--block",
         type=click.Choice(["post", "pre"]),
@@ -127,7 +46,11 @@ NETWORK_OPTIONS = (
         help="Layers L.",
     ),
     click.option(
-        "--weights", type=click.Choice(["gaussian", "orthogonal"]), default="gaussian", show_default=True
+        "--weights",
+        type=click.Choice(["gaussian", "orthogonal"]),
+        default="gaussian",
+        show_default=True,
+        help="Independent entries, or orthogonal matrices.",
     ),
     click.option(
         "--sigma-w",
@@ -157,11 +80,18 @@ NETWORK_OPTIONS = (
         "--input-variance",
         type=Numbers(),
         metavar="NUMBERS",
-        show_default="1; feed-forward: start at the fixed point",
-        help="Mean square of the entries of the input.",
+        help="Mean square of the input's entries.  [default: 1; feed-forward: that of the fixed point]",
     ),
 )
 NETWORK_NAMES = ("act", "arch", "block", "depth", "weights", "sigma_w", "sigma_b", "skip", "input_variance")
+
+
+C_OPTION = click.option(
+    "--c",
+    type=Numbers(),
+    metavar="NUMBERS",
+    help="The parameter itself, with --depth and --skip, instead of --act.",
+)
 
 
 def network_options(function: Function) -> Function:
@@ -173,6 +103,34 @@ def network_options(function: Function) -> Function:
         return function(networks=networks_of(click.get_current_context(), network), **values)
 
     return _decorated(with_networks, NETWORK_OPTIONS)
+
+
+def network_or_c_options(function: Function) -> Function:
+    """Add the options that describe a residual network, or --c: ``networks`` is of ResNet or UniversalLaw."""
+
+    @functools.wraps(function)
+    def with_laws(*, c: tuple[float, ...] | None, **values: Any) -> Any:
+        ctx = click.get_current_context()
+        network = {name: values.pop(name) for name in NETWORK_NAMES}
+        if c is not None:
+            networks = _laws_of(ctx, c, network)
+        elif network["arch"] != "resnet":
+            advice = "The law of feed-forward networks is not part of this version."
+            raise InvalidInputError("arch", f"resnet for {ctx.command.name}", network["arch"], advice)
+        else:
+            networks = networks_of(ctx, network)
+        return function(networks=networks, **values)
+
+    return _decorated(with_laws, (NETWORK_OPTIONS[0], C_OPTION, *NETWORK_OPTIONS[1:]))
+
+
+def _laws_of(ctx: click.Context, c: Sequence[float], values: Mapping[str, Any]) -> Sweep:
+    """Return the universal laws with the values of --c, --depth and --skip."""
+    others = [name for name in NETWORK_NAMES if name not in ("depth", "skip")]
+    refuse(ctx, others, "with --c, which stands for all of the network but --depth and --skip")
+    from isocalc.spectrum import UniversalLaw  # noqa: PLC0415 - loads numpy
+
+    return Sweep(UniversalLaw, {"c": c, "depth": values["depth"], "skip": values["skip"]})
 
 
 def networks_of(ctx: click.Context, values: Mapping[str, Any]) -> Sweep:
@@ -201,17 +159,11 @@ def networks_of(ctx: click.Context, values: Mapping[str, Any]) -> Sweep:
 def _canonical(specs: Sequence[str]) -> list[str]:
     from isocalc.activations import FAMILIES, activation  # noqa: PLC0415 - loads numpy
 
-    names = []
-    for spec in specs:
-        if spec == "all":
-            names += [
-                family.name
-                for family in FAMILIES.values()
-                if all(p[1] is not None for p in family.parameters)
-            ]
-        else:
-            names.append(activation(spec).name)
-    return names
+    complete = [
+        family.name for family in FAMILIES.values() if all(p.default is not None for p in family.parameters)
+    ]
+    listed = itertools.chain.from_iterable(complete if spec == "all" else [spec] for spec in specs)
+    return [activation(spec).name for spec in listed]
 
 
 def refuse(ctx: click.Context, names: Sequence[str], why: str) -> None:

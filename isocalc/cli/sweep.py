@@ -26,6 +26,8 @@ class Sweep:
         Makes the object from one value of each axis, passed by name; raises InvalidInputError.
     axes : mapping of str to sequence
         Column name and values of each option, in the order of the options.
+    beside : sequence of str
+        Axes that are not passed to ``build`` but to the computation.
 
     Raises
     ------
@@ -33,8 +35,12 @@ class Sweep:
         A value breaks its rule, or there are more than a million combinations.
     """
 
-    def __init__(self, build: Callable[..., Any], axes: Mapping[str, Sequence[Value]]) -> None:
-        self.build, self.axes = build, dict(axes)
+    def __init__(
+        self, build: Callable[..., Any], axes: Mapping[str, Sequence[Value]], beside: Sequence[str] = ()
+    ) -> None:
+        self.axes = dict(axes)
+        self.beside = beside
+        self._build = build
         if self.size > MOST_POINTS:
             longest = max(self.axes, key=lambda name: len(self.axes[name]))
             rule = f"such that a sweep has at most {MOST_POINTS} combinations"
@@ -42,7 +48,7 @@ class Sweep:
         first = {name: values[0] for name, values in self.axes.items()}
         for name, values in self.axes.items():
             for value in values:
-                build(**first | {name: value})
+                self.at(first | {name: value})
 
     @property
     def size(self) -> int:
@@ -65,24 +71,19 @@ class Sweep:
             yield dict(zip(self.axes, values, strict=True))
 
     def __iter__(self) -> Iterator[Any]:
-        return (self.build(**point) for point in self.points())
+        return map(self.at, self.points())
 
-    def crossed(self, **axes: Sequence[Value]) -> "CrossedSweep":
-        """Return the sweep over more axes, whose values are passed to ``compute`` beside the object."""
-        return CrossedSweep(self, axes)
+    def at(self, point: Mapping[str, Value]) -> Any:
+        """Return the object at a point."""
+        return self._build(**{name: value for name, value in point.items() if name not in self.beside})
 
+    def compute(self, function: Callable[..., Iterable[Row]], point: Mapping[str, Value]) -> Iterable[Row]:
+        """Call ``function`` with the object at a point, and the values of the axes beside it by name."""
+        return function(self.at(point), **{name: point[name] for name in self.beside})
 
-class CrossedSweep(Sweep):
-    """A sweep with axes that do not belong to the network, such as the width of a simulation."""
-
-    def __init__(self, inner: Sweep, axes: Mapping[str, Sequence[Value]]) -> None:
-        self.extra = tuple(axes)
-
-        def build(**point: Value) -> tuple[Any, dict[str, Value]]:
-            extra = {name: point.pop(name) for name in axes}
-            return inner.build(**point), extra
-
-        super().__init__(build, inner.axes | dict(axes))
+    def crossed(self, **axes: Sequence[Value]) -> "Sweep":
+        """Return the sweep with more axes that do not belong to the object, such as a simulation's width."""
+        return Sweep(self._build, self.axes | axes, beside=(*self.beside, *axes))
 
 
 def run(
@@ -90,7 +91,7 @@ def run(
     columns: Sequence[str],
     compute: Callable[..., Iterable[Row]],
     *,
-    caption: str | None = None,
+    caption: str = "",
 ) -> tuple["Table", bool]:
     """Compute every point of a sweep and return its table, and whether any point failed.
 
@@ -123,25 +124,23 @@ def run(
 
     if sweep.single:
         (point,) = sweep.points()
-        rows = [[row[name] for name in columns] for row in _compute(sweep, point, compute)]
-        return Table(columns, rows, caption or ""), False
+        return Table(columns, _cells(columns, sweep.compute(compute, point)), caption), False
     columns = [*sweep.swept, *(name for name in columns if name not in sweep.swept), "status"]
-    rows, failed = [], False
+    rows: list[list[Value | None]] = []
+    failed = False
     for point in sweep.points():
+        done = point | {"status": "ok"}
         try:
-            found: list[Row] = [{**point, **row, "status": "ok"} for row in _compute(sweep, point, compute)]
+            rows += _cells(columns, (done | dict(row) for row in sweep.compute(compute, point)))
         except IsocalcError as error:
-            found, failed = [{**point, "status": str(error)}], True
+            rows += _cells(columns, [dict.fromkeys(columns) | point | {"status": str(error)}])
             say(", ".join(f"{name} {point[name]}" for name in sweep.swept) + f": {error}")
-        rows += [[row.get(name) for name in columns] for row in found]
-    return Table(columns, rows, caption or "", len(sweep.swept)), failed
+            failed = True
+    return Table(columns, rows, caption, len(sweep.swept)), failed
 
 
-def _compute(sweep: Sweep, point: dict[str, Value], compute: Callable[..., Iterable[Row]]) -> list[Row]:
-    built = sweep.build(**point)
-    if isinstance(sweep, CrossedSweep):
-        return list(compute(built[0], **built[1]))
-    return list(compute(built))
+def _cells(columns: Sequence[str], rows: Iterable[Row]) -> list[list[Value | None]]:
+    return [[row[name] for name in columns] for row in rows]
 
 
 def say(message: str) -> None:

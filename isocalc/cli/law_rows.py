@@ -1,0 +1,100 @@
+"""The rows that show a law: its density at many values, or its summary."""
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from isocalc.cli.caveats import Doubles
+from isocalc.cli.sweep import Row, say
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from isocalc.spectrum import UniversalLaw
+
+    Array = npt.NDArray[np.float64]
+
+COLUMN = {"singular": "singular_value", "lambda": "squared_singular_value", "log": "log_singular_value"}
+SUMMARY = (
+    "law",
+    "c",
+    "support",
+    "atoms",
+    "mass_at_zero",
+    "mean_s",
+    "mean_lambda",
+    "second_moment_lambda",
+    "sigma2_jjt",
+    "mean_log_s",
+    "s_min",
+    "s_max",
+    "condition_number",
+)
+
+
+def density_rows(
+    law: "UniversalLaw", points: int, at: Sequence[float] | None, doubles: Doubles
+) -> Iterator[Row]:
+    """Yield the density and the distribution function at each value of ``at``, or of the law's own grid."""
+    for place, mass in law.atoms:
+        say(
+            f"the law has a point mass {mass:g} at {COLUMN[law.variable]} {place!r}, which density leaves out"
+        )
+    names = (COLUMN[law.variable], "density", "cdf")
+    columns = [column.tolist() for column in _evaluated(law, points, at)]
+    for numbers in zip(*columns, strict=True):
+        yield {name: doubles.finite(name, number) for name, number in zip(names, numbers, strict=True)}
+
+
+def _evaluated(
+    law: "UniversalLaw", points: int, at: Sequence[float] | None
+) -> tuple["Array", "Array", "Array"]:
+    """Return x, density and cdf: infinite where the number does not fit a double."""
+    import numpy as np  # noqa: PLC0415 - numerics load when a command computes
+
+    in_log = law.using("log")
+    count = 1 if law.atoms else points
+    x = law.grid(count) if at is None else np.array(at)
+    density, cdf = law.pdf(x), law.cdf(x)
+    if law.variable == "log":
+        return x, density, cdf
+    power = {"singular": 1, "lambda": 2}[law.variable]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_s = in_log.grid(count) if at is None else np.log(x) / power
+        log_density = np.log(in_log.pdf(log_s)) - power * log_s
+    density[(density == 0) & np.isfinite(log_density) & (log_density < -700)] = np.inf
+    if at is None:
+        lost = (x == 0) | np.isinf(x)
+        x[lost] = density[lost] = np.inf
+        cdf[lost] = in_log.cdf(log_s[lost])
+    return x, density, cdf
+
+
+def summary_row(law: "UniversalLaw", doubles: Doubles) -> Row:
+    """Return the row that sums up a law of singular values."""
+    squared = law.using("lambda")
+    point_mass = law.c == 0
+    edges = [doubles.positive("support", edge) for interval in law.support() for edge in interval]
+    atoms = [(doubles.positive("atoms", place), mass) for place, mass in law.atoms]
+    row: dict[str, float | None] = {
+        "c": law.c,
+        "mass_at_zero": 0.0,
+        "mean_s": doubles.positive("mean_s", law.mean()),
+        "mean_lambda": doubles.positive("mean_lambda", squared.mean()),
+        "second_moment_lambda": doubles.positive("second_moment_lambda", squared.moment(2)),
+        "sigma2_jjt": 0.0 if point_mass else doubles.positive("sigma2_jjt", squared.var()),
+        "mean_log_s": law.mean_log_s,
+        "s_min": doubles.positive("s_min", law.s_min),
+        "s_max": doubles.positive("s_max", law.s_max),
+        "condition_number": doubles.positive("condition_number", law.condition_number),
+    }
+    lost = None in edges
+    return row | {
+        "law": "universal",
+        "support": None if lost else ";".join(f"{low!r}:{high!r}" for low, high in _pairs(edges)),
+        "atoms": None if (None, 1.0) in atoms else ";".join(f"{place!r}:{mass!r}" for place, mass in atoms),
+    }
+
+
+def _pairs(edges: Sequence[float | None]) -> Iterator[tuple[float | None, float | None]]:
+    return zip(edges[::2], edges[1::2], strict=True)

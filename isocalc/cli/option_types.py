@@ -1,0 +1,123 @@
+"""What the values of options may look like, and how they complete."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from isocalc.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+MOST_VALUES = 1_000_000
+
+
+class Numbers(click.ParamType):  # type: ignore[type-arg] # not generic before click 8.4
+    """A number, a comma list, or ``start:stop:count`` with both ends included; a tuple of floats or ints."""
+
+    name = "numbers"
+
+    def __init__(self, *, whole: bool = False) -> None:
+        self.whole = whole
+        kind = "a whole number" if whole else "a number"
+        self.rule = f"{kind}, a list such as {'10,100' if whole else '0.5,1,2'} or a range start:stop:count"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, ...]:
+        """Parse the text of the option; raise InvalidInputError where it is not of the form."""
+        del ctx
+        if not isinstance(value, str):
+            return tuple(value)
+        name = (param.name if param else None) or "value"
+        values = [number for item in value.split(",") for number in self._item(name, item.strip(), value)]
+        return tuple(values)
+
+    def _item(self, name: str, item: str, text: str) -> Sequence[float]:
+        try:
+            numbers = [float(part) for part in item.split(":")]
+        except ValueError:
+            raise InvalidInputError(name, self.rule, text) from None
+        if len(numbers) == 1:
+            return [self._whole(name, numbers[0], item)] if self.whole else numbers
+        return self._range(name, numbers, item)
+
+    def _range(self, name: str, numbers: list[float], item: str) -> Sequence[float]:
+        from fractions import Fraction  # noqa: PLC0415 - only ranges need it
+
+        rule = f"a range start:stop:count with start < stop and a whole count from 2 to {MOST_VALUES}"
+        finite = all(map(math.isfinite, numbers))
+        if not (finite and len(numbers) == 3 and numbers[0] < numbers[1]):
+            raise InvalidInputError(name, rule, item)
+        if not (numbers[2].is_integer() and 2 <= numbers[2] <= MOST_VALUES):
+            raise InvalidInputError(name, rule, item)
+        start, stop = (Fraction(repr(number)) for number in numbers[:2])
+        step = (stop - start) / (int(numbers[2]) - 1)
+        values = [float(start + i * step) for i in range(int(numbers[2]))]
+        return [self._whole(name, value, item) for value in values] if self.whole else values
+
+    def _whole(self, name: str, value: float, item: str) -> float:
+        if not value.is_integer():
+            raise InvalidInputError(name, self.rule.replace("range", "range of whole numbers"), item)
+        return int(value)
+
+
+class Whole(click.ParamType):  # type: ignore[type-arg] # not generic before click 8.4
+    """One whole number within limits."""
+
+    name = "whole"
+
+    def __init__(self, least: int, most: int) -> None:
+        self.least, self.most = least, most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Parse the text of the option; raise InvalidInputError where it is not within the limits."""
+        del ctx
+        try:
+            number = int(value)
+        except ValueError:
+            number = self.least - 1
+        if self.least <= number <= self.most:
+            return number
+        rule = f"a whole number from {self.least} to {self.most}"
+        raise InvalidInputError((param.name if param else None) or "value", rule, value)
+
+
+class Activations(click.ParamType):  # type: ignore[type-arg] # not generic before click 8.4
+    """Names of activations, separated by commas outside parentheses; ``all`` stands for every one."""
+
+    name = "activations"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        """Split the list; the names are looked up when the networks are built."""
+        del param, ctx
+        return tuple(value) if not isinstance(value, str) else tuple(split_outside_parentheses(value))
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> "list[CompletionItem[str]]":
+        """Complete the last name of a list."""
+        from click.shell_completion import CompletionItem  # noqa: PLC0415 - only to complete
+
+        from isocalc.activations import FAMILIES  # noqa: PLC0415 - loads numpy
+
+        del ctx, param
+        before, comma, last = incomplete.rpartition(",")
+        names = [*FAMILIES] if comma else [*FAMILIES, "all"]
+        return [CompletionItem(before + comma + name) for name in names if name.startswith(last)]
+
+
+def split_outside_parentheses(text: str) -> list[str]:
+    """Split at the commas that are in no parentheses."""
+    items, depth = [""], 0
+    for letter in text:
+        depth += (letter == "(") - (letter == ")")
+        if letter == "," and depth <= 0:
+            items.append("")
+        else:
+            items[-1] += letter
+    return [item.strip() for item in items]

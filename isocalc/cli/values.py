@@ -1,0 +1,58 @@
+"""Numbers that a user lists or pipes in."""
+
+import math
+import re
+import sys
+from collections.abc import Iterator
+
+from isocalc.errors import InvalidInputError
+
+
+def read_numbers(parameter: str, text: str, least: float | None) -> list[float]:
+    """Return the numbers of a comma list, or of standard input for "-", in the order given.
+
+    Parameters
+    ----------
+    parameter : str
+        Name of the option, for messages.
+    text : str
+        What the option was given.
+    least : float or None
+        The least value allowed.
+
+    Raises
+    ------
+    InvalidInputError
+        Something is not a finite number of at least ``least``, or there is none, or nothing can be read.
+    """
+    rule = "finite numbers" if least is None else f"finite numbers of at least {least:g}"
+    if text.strip() != "-":
+        return [_number(parameter, item.strip(), rule, least, "") for item in text.split(",")]
+    found = [
+        _number(parameter, word, rule, least, f"It is on line {line} of standard input.")
+        for line, word in _words(parameter)
+    ]
+    if not found:
+        raise InvalidInputError(parameter, rule, "-", "Standard input holds no numbers.")
+    return found
+
+
+def _number(parameter: str, word: str, rule: str, least: float | None, where: str) -> float:
+    try:
+        number = float(word)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number) or (least is not None and number < least):
+        raise InvalidInputError(parameter, rule, word, where)
+    return number + 0.0  # -0.0 becomes 0.0
+
+
+def _words(parameter: str) -> Iterator[tuple[int, str]]:
+    try:
+        for line, content in enumerate(sys.stdin or (), start=1):
+            for word in re.split(r"[,\s]+", content.strip(" \t\r\n,")):
+                if word:
+                    yield line, word
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InvalidInputError(parameter, "readable from standard input", "-", f"{reason}.") from None
