@@ -15,6 +15,9 @@ def linear() -> Activation:
 
 
 def leaky_relu(slope: float) -> Activation:
+    if slope == 1.0:
+        return linear()
+
     @quiet
     def phi(x: Array) -> Array:
         return np.maximum(x, 0.0) + slope * np.minimum(x, 0.0)
@@ -24,7 +27,6 @@ def leaky_relu(slope: float) -> Activation:
         dphi=lambda x: np.where(x > 0.0, 1.0, slope),
         breakpoints=(0.0,),
         slopes=(slope, 1.0),
-        odd=slope == 1.0,
     )
 
 
@@ -52,7 +54,7 @@ def _kinked(low: float, high: float, phi: Function, *, slope: float = 1.0, odd: 
     """Return the activation of slope ``slope`` between ``low`` and ``high``, flat elsewhere."""
 
     def dphi(x: Array) -> Array:
-        return slope * ((x > low) & (x < high))
+        return slope * ((x > low) & (x < high)).astype(np.float64)
 
     if math.isinf(high):
         return Activation(phi=phi, dphi=dphi, breakpoints=(low,), slopes=(0.0, slope))

@@ -5,6 +5,7 @@ Differences of exponentials are written with expm1, so that small q loses nothin
 """
 
 import math
+from functools import partial
 
 import numpy as np
 
@@ -65,30 +66,36 @@ def snake(a: float) -> Activation:
 
     def dphi(x: Array) -> Array:
         t = angle(x)
-        return (np.sin(t) + np.cos(t)) ** 2
-
-    def averages(q: Array) -> tuple[Array, Array, Array, Array, Array]:
-        with np.errstate(over="ignore"):
-            s = np.minimum((a * np.sqrt(q)) ** 2, _EXP_IS_0)
-        u = -np.expm1(-2.0 * s)
-        e8 = np.exp(-8.0 * s)
-        with np.errstate(over="ignore"):
-            return (
-                u / a / 2.0,
-                q + (u / a) ** 2 * (6.0 - 4.0 * u + u * u) / 8.0,
-                1.5 - 0.5 * e8,
-                4.375 - 3.5 * e8 + 0.125 * e8**4,
-                2.0 * q * (1.0 + np.exp(-2.0 * s) - e8),
-            )
-
-    def correlated(q: float, correlation: Array) -> tuple[Array, Array]:
-        s = min(abs(a) * math.sqrt(q), math.sqrt(_LARGEST) / 8.0) ** 2
-        with np.errstate(over="ignore"):
-            mean = math.expm1(-2.0 * s) / a
-            cosine = 2.0 * _product_of_sines(2.0 * s, correlation) / a
-            product = q * correlation + (mean**2 + 0.5 * cosine**2) / 4.0
-        return product, 1.0 + _product_of_sines(4.0 * s, correlation)
+        root: Array = np.sin(t) + np.cos(t)
+        return root * root
 
     return Activation(
-        phi=phi, dphi=dphi, scale=1.0 / abs(a), closed_averages=averages, closed_correlation=correlated
+        phi=phi,
+        dphi=dphi,
+        scale=1.0 / abs(a),
+        closed_averages=partial(_snake_averages, a),
+        closed_correlation=partial(_snake_correlation, a),
     )
+
+
+@np.errstate(over="ignore")
+def _snake_averages(a: float, q: Array) -> tuple[Array, Array, Array, Array, Array]:
+    s = np.minimum(np.square(a * np.sqrt(q)), _EXP_IS_0)
+    u = -np.expm1(-2.0 * s)
+    e8 = np.exp(-8.0 * s)
+    return (
+        u / a / 2.0,
+        q + np.square(u / a) * (6.0 - 4.0 * u + u * u) / 8.0,
+        1.5 - 0.5 * e8,
+        4.375 - 3.5 * e8 + 0.125 * e8**4,
+        2.0 * q * (1.0 + np.exp(-2.0 * s) - e8),
+    )
+
+
+@np.errstate(over="ignore")
+def _snake_correlation(a: float, q: float, correlation: Array) -> tuple[Array, Array]:
+    s = min(abs(a) * math.sqrt(q), math.sqrt(_LARGEST) / 8.0) ** 2
+    mean = math.expm1(-2.0 * s) / a
+    cosine = 2.0 * _product_of_sines(2.0 * s, correlation) / a
+    product = q * correlation + (mean * mean + 0.5 * cosine * cosine) / 4.0
+    return product, 1.0 + _product_of_sines(4.0 * s, correlation)

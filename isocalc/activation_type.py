@@ -91,7 +91,8 @@ class Activation:
         edges = (-math.inf, *(_standardised(point, q) for point in self.breakpoints), math.inf)
         masses: dict[float, float] = {}
         for slope, (low, high) in zip(self.slopes, pairwise(edges), strict=True):
-            masses[slope**2] = masses.get(slope**2, 0.0) + _normal_mass(low, high)
+            square = slope * slope
+            masses[square] = masses.get(square, 0.0) + _normal_mass(low, high)
         return tuple(sorted(masses.items()))
 
 

@@ -70,7 +70,7 @@ FAMILIES: dict[str, Family] = {
             "elu",
             "x if x > 0 else alpha (exp(x) - 1)",
             "torch.nn.ELU",
-            lambda alpha: _from_pair(_smooth.elu(alpha), (0.0,)),
+            lambda alpha: _from_pair(_smooth.elu(alpha), (0.0,)) if alpha else _piecewise.relu(),
             (Parameter("alpha", 1.0),),
         ),
         Family(
@@ -87,11 +87,16 @@ FAMILIES: dict[str, Family] = {
             "torch.nn.SELU",
             lambda: _from_pair(_smooth.elu(_smooth.SELU_ALPHA, scale=_smooth.SELU_SCALE), (0.0,)),
         ),
-        Family("gelu", "x Phi(x)", "torch.nn.GELU", lambda: _from_pair((_smooth.gelu, _smooth.dgelu))),
+        Family(
+            "gelu",
+            "x (1 + erf(x / sqrt(2))) / 2",
+            "torch.nn.GELU",
+            lambda: _from_pair((_smooth.gelu, _smooth.dgelu)),
+        ),
         Family(
             "gelu_tanh",
             "x (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3))) / 2",
-            "torch.nn.GELU, approximate='tanh'",
+            "torch.nn.GELU(approximate='tanh')",
             lambda: _from_pair((_smooth.gelu_tanh, _smooth.dgelu_tanh)),
         ),
         Family(
