@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from isocalc.errors import InvalidInputError as InvalidInputError
     from isocalc.errors import IsocalcError as IsocalcError
     from isocalc.errors import NoAnswerError as NoAnswerError
+    from isocalc.feedforward import fixed_points as fixed_points
     from isocalc.network import FeedForward as FeedForward
     from isocalc.network import ResNet as ResNet
-    from isocalc.propagation import fixed_points as fixed_points
     from isocalc.propagation import propagate as propagate
     from isocalc.spectrum import UniversalLaw as UniversalLaw
     from isocalc.spectrum import spectrum as spectrum
@@ -29,7 +29,7 @@ _HOME = {
     "NoAnswerError": "errors",
     "FeedForward": "network",
     "ResNet": "network",
-    "fixed_points": "propagation",
+    "fixed_points": "feedforward",
     "propagate": "propagation",
     "UniversalLaw": "spectrum",
     "spectrum": "spectrum",

@@ -31,4 +31,4 @@ class InvalidInputError(IsocalcError, ValueError):
 
 
 class NoAnswerError(IsocalcError, ArithmeticError):
-    """The question was put rightly and its answer does not exist or cannot be computed to the stated accuracy."""
+    """The question was put rightly; its answer does not exist or was not reached to the stated accuracy."""

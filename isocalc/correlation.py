@@ -1,0 +1,124 @@
+"""The correlation of two inputs in a feed-forward network: its stable value c* and how fast it is reached.
+
+Two pre-activations of variance q and correlation c are u = √q (α x ± β y), x and y standard normal and
+independent, α² = (1 + c)/2, β² = (1 − c)/2. In these coordinates 1 − c is a difference of neighbours,
+computed without cancellation: q (1 − C(c)) = σ_w² E (φ(u1) − φ(u2))² / 2.
+"""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from isocalc.activations import Activation
+from isocalc.errors import NoAnswerError
+from isocalc.gaussian import doubling_edges, normal_rule, panel_rule
+from isocalc.network import FeedForward
+
+Array = npt.NDArray[np.float64]
+
+_REACH = 9.0
+_CENTRAL = 1.5 * np.arange(-6, 7)
+
+
+def stable_correlation(
+    network: FeedForward, q: float | None, chi: float, *, critical: bool
+) -> tuple[float | None, float | None]:
+    """Return the stable correlation c* at a fixed point and the slope of the correlation map there.
+
+    Parameters
+    ----------
+    network : FeedForward
+    q : float or None
+        The fixed point q*, None where every q is one.
+    chi : float
+        Slope of the correlation map at 1; it is infinite where φ jumps.
+    critical : bool
+        Whether χ is 1 to rounding.
+
+    Returns
+    -------
+    c_star, slope : float or None
+        Both None where φ jumps and q = 0: no correlation is stable then.
+    """
+    act = network.act
+    if not act.jumps and (critical or chi < 1):
+        return 1.0, 1.0 if critical else chi
+    if not q:
+        return None, None
+    weight = network.sigma_w * network.sigma_w
+    if act.odd and network.sigma_b == 0:
+        return 0.0, weight * _mean_slope(act, q) ** 2
+    gap = _solve_gap(act, q, weight)
+    return (1 - gap if gap < 1 - 1e-15 else 0.0), weight * moments_of_pair(act, q, gap)[1]
+
+
+def _mean_slope(act: Activation, q: float) -> float:
+    """E φ', as E φ z / √q, which counts jumps of φ too."""
+    z, weights = normal_rule(act, np.array([q]))
+    return float((weights * act.phi(math.sqrt(q) * z) * z).sum()) / math.sqrt(q)
+
+
+def _solve_gap(act: Activation, q: float, weight: float) -> float:
+    """Solve σ_w² E (φ(u1) − φ(u2))² / 2q = 1 − c for 1 − c in (0, 1], where the left side is concave."""
+    low, high, gap = 0.0, 1.0, 0.5
+    for _ in range(100):
+        half_square, slope = moments_of_pair(act, q, gap)
+        image = weight * half_square / q
+        low, high = (gap, high) if image > gap else (low, gap)
+        steepness = weight * slope * gap / image - 1 if image > 0 else 0.0
+        step = -math.log(image / gap) / steepness if steepness < 0 else math.inf
+        new = gap * math.exp(step) if abs(step) < 600 else 0.0
+        if not low < new < high:
+            new = math.sqrt(low) * math.sqrt(high) if low else high * 1e-3
+        if abs(new - gap) <= 4e-16 * gap:
+            return new
+        gap = new
+    raise NoAnswerError(f"the stable correlation of {act.name} at q = {q!r} was not reached")
+
+
+def moments_of_pair(act: Activation, q: float, gap: float) -> tuple[float, float]:
+    """Return E (φ(u1) − φ(u2))² / 2 and its derivative in 1 − c, over q.
+
+    Parameters
+    ----------
+    act : Activation
+    q : float
+        Variance of both pre-activations, greater than 0.
+    gap : float
+        1 − c, c their correlation, greater than 0 and at most 1.
+    """
+    if act.closed_correlation is not None:
+        product, gates = act.closed_correlation(q, np.array([1.0, 1 - gap]))
+        return float(product[0] - product[1]), float(gates[1])
+    alpha, beta = math.sqrt(1 - gap / 2), math.sqrt(gap / 2)
+    x, y, weights = _plane_rule(act, math.sqrt(q), alpha, beta)
+    u1, u2 = math.sqrt(q) * (alpha * x + beta * y), math.sqrt(q) * (alpha * x - beta * y)
+    half_square = weights * (act.phi(u1) - act.phi(u2)) ** 2 / 2
+    if act.jumps:
+        # By parts, since φ' misses the jumps: d/d(1 − c) of a function of (αx, βy).
+        score = (y * y - 1) / (4 * beta**2) - (x * x - 1) / (4 * alpha**2)
+        return float(half_square.sum()), float((half_square * score).sum()) / q
+    return float(half_square.sum()), float((weights * act.dphi(u1) * act.dphi(u2)).sum())
+
+
+def _plane_rule(act: Activation, sigma: float, alpha: float, beta: float) -> tuple[Array, Array, Array]:
+    """Return nodes x, y >= 0 and weights of the normal law in the plane, shapes (n, 1), (n, k), (n, k).
+
+    The integrand is even in y. Panels end where u1 or u2 is at a breakpoint of φ, and double away from 0.
+    """
+    lines = np.array([*act.breakpoints, *([0.0] if math.isfinite(act.scale) else [])]) / sigma
+    doubling = doubling_edges(act.scale / sigma, _REACH)
+    crossings = (lines[:, None] + lines).ravel() / (2 * alpha)
+    smear = doubling_edges(beta / alpha, 3.0)
+    outer = np.concatenate(
+        (_CENTRAL, doubling / alpha, crossings, (crossings[:, None] + smear).ravel()),
+    )
+    x, x_weights = panel_rule(np.unique(np.clip(outer, -_REACH, _REACH)))
+    if 1.5 * beta * sigma > act.scale:
+        lines = np.concatenate((lines, doubling))
+    inner = np.abs(lines - alpha * x[:, None]) / beta
+    middle = np.broadcast_to(_CENTRAL[_CENTRAL >= 0], (x.size, 7))
+    edges = np.sort(np.concatenate((middle, np.minimum(inner, _REACH)), axis=1), axis=1)
+    y, y_weights = panel_rule(edges)
+    return x[:, None], y, 2 * x_weights[:, None] * y_weights

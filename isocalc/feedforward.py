@@ -1,0 +1,253 @@
+"""Fixed points of signal propagation in feed-forward networks: q*, χ, the phase and the depth scales.
+
+Poole et al., arXiv 1606.05340; Schoenholz et al., arXiv 1611.01232.
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from isocalc.correlation import stable_correlation
+from isocalc.errors import NoAnswerError
+from isocalc.gaussian import averages, second_moment_and_slope
+from isocalc.network import FeedForward
+
+Array = npt.NDArray[np.float64]
+Phase = Literal["ordered", "critical", "chaotic"]
+
+_EPS = float(np.finfo(float).eps)
+# A slope this close to 1 is 1: σ_w = √2 for ReLU gives 1 + 2⁻⁵².
+_CRITICAL = 16 * _EPS
+# Below, the sign of σ_w² E φ² + σ_b² − q is rounding.
+_NOISE = 16 * _EPS
+
+
+@dataclass(frozen=True)
+class FixedPoint:
+    """A stable fixed point of signal propagation in a feed-forward network.
+
+    Attributes
+    ----------
+    q_star : float or None
+        Variance of the pre-activations; ``None`` where every q is a fixed point. At 0 the other numbers are
+        limits q → 0+.
+    chi : float
+        χ = σ_w² E φ'², the mean squared singular value of one layer.
+    phase : {"ordered", "critical", "chaotic"}
+        χ below, at or above 1 (within 16 rounding units).
+    xi_q, xi_c : float or None
+        Depth scales of the variance and of the correlation of two inputs, in layers; ``inf`` at criticality.
+        ``xi_c`` is ``None`` where two inputs have no stable correlation.
+    c_star : float or None
+        The stable correlation of two inputs that belongs to ``xi_c``.
+    relative_variance : float
+        Relative variance Var λ / (E λ)² that one layer adds, weights included; ``inf`` where χ = 0.
+    escape : float or None
+        A larger q from which the variance grows without bound instead; ``None`` where there is none.
+    """
+
+    q_star: float | None
+    chi: float
+    phase: Phase
+    xi_q: float
+    xi_c: float | None
+    c_star: float | None
+    relative_variance: float
+    escape: float | None = None
+
+    @property
+    def mean_lambda(self) -> float:
+        """Mean squared singular value of one layer, χ."""
+        return self.chi
+
+
+def fixed_points(network: FeedForward) -> tuple[FixedPoint, ...]:
+    """Return all stable fixed points of the variance map q → σ_w² E φ(√q z)² + σ_b², smallest first.
+
+    Parameters
+    ----------
+    network : FeedForward
+
+    Returns
+    -------
+    tuple of FixedPoint
+        At least one. Accurate to 1e-14 times the conditioning of the problem.
+
+    Raises
+    ------
+    NoAnswerError
+        There is none: q grows without bound, or oscillates.
+    """
+    variance_map = _VarianceMap(network)
+    if network.act.scale_free:
+        return (_describe(variance_map, _scale_free_fixed_point(variance_map)),)
+    roots, grows = _roots(variance_map)
+    stable = [q for q in roots if -1 < variance_map.slope_at(q) < 1 or _is_marginal(variance_map, q)]
+    if stable:
+        return tuple(_describe(variance_map, q, roots[-1] if grows else None) for q in stable)
+    name = network.act.name
+    if any(variance_map.slope_at(q) <= -1 for q in roots):
+        raise NoAnswerError(f"{name} has no stable fixed point here: q oscillates from layer to layer")
+    raise NoAnswerError(f"{name} has no fixed point here: q grows without bound")
+
+
+class _VarianceMap:
+    """q → σ_w² E φ² + σ_b² of a network, with its slope."""
+
+    def __init__(self, network: FeedForward) -> None:
+        self.network = network
+        self.act = network.act
+        self.weight = network.sigma_w * network.sigma_w
+        self.bias = network.sigma_b * network.sigma_b
+
+    def __call__(self, q: Array) -> tuple[Array, Array]:
+        """Return value and slope at q > 0."""
+        second, slope = second_moment_and_slope(self.act, q)
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self.weight * second + self.bias, self.weight * slope
+
+    def at_zero(self) -> float:
+        """Return the limit of the value at q → 0+."""
+        return self.weight * float(averages(self.act, 0.0).second) + self.bias
+
+    def slope_at(self, q: float) -> float:
+        """Return the slope at q >= 0."""
+        if q == 0:
+            return self.weight * float(averages(self.act, 0.0).gate)
+        return float(self(np.array([q]))[1][0])
+
+
+def _scale_free_fixed_point(variance_map: _VarianceMap) -> float | None:
+    slope = variance_map.slope_at(0.0)
+    if abs(slope - 1) <= _CRITICAL and variance_map.bias == 0:
+        return None
+    if slope < 1:
+        return variance_map.bias / (1 - slope)
+    raise NoAnswerError(
+        f"{variance_map.act.name} has no fixed point here: q grows without bound, by {slope:.6g} a layer"
+    )
+
+
+def _roots(variance_map: _VarianceMap) -> tuple[list[float], bool]:
+    """Return every q >= 0 where the map crosses the diagonal, and whether it is above it beyond the last."""
+    at_zero = variance_map.at_zero()
+    roots = [0.0] if at_zero == 0 else []
+    q = _search_grid(variance_map, at_zero)
+    value, slope = variance_map(q)
+    with np.errstate(invalid="ignore"):
+        excess = value / q - 1
+    clear = np.isfinite(excess) & (np.abs(excess) > _NOISE)
+    q, value, slope, excess = q[clear], value[clear], slope[clear], excess[clear]
+    # Slope of log(value/q) in log q: tells whether the excess turns back to 0 between two points.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        trend = q * slope / value - 1
+    for i, j in pairwise(range(q.size)):
+        if excess[i] * excess[j] < 0:
+            roots.append(_crossing(variance_map, q[i], q[j], rising=excess[i] < 0))
+        elif excess[i] * trend[i] < 0 < excess[j] * trend[j]:
+            roots += _touching_roots(variance_map, q[i], q[j], above=excess[i] > 0)
+    return roots, bool(excess[-1] > 0)
+
+
+def _search_grid(variance_map: _VarianceMap, at_zero: float) -> Array:
+    """Values of q from far below to far above anything φ can tell apart, dense where φ changes its shape."""
+    lengths = [abs(point) for point in variance_map.act.breakpoints if point]
+    lengths += [variance_map.act.scale] if math.isfinite(variance_map.act.scale) else []
+    shape = [length * length for length in lengths or [1.0]]
+    low, high = 1e-3 * min(shape), 1e3 * max(shape)
+    lowest = max(min(1e-15 * low, at_zero / 16), variance_map.bias / 2) if at_zero else 1e-15 * low
+    highest = max(1e15 * high, 1e6 * at_zero)
+
+    def spread(start: float, stop: float, factor: float) -> Array:
+        if not start < stop:
+            return np.empty(0)
+        return np.geomspace(start, stop, 2 + int(math.log(stop / start) / math.log(factor)))
+
+    parts = (
+        spread(lowest, min(low, highest), 8.0),
+        spread(max(low, lowest), high, 2.0),
+        spread(max(high, lowest), highest, 8.0),
+    )
+    return np.unique(np.concatenate(parts))
+
+
+def _crossing(variance_map: _VarianceMap, low: float, high: float, *, rising: bool) -> float:
+    """Solve value(q) = q between two points, by Newton on log(value/q) in log q kept inside the bracket."""
+    q = math.sqrt(low) * math.sqrt(high)
+    for _ in range(80):
+        value, slope = (float(array[0]) for array in variance_map(np.array([q])))
+        excess = value / q - 1
+        if (excess > 0) == rising:
+            high = q
+        else:
+            low = q
+        if excess == 0 or high - low <= 2 * _EPS * high:
+            return q
+        steepness = q * slope / value - 1
+        step = -math.log(value / q) / steepness if steepness and value > 0 else math.inf
+        newton = q * math.exp(step) if abs(step) < 700 else math.inf
+        new = newton if low < newton < high else math.sqrt(low) * math.sqrt(high)
+        if abs(new - q) <= _EPS * q:
+            return new
+        q = new
+    raise NoAnswerError(f"the fixed point between q = {low!r} and {high!r} was not reached")
+
+
+def _touching_roots(variance_map: _VarianceMap, low: float, high: float, *, above: bool) -> list[float]:
+    """Return the two roots between points on one side of the diagonal where the map turns back, if any."""
+    left, right = low, high
+    for _ in range(60):
+        q = math.sqrt(left) * math.sqrt(right)
+        value, slope = (float(array[0]) for array in variance_map(np.array([q])))
+        if (value > q) != above:
+            lower = _crossing(variance_map, low, q, rising=not above)
+            return [lower, _crossing(variance_map, q, high, rising=above)]
+        if (q * slope / value < 1) == above:
+            left = q
+        else:
+            right = q
+        # At the turning point the excess differs from this one by its curvature, of order 1.
+        if abs(value / q - 1) > math.log(right / left) ** 2:
+            break
+    return []
+
+
+def _is_marginal(variance_map: _VarianceMap, q: float) -> bool:
+    """Whether the slope is 1 at q = 0 to rounding and higher orders pull q back to 0."""
+    if q > 0 or abs(variance_map.slope_at(0.0) - 1) > _CRITICAL:
+        return False
+    length = min([abs(b) for b in variance_map.act.breakpoints if b] + [min(variance_map.act.scale, 1.0)])
+    probe = 1e-6 * length * length
+    return float(variance_map(np.array([probe]))[0][0]) < probe
+
+
+def _describe(variance_map: _VarianceMap, q_star: float | None, escape: float | None = None) -> FixedPoint:
+    network = variance_map.network
+    slope = variance_map.slope_at(0.0 if q_star is None else q_star)
+    gates = averages(network.act, 1.0 if q_star is None else q_star)
+    chi = variance_map.weight * float(gates.gate)
+    phase: Phase = "critical" if abs(chi - 1) <= _CRITICAL else "ordered" if chi < 1 else "chaotic"
+    gate_variance = float(gates.gate_squared / gates.gate**2) - 1 if gates.gate else math.inf
+    c_star, correlation_slope = stable_correlation(network, q_star, chi, critical=phase == "critical")
+    return FixedPoint(
+        q_star=q_star,
+        chi=chi,
+        phase=phase,
+        xi_q=depth_scale(slope),
+        xi_c=None if correlation_slope is None else depth_scale(correlation_slope),
+        c_star=c_star,
+        relative_variance=gate_variance + (1.0 if network.weights == "gaussian" else 0.0),
+        escape=escape,
+    )
+
+
+def depth_scale(slope: float) -> float:
+    """Return −1/log|slope|, the layers in which a deviation falls by a factor e; inf at |slope| = 1."""
+    size = abs(slope)
+    if size == 0:
+        return 0.0
+    return math.inf if abs(size - 1) <= _CRITICAL else -1 / math.log(size)

@@ -1,0 +1,197 @@
+"""How the variance of the signal travels through a random network, and the parameter that follows from it."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from isocalc.average_table import AverageTable
+from isocalc.errors import NoAnswerError
+from isocalc.feedforward import fixed_points
+from isocalc.network import FeedForward, ResNet
+
+Array = npt.NDArray[np.float64]
+
+# Layers from which loading Numba (half a second) pays.
+_NUMBA_FROM = 150_000
+
+
+@dataclass(frozen=True, eq=False)
+class Propagation:
+    """Signal propagation through the layers of a network. Numbers beyond the range of a double are ``inf``.
+
+    Attributes
+    ----------
+    q : array, shape (L,)
+        Variance of the pre-activations of each layer.
+    c_per_layer : array, shape (L,)
+        σ_w² E φ'² / a²; in a feed-forward network σ_w² E φ'², the factor χ of the layer.
+    second_moment, mean : arrays, shape (L,)
+        E x² and E x of the entries of each layer's output.
+    log_mean_lambda : float
+        Logarithm of the mean squared singular value of the Jacobian at this depth.
+    """
+
+    q: Array
+    c_per_layer: Array
+    second_moment: Array
+    mean: Array
+    log_mean_lambda: float
+
+    @cached_property
+    def c(self) -> float:
+        """The activation-dependent parameter (effective cumulant): the mean of ``c_per_layer``."""
+        return math.fsum(self.c_per_layer) / self.q.size
+
+    @property
+    def q_first(self) -> float:
+        """Variance of the pre-activations of the first layer."""
+        return float(self.q[0])
+
+    @property
+    def q_last(self) -> float:
+        """Variance of the pre-activations of the last layer."""
+        return float(self.q[-1])
+
+    @property
+    def output_second_moment(self) -> float:
+        """Mean square of the entries of the output."""
+        return float(self.second_moment[-1])
+
+    @property
+    def mean_lambda(self) -> float:
+        """Mean squared singular value of the Jacobian at this depth, ``inf`` where it overflows."""
+        return math.exp(self.log_mean_lambda) if self.log_mean_lambda < 709.7 else math.inf
+
+
+def propagate(network: ResNet | FeedForward) -> Propagation:
+    """Follow the variance of the signal from layer to layer, for width N → ∞.
+
+    Parameters
+    ----------
+    network : ResNet or FeedForward
+        A feed-forward network without ``input_variance`` stays at its smallest stable fixed point.
+
+    Returns
+    -------
+    Propagation
+
+    Raises
+    ------
+    NoAnswerError
+        c overflows, or a feed-forward network has no fixed point and no input variance to start from.
+
+    Notes
+    -----
+    Tarnowski et al., arXiv 1809.08848, eq. (13) to (16), with the cross term 2a m E φ of activations whose
+    mean is not 0. The mean squared singular value is exact at every depth.
+    """
+    if isinstance(network, ResNet):
+        return _propagate_residual(network)
+    return _propagate_feed_forward(network)
+
+
+def _propagate_residual(network: ResNet) -> Propagation:
+    variance = network.sigma_w * network.sigma_w
+    layer = _Layer(
+        weight=variance / network.depth,
+        bias=network.sigma_b * network.sigma_b,
+        skip=network.skip,
+        pre=network.block == "pre",
+    )
+    trace = _follow(AverageTable(network.act), layer, network.input_variance, network.depth)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        c_per_layer = (network.sigma_w / np.float64(network.skip)) ** 2 * trace.gate
+    if not np.isfinite(c_per_layer).all():
+        number = int(np.argmin(np.isfinite(c_per_layer))) + 1
+        raise NoAnswerError(f"c of {network.act.name} overflows at layer {number}: the signal explodes")
+    skips = 2 * network.depth * math.log(abs(network.skip))
+    log_mean = skips + math.fsum(np.log1p(c_per_layer / network.depth))
+    return Propagation(trace.q, c_per_layer, trace.second_moment, trace.mean, log_mean)
+
+
+def _propagate_feed_forward(network: FeedForward) -> Propagation:
+    variance = network.sigma_w * network.sigma_w
+    layer = _Layer(weight=variance, bias=network.sigma_b * network.sigma_b, skip=0.0, pre=False)
+    table = AverageTable(network.act)
+    if network.input_variance is None:
+        q_star = fixed_points(network)[0].q_star
+        if q_star is None:
+            raise NoAnswerError("every q is a fixed point of this network: give an input variance")
+        averages = table.at(q_star)
+        one_layer = (q_star, averages.gate, averages.second, averages.mean)
+        trace = _Trace(*(np.full(network.depth, value) for value in one_layer))
+    else:
+        trace = _follow(table, layer, network.input_variance, network.depth)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        chi = variance * trace.gate
+        log_mean = math.fsum(np.log(chi)) if chi.all() else -math.inf
+    return Propagation(trace.q, chi, trace.second_moment, trace.mean, log_mean)
+
+
+class _Layer(NamedTuple):
+    """One layer's recursion; a feed-forward layer is a post-activation block with skip 0."""
+
+    weight: float
+    bias: float
+    skip: float
+    pre: bool
+
+    def variance(self, p: float) -> float:
+        """Variance q of the pre-activations, from the mean square of the layer's input."""
+        return p if self.pre else self.weight * p + self.bias
+
+    def output(self, p: float, m: float, mean: float, second: float) -> tuple[float, float]:
+        """Mean square and mean of the layer's output."""
+        if self.pre:
+            return self.skip * self.skip * p + self.weight * second + self.bias, 0.0
+        output_mean = mean + self.skip * m
+        return second + 2 * self.skip * m * mean + self.skip * self.skip * p, output_mean
+
+
+class _Trace(NamedTuple):
+    """Per layer: q, E φ'², and the mean square and mean of the output."""
+
+    q: Array
+    gate: Array
+    second_moment: Array
+    mean: Array
+
+
+def _follow(table: AverageTable, layer: _Layer, input_variance: float, depth: int) -> _Trace:
+    trace = _Trace(*(np.empty(depth) for _ in _Trace._fields))
+    done, p, m = 0, input_variance, 0.0
+    if depth >= _NUMBA_FROM:
+        done, p, m = _follow_compiled(table, layer, p, trace)
+    for i in range(done, depth):
+        q = layer.variance(p)
+        mean, second, gate = table.at(q)
+        before = p, m
+        p, m = layer.output(p, m, mean, second)
+        if not math.isfinite(p):
+            p = m = math.inf
+        for array, value in zip(trace, (q, gate, p, m), strict=True):
+            array[i] = value
+        if (p, m) == before:
+            for array in trace:
+                array[i + 1 :] = array[i]
+            break
+    return trace
+
+
+def _follow_compiled(table: AverageTable, layer: _Layer, p: float, trace: _Trace) -> tuple[int, float, float]:
+    """Fill the trace octave by octave while tables reach; return the layers done and the last p and m."""
+    from isocalc._kernels import follow_signal  # noqa: PLC0415 - loading Numba takes half a second
+
+    done, m = 0, 0.0
+    while done < trace.q.size:
+        q = layer.variance(p)
+        exponent = math.frexp(q)[1]
+        octave = table.octave(exponent) if 0 < q < math.inf else None
+        if octave is None:
+            break
+        done, p, m = follow_signal(*trace, done, p, m, *layer, exponent, octave.units, octave.coefficients)
+    return done, p, m

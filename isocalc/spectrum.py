@@ -1,0 +1,273 @@
+"""The limiting law of the singular values of a network's input-output Jacobian."""
+
+import math
+from dataclasses import KW_ONLY, dataclass, replace
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from isocalc import universal
+from isocalc.errors import InvalidInputError
+from isocalc.network import MAX_DEPTH, FeedForward, ResNet, require_choice, require_number, require_whole
+from isocalc.propagation import propagate
+
+Array = npt.NDArray[np.float64]
+Variable = Literal["singular", "lambda", "log"]
+
+VARIABLES: tuple[Variable, ...] = ("singular", "lambda", "log")
+
+# How often y = 2 (log s - L log|a|) is counted in log x.
+_POWER = {"singular": 0.5, "lambda": 1.0}
+
+
+@dataclass(frozen=True)
+class UniversalLaw:
+    """The universal law of residual networks, L → ∞: one number c fixes it, up to the scale a^L.
+
+    Shaped like a frozen distribution of SciPy. Methods take arrays of any shape and return arrays of that
+    shape; a scalar gives a float.
+
+    Parameters
+    ----------
+    c : float
+        The activation-dependent parameter (effective cumulant), from 0 to 10⁶. 0 is a point mass.
+    depth : int
+        Number of blocks L; it matters only through ``skip**depth``.
+    skip : float
+        The weight a of the skip connection, not 0.
+    variable : {"singular", "lambda", "log"}
+        What x is: a singular value s, its square λ, or log s.
+
+    Raises
+    ------
+    InvalidInputError
+        An argument breaks its rule.
+    NoAnswerError
+        By the methods, where c is beyond 10⁶.
+
+    Notes
+    -----
+    The density is good to a relative 10⁻¹³, or to the conditioning of the problem where that is worse (near
+    an edge, at tiny c); distribution function and quantiles to 10⁻¹². Numbers beyond the range of a double
+    come back as ``inf`` or 0; in the variable "log" there are none.
+
+    References
+    ----------
+    Tarnowski, Warchoł, Jastrzębski, Tabor, Nowak, arXiv 1809.08848, eq. (18) and (19).
+
+    Examples
+    --------
+    >>> law = UniversalLaw(1.0)
+    >>> round(law.condition_number, 6)
+    21.094428
+    """
+
+    c: float
+    _: KW_ONLY
+    depth: int = 1
+    skip: float = 1.0
+    variable: Variable = "singular"
+
+    def __post_init__(self) -> None:
+        c = require_number("c", self.c, "a finite number of at least 0", lambda value: value >= 0)
+        skip = require_number("skip", self.skip, "a finite number other than 0", lambda value: value != 0)
+        object.__setattr__(self, "c", c)
+        object.__setattr__(self, "skip", skip)
+        object.__setattr__(self, "depth", require_whole("depth", self.depth, 1, MAX_DEPTH))
+        require_choice("variable", self.variable, VARIABLES)
+
+    def using(self, variable: Variable) -> "UniversalLaw":
+        """Return the same law in another variable."""
+        return replace(self, variable=variable)
+
+    def pdf(self, x: npt.ArrayLike) -> Array:
+        """Density at x in the law's variable: 0 outside the support, atoms left out."""
+        x = _numbers(x)
+        y = self._centred(x)
+        density = np.zeros_like(y) if self.c == 0 else universal.density_and_survival(y, self._curve)[0]
+        if self.variable == "log":
+            return (2 * density)[()]
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+            return np.where(density > 0, density / (_POWER[self.variable] * x), 0.0)[()]
+
+    def cdf(self, x: npt.ArrayLike) -> Array:
+        """Mass at or below x."""
+        y = self._centred(_numbers(x))
+        if self.c == 0:
+            return np.where(y >= 0, 1.0, 0.0)[()]
+        # Taken on the side where it is small: F(y) = survival(-y).
+        return universal.density_and_survival(-y, self._curve)[1][()]
+
+    def ppf(self, u: npt.ArrayLike) -> Array:
+        """Quantile: the x below which lies the mass u, in [0, 1].
+
+        Raises
+        ------
+        InvalidInputError
+            A value is outside [0, 1].
+        """
+        u = _numbers(u)
+        if not ((u >= 0) & (u <= 1)).all():
+            raise InvalidInputError("u", "between 0 and 1", float(u[~((u >= 0) & (u <= 1))][0]))
+        if self.c == 0:
+            return self._uncentred(np.zeros_like(u))[()]
+        y = universal.quantile(np.minimum(u, 1 - u), self._curve)
+        return self._uncentred(np.where(u < 0.5, -y, y))[()]
+
+    def support(self) -> tuple[tuple[float, float], ...]:
+        """Return the intervals that carry the density; a point mass (c = 0) has none."""
+        if self.c == 0:
+            return ()
+        low, high = self._uncentred(np.array([-self._edge, self._edge]))
+        return ((float(low), float(high)),)
+
+    @property
+    def atoms(self) -> tuple[tuple[float, float], ...]:
+        """Point masses as (location, mass)."""
+        return ((float(self._uncentred(np.array(0.0))), 1.0),) if self.c == 0 else ()
+
+    def moment(self, k: float) -> float:
+        """Mean of x^k: any real k, whole k >= 0 in the variable "log".
+
+        Raises
+        ------
+        NoAnswerError
+            The series would need more than 10⁷ terms.
+        """
+        if self.variable == "log":
+            order = require_whole("k", k, 0, 10**3)
+            return universal.mean_of(lambda y: (self.mean_log_s + y / 2) ** order, self.c)
+        power = k * _POWER[self.variable]
+        return _exp(2 * power * self.mean_log_s + universal.log_laplace(power, self.c))
+
+    def mean(self) -> float:
+        """Mean of x."""
+        return self.mean_log_s if self.variable == "log" else self.moment(1)
+
+    def var(self) -> float:
+        """Variance of x: of λ it is the measure of isometry σ²_JJᵀ."""
+        if self.variable == "log":
+            return self.c / 2 + self.c**2 / 12
+        relative = 2 * self.c if self.variable == "lambda" else universal.relative_variance_of_s(self.c)
+        return math.inf if self.mean() == math.inf else self.mean() ** 2 * relative
+
+    def grid(self, points: int) -> Array:
+        """Return ``points`` values of x from edge to edge, cosine-spaced in log s: dense at both edges.
+
+        Trapezoid sums of the density on it converge as if the square-root edges were not there.
+        """
+        y = -self._edge * np.cos(np.linspace(0.0, np.pi, points))
+        y[-1] = self._edge
+        return self._uncentred(y)
+
+    @property
+    def mean_log_s(self) -> float:
+        """Mean of log s, L log|a|; its density is even about it."""
+        return self.depth * math.log(abs(self.skip))
+
+    @property
+    def log_s_max(self) -> float:
+        """Logarithm of the largest singular value."""
+        return self.mean_log_s + self._edge / 2
+
+    @property
+    def log_s_min(self) -> float:
+        """Logarithm of the smallest singular value."""
+        return self.mean_log_s - self._edge / 2
+
+    @property
+    def s_max(self) -> float:
+        """Largest singular value."""
+        return self._s(self._edge)
+
+    @property
+    def s_min(self) -> float:
+        """Smallest singular value."""
+        return self._s(-self._edge)
+
+    @property
+    def condition_number(self) -> float:
+        """Ratio ``s_max / s_min``."""
+        return _exp(self._edge)
+
+    @property
+    def _edge(self) -> float:
+        return universal.edge(self.c)
+
+    @cached_property
+    def _curve(self) -> universal.Curve:
+        return universal.Curve.trace(self.c)
+
+    @property
+    def _scale(self) -> float | None:
+        """a^L in units of x where that is a number well inside a double's range: products keep digits."""
+        if abs(self.mean_log_s) > 300:
+            return None
+        return math.pow(abs(self.skip), 2 * _POWER[self.variable] * self.depth)
+
+    def _centred(self, x: Array) -> Array:
+        """Return y = log λ − 2L log|a|."""
+        if self.variable == "log":
+            return 2 * (x - self.mean_log_s)
+        with np.errstate(divide="ignore", over="ignore"):
+            x = np.maximum(x, 0.0)
+            if self._scale is not None:
+                return np.log(x / self._scale) / _POWER[self.variable]
+            return np.log(x) / _POWER[self.variable] - 2 * self.mean_log_s
+
+    def _s(self, y: float) -> float:
+        law = self.using("singular")
+        return float(law._uncentred(np.array(y)))  # noqa: SLF001 - the same class
+
+    def _uncentred(self, y: Array) -> Array:
+        """Return x at y."""
+        if self.variable == "log":
+            return self.mean_log_s + y / 2
+        with np.errstate(over="ignore", under="ignore"):
+            if self._scale is not None:
+                return self._scale * np.exp(y * _POWER[self.variable])
+            return np.exp((2 * self.mean_log_s + y) * _POWER[self.variable])
+
+
+def spectrum(network: ResNet, variable: Variable = "singular") -> UniversalLaw:
+    """Return the limiting law of the singular values of a network's input-output Jacobian, N → ∞.
+
+    Parameters
+    ----------
+    network : ResNet
+        The network; its parameter c comes from `propagate`.
+    variable : {"singular", "lambda", "log"}
+        The law's variable: a singular value s, its square λ, or log s.
+
+    Returns
+    -------
+    UniversalLaw
+        The law for L → ∞. At depth L it is off by O(1/L) in Kolmogorov distance (0.0014 at c = 1, L = 100);
+        pre-activation blocks with a non-linear activation deviate by a fixed amount at every depth.
+
+    Raises
+    ------
+    InvalidInputError
+        ``network`` is not residual.
+    NoAnswerError
+        The signal or c overflows.
+    """
+    if isinstance(network, FeedForward):
+        raise InvalidInputError(
+            "network", "a ResNet", network, "Only residual networks have the universal law."
+        )
+    c = propagate(network).c
+    return UniversalLaw(c, depth=network.depth, skip=network.skip, variable=variable)
+
+
+def _numbers(x: npt.ArrayLike) -> Array:
+    array = np.asarray(x, dtype=float)
+    if np.isnan(array).any():
+        raise InvalidInputError("x", "a number", math.nan)
+    return array
+
+
+def _exp(power: float) -> float:
+    return math.exp(power) if power < 709.7 else math.inf

@@ -1,0 +1,223 @@
+"""The universal law of residual networks, centred: the law of y = log λ − 2L log|a| for one number, c.
+
+With m = 1/(e^ζ − 1) the law's equation (Tarnowski et al. 2018, eq. 18) reads ζ + c coth(ζ/2) = y. On the
+curve ζ = X + it where its left side is real, t runs from 0 at the edges to its largest value at y = 0, and
+
+    density(y) = t / (2πc),    survival(y) = Im[c m² + log(1 − e^−ζ)] / π.
+
+The density is even in y. Functions here trust their arguments: c > 0, arrays of float64.
+"""
+
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from isocalc.errors import NoAnswerError
+
+Array = npt.NDArray[np.float64]
+
+_LARGEST = 1e6
+_SEMICIRCLE_BELOW = 1e-100
+_KNOTS = 257
+_MOST_TERMS = 10**7
+# Points from which loading Numba pays, when it is not loaded and when it is.
+_NUMBA_FROM = 1_000_000
+_NUMBA_FROM_LOADED = 4_000
+
+
+def edge(c: float) -> float:
+    """Return the upper edge of the support of y; the lower one is its negative."""
+    root = math.sqrt(c) * math.sqrt(2 + c)
+    return math.log1p(c + root) + root
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Points of the curve at equal steps of γ = arccos(y/edge), from the upper edge to y = 0: Newton's start.
+
+    Below c = 10⁻¹⁰⁰ the law is a semicircle to all digits: that of 10⁻¹⁰⁰ with y multiplied by ``stretch``.
+    """
+
+    c: float
+    edge: float
+    x: Array
+    t: Array
+    stretch: float
+
+    @property
+    def newton_steps(self) -> int:
+        """Steps that reach rounding from the interpolated start: more where the edge is sharp in γ."""
+        return 3 if self.c < 1e4 else 6
+
+    @classmethod
+    def trace(cls, c: float) -> "Curve":
+        """Trace the curve for one c.
+
+        Raises
+        ------
+        NoAnswerError
+            c is beyond 10⁶.
+        """
+        if c > _LARGEST:
+            raise NoAnswerError(f"the universal law is computed for c up to {_LARGEST:g}; here c is {c!r}")
+        stretch = min(1.0, np.sqrt(c / _SEMICIRCLE_BELOW))
+        c = max(c, _SEMICIRCLE_BELOW)
+        upper = edge(c)
+        angle = np.linspace(0.0, np.pi / 2, _KNOTS)
+        x = math.log1p(c + math.sqrt(c) * math.sqrt(2 + c)) * np.cos(angle)
+        x[-1] = 0.0
+        t = _height(x, c)
+        y = x + c * np.sinh(x) / (2 * np.sinh(x / 2) ** 2 + 2 * np.sin(t / 2) ** 2)
+        gamma = np.arccos(np.minimum(y / upper, 1.0))
+        gamma[0] = 0.0
+        return cls(c, upper, np.interp(angle, gamma, x), np.interp(angle, gamma, t), stretch)
+
+
+def _height(x: Array, c: float) -> Array:
+    """Solve cosh x = cos t + c sin(t)/t for t in [0, π], well enough to start Newton on the curve."""
+    target = 2 * np.sinh(x / 2) ** 2
+    low, high = np.zeros_like(x), np.full_like(x, min(np.pi, np.sqrt(2 * c)))
+    for _ in range(24):
+        t = (low + high) / 2
+        below = c * np.sin(t) / t - 2 * np.sin(t / 2) ** 2 > target
+        low, high = np.where(below, t, low), np.where(below, high, t)
+    # For large c all of the bulk lies within 2π/c of t = π: closer than bisection went.
+    t = (low + high) / 2
+    excess = c * np.sin(t) / t - 2 * np.sin(t / 2) ** 2 - target
+    t -= excess / (c * (t * np.cos(t) - np.sin(t)) / t**2 - np.sin(t))
+    t[0] = 0.0
+    return np.clip(t, 0.0, np.pi)
+
+
+def density_and_survival(y: Array, curve: Curve) -> tuple[Array, Array]:
+    """Return the density of y and the mass above y.
+
+    Parameters
+    ----------
+    y : array
+        Any real values, infinities included.
+    curve : Curve
+        The law.
+
+    Returns
+    -------
+    density, survival : arrays of y's shape
+        Density 0 outside the support.
+
+    Raises
+    ------
+    NoAnswerError
+        Newton did not converge (not known to happen).
+    """
+    flat = np.abs(y.ravel()) / curve.stretch
+    from_size = _NUMBA_FROM_LOADED if "numba" in sys.modules else _NUMBA_FROM
+    solve = _solve_compiled if flat.size >= from_size else _solve
+    inside = flat < curve.edge
+    density, upper = np.zeros_like(flat), np.zeros_like(flat)
+    if inside.any():
+        density[inside], upper[inside], worst = solve(flat[inside], curve)
+        if not worst <= 1e3 * np.finfo(float).eps * curve.edge:
+            raise NoAnswerError(f"the universal law at c = {curve.c!r} was not solved to full accuracy")
+    survival = np.where(y.ravel() < 0, 1 - upper, upper)
+    return density.reshape(y.shape) / curve.stretch, survival.reshape(y.shape)
+
+
+def _solve(y: Array, curve: Curve) -> tuple[Array, Array, float]:
+    """Newton on ζ for 0 <= y < edge: density, survival and the largest residual."""
+    c = curve.c
+    gamma = np.arccos(y / curve.edge)
+    angle = np.linspace(0.0, np.pi / 2, _KNOTS)
+    zeta = np.interp(gamma, angle, curve.x) + 1j * np.interp(gamma, angle, curve.t)
+    for step in range(curve.newton_steps + 1):
+        sinh = np.sinh(zeta / 2)
+        residual = zeta + c * np.cosh(zeta / 2) / sinh - y
+        if step < curve.newton_steps:
+            zeta = zeta - residual / (1 - c / (2 * sinh * sinh))
+    # At an edge itself rounding can leave t below 0.
+    zeta = zeta.real + 1j * np.maximum(zeta.imag, 0.0)
+    one_minus = -np.expm1(-zeta)
+    m = np.exp(-zeta) / one_minus
+    survival = (c * (m * m).imag + np.angle(one_minus)) / np.pi
+    return zeta.imag / (2 * np.pi * c), np.clip(survival, 0.0, 0.5), float(np.abs(residual).max())
+
+
+def _solve_compiled(y: Array, curve: Curve) -> tuple[Array, Array, float]:
+    """Do what `_solve` does, compiled."""
+    from isocalc._kernels import solve_universal  # noqa: PLC0415 - loading Numba takes half a second
+
+    density, survival = np.empty_like(y), np.empty_like(y)
+    worst = solve_universal(y, curve.c, curve.edge, curve.x, curve.t, curve.newton_steps, density, survival)
+    return density, survival, worst
+
+
+def quantile(survival: Array, curve: Curve) -> Array:
+    """Return y with the given mass above it, for masses in [0, 1/2].
+
+    Newton in γ on the cube root of the mass, which is nearly linear in γ up to the edge.
+    """
+    upper = curve.edge * curve.stretch
+    angle = np.linspace(0.0, np.pi / 2, _KNOTS)
+    knots = density_and_survival(upper * np.cos(angle), curve)[1]
+    knots[0], knots[-1] = 0.0, 0.5
+    root = np.cbrt(survival)
+    gamma = np.interp(root, np.cbrt(knots), angle)
+    for _ in range(4):
+        density, mass = density_and_survival(upper * np.cos(gamma), curve)
+        slope = density * upper * np.sin(gamma)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            step = 3 * np.cbrt(mass) ** 2 * (np.cbrt(mass) - root) / slope
+        gamma = np.clip(gamma - np.where(np.isfinite(step), step, 0.0), 0.0, np.pi / 2)
+    return np.where(survival >= 0.5, 0.0, upper * np.cos(gamma))
+
+
+def log_laplace(power: float, c: float) -> float:
+    """Return log E λ^power, log of e^{cp} ₁F₁(1 − p; 2; −2cp) for any real p; even in p.
+
+    For whole p it is the Laguerre polynomial of Tarnowski et al. 2018, eq. 19; all terms summed are positive.
+
+    Raises
+    ------
+    NoAnswerError
+        The series needs more than 10⁷ terms.
+    """
+    p = abs(power)
+    x = 2 * c * p
+    if x == 0:
+        return 0.0
+    if p == math.floor(p):
+        count, tilt = p, 0.5 * x
+    else:
+        peak = (x + math.sqrt(x * (x + 4 * p))) / 2
+        count, tilt = math.ceil(peak + 12 * math.sqrt(peak) + 60), -0.5 * x
+    if count > _MOST_TERMS:
+        raise NoAnswerError(f"the moment of λ of order {power!r} at c = {c!r} needs {count:.0g} terms")
+    j = np.arange(count - 1)
+    ratio = ((p - 1 - j) if tilt > 0 else (1 + p + j)) * x / ((2 + j) * (1 + j))
+    terms = np.concatenate(([0.0], np.cumsum(np.log(ratio))))
+    top = terms.max()
+    return float(tilt + top + np.log(np.exp(terms - top).sum()))
+
+
+def relative_variance_of_s(c: float) -> float:
+    """Return Var s / (E s)², without cancellation at small c."""
+    if c > 1:
+        return math.expm1(c - 2 * log_laplace(0.5, c))
+    # E s = e^{c/2} g with g = ₁F₁(1/2; 2; −c), and E s² = e^c.
+    term, deficit = 1.0, 0.0
+    for j in range(20):
+        term *= -(0.5 + j) * c / ((2 + j) * (1 + j))
+        deficit -= term
+    return deficit * (2 - deficit) / (1 - deficit) ** 2
+
+
+def mean_of(function: Callable[[Array], Array], c: float) -> float:
+    """Return E function(y), by the trapezoid rule in arccos(y/edge), which converges geometrically."""
+    count = 4096
+    angle = np.linspace(0.0, np.pi, count + 1)
+    y = edge(c) * np.cos(angle)
+    density = density_and_survival(y, Curve.trace(c))[0]
+    return float((function(y) * density * np.sin(angle)).sum() * edge(c) * np.pi / count)
