@@ -15,7 +15,7 @@ NAMES = ("mean", "second", "gate", "gate squared", "slope")
 def moments(spec, q):
     """E f and E |f| of the five averages, mpmath's numbers; φ' as the derivative of PyTorch's formula."""
     phi, root = exact(spec), mp.sqrt(q)
-    reach, step = 15, mpf(1) / (3 + int(12 * root))
+    reach, step = 15, mpf(1) / (3 + int(3 * root))
     totals, sizes = [mpf(0)] * 5, [mpf(0)] * 5
     for k in range(-int(reach / step), int(reach / step) + 1):
         z = k * step
