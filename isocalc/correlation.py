@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from isocalc.activations import Activation
-from isocalc.errors import NoAnswerError
 from isocalc.gaussian import doubling_edges, normal_rule, panel_rule
 from isocalc.network import FeedForward
+from isocalc.roots import root_in_log
 
 Array = npt.NDArray[np.float64]
 
 _REACH = 9.0
+_SMALLEST_GAP = 1e-17
 _CENTRAL = 1.5 * np.arange(-6, 7)
 
 
@@ -61,20 +62,13 @@ def _mean_slope(act: Activation, q: float) -> float:
 
 def _solve_gap(act: Activation, q: float, weight: float) -> float:
     """Solve σ_w² E (φ(u1) − φ(u2))² / 2q = 1 − c for 1 − c in (0, 1], where the left side is concave."""
-    low, high, gap = 0.0, 1.0, 0.5
-    for _ in range(100):
+
+    def excess(gap: float) -> tuple[float, float]:
         half_square, slope = moments_of_pair(act, q, gap)
-        image = weight * half_square / q
-        low, high = (gap, high) if image > gap else (low, gap)
-        steepness = weight * slope * gap / image - 1 if image > 0 else 0.0
-        step = -math.log(image / gap) / steepness if steepness < 0 else math.inf
-        new = gap * math.exp(step) if abs(step) < 600 else 0.0
-        if not low < new < high:
-            new = math.sqrt(low) * math.sqrt(high) if low else high * 1e-3
-        if abs(new - gap) <= 4e-16 * gap:
-            return new
-        gap = new
-    raise NoAnswerError(f"the stable correlation of {act.name} at q = {q!r} was not reached")
+        ratio = weight * half_square / (q * gap)
+        return math.log(ratio), weight * slope / ratio - 1
+
+    return root_in_log(excess, _SMALLEST_GAP, 1.0, rising=False)
 
 
 def moments_of_pair(act: Activation, q: float, gap: float) -> tuple[float, float]:

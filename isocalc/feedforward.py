@@ -15,6 +15,7 @@ from isocalc.correlation import stable_correlation
 from isocalc.errors import NoAnswerError
 from isocalc.gaussian import averages, second_moment_and_slope
 from isocalc.network import FeedForward
+from isocalc.roots import root_in_log
 
 Array = npt.NDArray[np.float64]
 Phase = Literal["ordered", "critical", "chaotic"]
@@ -110,6 +111,11 @@ class _VarianceMap:
         with np.errstate(over="ignore", invalid="ignore"):
             return self.weight * second + self.bias, self.weight * slope
 
+    def at(self, q: float) -> tuple[float, float]:
+        """Return value and slope at one q > 0."""
+        value, slope = self(np.array([q]))
+        return float(value[0]), float(slope[0])
+
     def at_zero(self) -> float:
         """Return the limit of the value at q → 0+."""
         return self.weight * float(averages(self.act, 0.0).second) + self.bias
@@ -118,7 +124,7 @@ class _VarianceMap:
         """Return the slope at q >= 0."""
         if q == 0:
             return self.weight * float(averages(self.act, 0.0).gate)
-        return float(self(np.array([q]))[1][0])
+        return self.at(q)[1]
 
 
 def _scale_free_fixed_point(variance_map: _VarianceMap) -> float | None:
@@ -176,25 +182,13 @@ def _search_grid(variance_map: _VarianceMap, at_zero: float) -> Array:
 
 
 def _crossing(variance_map: _VarianceMap, low: float, high: float, *, rising: bool) -> float:
-    """Solve value(q) = q between two points, by Newton on log(value/q) in log q kept inside the bracket."""
-    q = math.sqrt(low) * math.sqrt(high)
-    for _ in range(80):
-        value, slope = (float(array[0]) for array in variance_map(np.array([q])))
-        excess = value / q - 1
-        if (excess > 0) == rising:
-            high = q
-        else:
-            low = q
-        if excess == 0 or high - low <= 2 * _EPS * high:
-            return q
-        steepness = q * slope / value - 1
-        step = -math.log(value / q) / steepness if steepness and value > 0 else math.inf
-        newton = q * math.exp(step) if abs(step) < 700 else math.inf
-        new = newton if low < newton < high else math.sqrt(low) * math.sqrt(high)
-        if abs(new - q) <= _EPS * q:
-            return new
-        q = new
-    raise NoAnswerError(f"the fixed point between q = {low!r} and {high!r} was not reached")
+    """Solve value(q) = q between two points."""
+
+    def excess(q: float) -> tuple[float, float]:
+        value, slope = variance_map.at(q)
+        return (math.log(value / q), q * slope / value - 1) if value > 0 else (-math.inf, 0.0)
+
+    return root_in_log(excess, low, high, rising=rising)
 
 
 def _touching_roots(variance_map: _VarianceMap, low: float, high: float, *, above: bool) -> list[float]:
@@ -202,7 +196,7 @@ def _touching_roots(variance_map: _VarianceMap, low: float, high: float, *, abov
     left, right = low, high
     for _ in range(60):
         q = math.sqrt(left) * math.sqrt(right)
-        value, slope = (float(array[0]) for array in variance_map(np.array([q])))
+        value, slope = variance_map.at(q)
         if (value > q) != above:
             lower = _crossing(variance_map, low, q, rising=not above)
             return [lower, _crossing(variance_map, q, high, rising=above)]
@@ -222,7 +216,7 @@ def _is_marginal(variance_map: _VarianceMap, q: float) -> bool:
         return False
     length = min([abs(b) for b in variance_map.act.breakpoints if b] + [min(variance_map.act.scale, 1.0)])
     probe = 1e-6 * length * length
-    return float(variance_map(np.array([probe]))[0][0]) < probe
+    return variance_map.at(probe)[0] < probe
 
 
 def _describe(variance_map: _VarianceMap, q_star: float | None, escape: float | None = None) -> FixedPoint:
