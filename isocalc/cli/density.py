@@ -7,7 +7,7 @@ import click
 
 from isocalc.cli.caveats import Doubles, warn_of_correlated_gates
 from isocalc.cli.law_rows import COLUMN, SUMMARY, density_rows, summary_row
-from isocalc.cli.option_types import Whole
+from isocalc.cli.option_types import OneOf, Whole
 from isocalc.cli.options import Output, network_or_c_options, output_options, refuse
 from isocalc.cli.sweep import Row, Sweep, run
 from isocalc.cli.values import read_numbers
@@ -38,14 +38,14 @@ Examples:
 @network_or_c_options
 @click.option(
     "--law",
-    type=click.Choice(["auto", "universal"]),
+    type=OneOf(["auto", "universal"]),
     default="auto",
     show_default=True,
     help="Both mean the universal law, the limit L -> infinity.",
 )
 @click.option(
     "--variable",
-    type=click.Choice(list(COLUMN)),
+    type=OneOf(list(COLUMN)),
     default="singular",
     show_default=True,
     help="Density of s, of lambda = s^2 or of log s.",

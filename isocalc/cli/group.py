@@ -19,7 +19,7 @@ COMMANDS = {
     "mc": "Simulate networks and hold them against the theory.",
     "acts": "The activations isocalc knows.",
 }
-OPTION_NAMES = {"activation": "--act"}
+OPTION_NAMES = {"activation": "--act", "form": "--format"}
 
 
 class LazyGroup(click.Group):

@@ -74,8 +74,6 @@ def summary_row(law: "UniversalLaw", doubles: Doubles) -> Row:
     """Return the row that sums up a law of singular values."""
     squared = law.using("lambda")
     point_mass = law.c == 0
-    edges = [doubles.positive("support", edge) for interval in law.support() for edge in interval]
-    atoms = [(doubles.positive("atoms", place), mass) for place, mass in law.atoms]
     row: dict[str, float | None] = {
         "c": law.c,
         "mass_at_zero": 0.0,
@@ -88,13 +86,11 @@ def summary_row(law: "UniversalLaw", doubles: Doubles) -> Row:
         "s_max": doubles.positive("s_max", law.s_max),
         "condition_number": doubles.positive("condition_number", law.condition_number),
     }
-    lost = None in edges
+    edges = [doubles.positive("support", edge) for interval in law.support() for edge in interval]
+    places = [doubles.positive("atoms", place) for place, _ in law.atoms]
+    masses = [mass for _, mass in law.atoms]
     return row | {
         "law": "universal",
-        "support": None if lost else ";".join(f"{low!r}:{high!r}" for low, high in _pairs(edges)),
-        "atoms": None if (None, 1.0) in atoms else ";".join(f"{place!r}:{mass!r}" for place, mass in atoms),
+        "support": None if None in edges else ";".join(map("{!r}:{!r}".format, edges[::2], edges[1::2])),
+        "atoms": None if None in places else ";".join(map("{!r}:{!r}".format, places, masses)),
     }
-
-
-def _pairs(edges: Sequence[float | None]) -> Iterator[tuple[float | None, float | None]]:
-    return zip(edges[::2], edges[1::2], strict=True)

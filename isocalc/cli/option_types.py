@@ -85,6 +85,18 @@ class Whole(click.ParamType):  # type: ignore[type-arg] # not generic before cli
         raise InvalidInputError((param.name if param else None) or "value", rule, value)
 
 
+class OneOf(click.Choice[str]):
+    """One of several words."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the word; raise InvalidInputError where it is another."""
+        del ctx
+        if value not in self.choices:
+            name = (param.name if param else None) or "value"
+            raise InvalidInputError(name, f"one of {', '.join(self.choices)}", value)
+        return str(value)
+
+
 class Activations(click.ParamType):  # type: ignore[type-arg] # not generic before click 8.4
     """Names of activations, separated by commas outside parentheses; ``all`` stands for every one."""
 

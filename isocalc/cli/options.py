@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
-from isocalc.cli.option_types import Activations, Numbers
+from isocalc.cli.option_types import Activations, Numbers, OneOf
 from isocalc.cli.sweep import Sweep, Value
 from isocalc.errors import InvalidInputError
 
@@ -25,14 +25,14 @@ NETWORK_OPTIONS = (
     ),
     click.option(
         "--arch",
-        type=click.Choice(["resnet", "feedforward"]),
+        type=OneOf(["resnet", "feedforward"]),
         default="resnet",
         show_default=True,
         help="With or without skip connections.",
     ),
     click.option(
         "--block",
-        type=click.Choice(["post", "pre"]),
+        type=OneOf(["post", "pre"]),
         default="post",
         show_default=True,
         help="Activation after or before the weights of a residual block.",
@@ -47,7 +47,7 @@ NETWORK_OPTIONS = (
     ),
     click.option(
         "--weights",
-        type=click.Choice(["gaussian", "orthogonal"]),
+        type=OneOf(["gaussian", "orthogonal"]),
         default="gaussian",
         show_default=True,
         help="Independent entries, or orthogonal matrices.",
@@ -217,7 +217,7 @@ def output_options(function: Function) -> Function:
             click.option(
                 "--format",
                 "form",
-                type=click.Choice(["auto", "table", "csv", "json"]),
+                type=OneOf(["auto", "table", "csv", "json"]),
                 default="auto",
                 show_default=True,
                 help="auto: a table on a terminal, CSV in a pipe.",
