@@ -108,7 +108,7 @@ def _plane_rule(act: Activation, sigma: float, alpha: float, beta: float) -> tup
     outer = np.concatenate(
         (_CENTRAL, doubling / alpha, crossings, (crossings[:, None] + smear).ravel()),
     )
-    x, x_weights = panel_rule(np.unique(np.clip(outer, -_REACH, _REACH)))
+    x, x_weights = panel_rule(np.sort(np.clip(outer, -_REACH, _REACH)))
     if 1.5 * beta * sigma > act.scale:
         lines = np.concatenate((lines, doubling))
     inner = np.abs(lines - alpha * x[:, None]) / beta

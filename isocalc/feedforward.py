@@ -178,7 +178,7 @@ def _search_grid(variance_map: _VarianceMap, at_zero: float) -> Array:
         spread(max(low, lowest), high, 2.0),
         spread(max(high, lowest), highest, 8.0),
     )
-    return np.unique(np.concatenate(parts))
+    return np.concatenate(parts)
 
 
 def _crossing(variance_map: _VarianceMap, low: float, high: float, *, rising: bool) -> float:

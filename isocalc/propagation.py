@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from isocalc.average_table import AverageTable
 from isocalc.errors import NoAnswerError
-from isocalc.feedforward import fixed_points
 from isocalc.network import FeedForward, ResNet
 
 Array = npt.NDArray[np.float64]
@@ -114,6 +113,8 @@ def _propagate_residual(network: ResNet) -> Propagation:
 
 
 def _propagate_feed_forward(network: FeedForward) -> Propagation:
+    from isocalc.feedforward import fixed_points  # noqa: PLC0415 - 4 ms that residual networks need not wait
+
     variance = network.sigma_w * network.sigma_w
     layer = _Layer(weight=variance, bias=network.sigma_b * network.sigma_b, skip=0.0, pre=False)
     table = AverageTable(network.act)

@@ -3,7 +3,6 @@
 import math
 from dataclasses import KW_ONLY, dataclass, replace
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -12,14 +11,9 @@ from isocalc import universal
 from isocalc.errors import InvalidInputError
 from isocalc.network import MAX_DEPTH, FeedForward, ResNet, require_choice, require_number, require_whole
 from isocalc.propagation import propagate
+from isocalc.variables import POWER, VARIABLES, Scale, Variable
 
 Array = npt.NDArray[np.float64]
-Variable = Literal["singular", "lambda", "log"]
-
-VARIABLES: tuple[Variable, ...] = ("singular", "lambda", "log")
-
-# How often y = 2 (log s - L log|a|) is counted in log x.
-_POWER = {"singular": 0.5, "lambda": 1.0}
 
 
 @dataclass(frozen=True)
@@ -85,16 +79,16 @@ class UniversalLaw:
     def pdf(self, x: npt.ArrayLike) -> Array:
         """Density at x in the law's variable: 0 outside the support, atoms left out."""
         x = _numbers(x)
-        y = self._centred(x)
+        y = self._scale.centred(x)
         density = np.zeros_like(y) if self.c == 0 else universal.density_and_survival(y, self._curve)[0]
         if self.variable == "log":
             return (2 * density)[()]
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-            return np.where(density > 0, density / (_POWER[self.variable] * x), 0.0)[()]
+            return np.where(density > 0, density / (POWER[self.variable] * x), 0.0)[()]
 
     def cdf(self, x: npt.ArrayLike) -> Array:
         """Mass at or below x."""
-        y = self._centred(_numbers(x))
+        y = self._scale.centred(_numbers(x))
         if self.c == 0:
             return np.where(y >= 0, 1.0, 0.0)[()]
         # Taken on the side where it is small: F(y) = survival(-y).
@@ -112,21 +106,21 @@ class UniversalLaw:
         if not ((u >= 0) & (u <= 1)).all():
             raise InvalidInputError("u", "between 0 and 1", float(u[~((u >= 0) & (u <= 1))][0]))
         if self.c == 0:
-            return self._uncentred(np.zeros_like(u))[()]
+            return self._scale.uncentred(np.zeros_like(u))[()]
         y = universal.quantile(np.minimum(u, 1 - u), self._curve)
-        return self._uncentred(np.where(u < 0.5, -y, y))[()]
+        return self._scale.uncentred(np.where(u < 0.5, -y, y))[()]
 
     def support(self) -> tuple[tuple[float, float], ...]:
         """Return the intervals that carry the density; a point mass (c = 0) has none."""
         if self.c == 0:
             return ()
-        low, high = self._uncentred(np.array([-self._edge, self._edge]))
+        low, high = self._scale.uncentred(np.array([-self._edge, self._edge]))
         return ((float(low), float(high)),)
 
     @property
     def atoms(self) -> tuple[tuple[float, float], ...]:
         """Point masses as (location, mass)."""
-        return ((float(self._uncentred(np.array(0.0))), 1.0),) if self.c == 0 else ()
+        return ((float(self._scale.uncentred(np.array(0.0))), 1.0),) if self.c == 0 else ()
 
     def moment(self, k: float) -> float:
         """Mean of x^k: any real k, whole k >= 0 in the variable "log".
@@ -139,7 +133,7 @@ class UniversalLaw:
         if self.variable == "log":
             order = require_whole("k", k, 0, 10**3)
             return universal.mean_of(lambda y: (self.mean_log_s + y / 2) ** order, self.c)
-        power = k * _POWER[self.variable]
+        power = k * POWER[self.variable]
         return _exp(2 * power * self.mean_log_s + universal.log_laplace(power, self.c))
 
     def mean(self) -> float:
@@ -160,12 +154,12 @@ class UniversalLaw:
         """
         y = -self._edge * np.cos(np.linspace(0.0, np.pi, points))
         y[-1] = self._edge
-        return self._uncentred(y)
+        return self._scale.uncentred(y)
 
     @property
     def mean_log_s(self) -> float:
         """Mean of log s, L log|a|; its density is even about it."""
-        return self.depth * math.log(abs(self.skip))
+        return self._scale.log_s
 
     @property
     def log_s_max(self) -> float:
@@ -180,12 +174,12 @@ class UniversalLaw:
     @property
     def s_max(self) -> float:
         """Largest singular value."""
-        return self._s(self._edge)
+        return self._in_s(self._edge)
 
     @property
     def s_min(self) -> float:
         """Smallest singular value."""
-        return self._s(-self._edge)
+        return self._in_s(-self._edge)
 
     @property
     def condition_number(self) -> float:
@@ -196,39 +190,16 @@ class UniversalLaw:
     def _edge(self) -> float:
         return universal.edge(self.c)
 
+    def _in_s(self, y: float) -> float:
+        return float(Scale(abs(self.skip), self.depth, "singular").uncentred(np.array(y)))
+
+    @cached_property
+    def _scale(self) -> Scale:
+        return Scale(abs(self.skip), self.depth, self.variable)
+
     @cached_property
     def _curve(self) -> universal.Curve:
         return universal.Curve.trace(self.c)
-
-    @property
-    def _scale(self) -> float | None:
-        """a^L in units of x where that is a number well inside a double's range: products keep digits."""
-        if abs(self.mean_log_s) > 300:
-            return None
-        return math.pow(abs(self.skip), 2 * _POWER[self.variable] * self.depth)
-
-    def _centred(self, x: Array) -> Array:
-        """Return y = log λ − 2L log|a|."""
-        if self.variable == "log":
-            return 2 * (x - self.mean_log_s)
-        with np.errstate(divide="ignore", over="ignore"):
-            x = np.maximum(x, 0.0)
-            if self._scale is not None:
-                return np.log(x / self._scale) / _POWER[self.variable]
-            return np.log(x) / _POWER[self.variable] - 2 * self.mean_log_s
-
-    def _s(self, y: float) -> float:
-        law = self.using("singular")
-        return float(law._uncentred(np.array(y)))  # noqa: SLF001 - the same class
-
-    def _uncentred(self, y: Array) -> Array:
-        """Return x at y."""
-        if self.variable == "log":
-            return self.mean_log_s + y / 2
-        with np.errstate(over="ignore", under="ignore"):
-            if self._scale is not None:
-                return self._scale * np.exp(y * _POWER[self.variable])
-            return np.exp((2 * self.mean_log_s + y) * _POWER[self.variable])
 
 
 def spectrum(network: ResNet, variable: Variable = "singular") -> UniversalLaw:

@@ -1,0 +1,70 @@
+"""The variable a law is stated in: singular values s, their squares λ, or log s."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+Variable = Literal["singular", "lambda", "log"]
+
+VARIABLES: tuple[Variable, ...] = ("singular", "lambda", "log")
+# x = λ^power
+POWER = {"singular": 0.5, "lambda": 1.0}
+
+# a^2L is used as a number while it is far from over- and underflow: log(s / a^L) keeps digits that a difference
+# of logarithms loses.
+_SAFE_LOG = 300.0
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Between x in some variable and y = log λ − 2L log|a|, the centred one that laws are computed in.
+
+    Parameters
+    ----------
+    skip : float
+        |a|, greater than 0.
+    depth : int
+        L.
+    variable : {"singular", "lambda", "log"}
+        What x is.
+    """
+
+    skip: float
+    depth: int
+    variable: Variable
+
+    @property
+    def log_s(self) -> float:
+        """L log|a|."""
+        return self.depth * math.log(self.skip)
+
+    @cached_property
+    def _unit(self) -> float | None:
+        """x at y = 0, where that is well inside a double's range."""
+        if abs(self.log_s) > _SAFE_LOG:
+            return None
+        return math.pow(self.skip, 2 * POWER[self.variable] * self.depth)
+
+    def centred(self, x: Array) -> Array:
+        """Return y at x; -inf at and below 0 where x cannot be negative."""
+        if self.variable == "log":
+            return 2 * (x - self.log_s)
+        with np.errstate(divide="ignore", over="ignore"):
+            x = np.maximum(x, 0.0)
+            if self._unit is not None:
+                return np.log(x / self._unit) / POWER[self.variable]
+            return np.log(x) / POWER[self.variable] - 2 * self.log_s
+
+    def uncentred(self, y: Array) -> Array:
+        """Return x at y; inf or 0 where a double cannot hold it."""
+        if self.variable == "log":
+            return self.log_s + y / 2
+        with np.errstate(over="ignore", under="ignore"):
+            if self._unit is not None:
+                return self._unit * np.exp(y * POWER[self.variable])
+            return np.exp((2 * self.log_s + y) * POWER[self.variable])
