@@ -12,11 +12,11 @@ Array = npt.NDArray[np.float64]
 Variable = Literal["singular", "lambda", "log"]
 
 VARIABLES: tuple[Variable, ...] = ("singular", "lambda", "log")
-# x = λ^power
+# Each is this power of λ.
 POWER = {"singular": 0.5, "lambda": 1.0}
 
-# a^2L is used as a number while it is far from over- and underflow: log(s / a^L) keeps digits that a difference
-# of logarithms loses.
+# a^2L is used as a number while it is far from over- and underflow: log(s / a^L) keeps digits that a
+# difference of logarithms loses.
 _SAFE_LOG = 300.0
 
 
@@ -45,7 +45,7 @@ class Scale:
 
     @cached_property
     def _unit(self) -> float | None:
-        """x at y = 0, where that is well inside a double's range."""
+        """The x at y = 0, where that is well inside a double's range."""
         if abs(self.log_s) > _SAFE_LOG:
             return None
         return math.pow(self.skip, 2 * POWER[self.variable] * self.depth)
