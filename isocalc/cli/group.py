@@ -6,12 +6,15 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from isocalc import __version__
 from isocalc.errors import InvalidInputError, IsocalcError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 COMMANDS = {
     "param": "The parameter that fixes the spectrum, and signal propagation.",
@@ -58,6 +61,15 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem[str]]":
+        """Return the commands and options that begin so, without importing any command."""
+        from click.shell_completion import CompletionItem  # noqa: PLC0415 - only to complete
+
+        commands = [
+            CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)
+        ]
+        return commands + click.Command.shell_complete(self, ctx, incomplete)
+
     def main(
         self,
         args: Sequence[str] | None = None,
@@ -73,6 +85,8 @@ class LazyGroup(click.Group):
             return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
         name = prog_name or "isocalc"
         try:
+            if "_ISOCALC_COMPLETE" in os.environ:
+                import_module("isocalc.cli.completions")
             self._main_shell_completion(extra, name, complete_var)
             code = self._run(list(sys.argv[1:] if args is None else args), name, extra)
         except (KeyboardInterrupt, click.Abort):

@@ -143,7 +143,7 @@ def feedforward_layers(net: "FeedForward", *, doubles: Doubles) -> Iterator[Row]
     from isocalc.propagation import propagate
 
     signal = propagate(net)
-    arrays = (signal.q, signal.chi_per_layer, signal.second_moment)
+    arrays = (signal.q, signal.c_per_layer, signal.second_moment)
     for layer, values in enumerate(zip(*(array.tolist() for array in arrays), strict=True), start=1):
         named = zip(FEEDFORWARD_LAYERS[2:], values, strict=True)
         numbers = {name: doubles.finite(name, value) for name, value in named}
