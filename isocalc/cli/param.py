@@ -117,7 +117,7 @@ def resnet_layers(net: "ResNet", *, doubles: Doubles) -> Iterator[Row]:
 
 def feedforward_rows(net: "FeedForward", *, doubles: Doubles) -> Iterator[Row]:
     """Yield a row for each stable fixed point of a feed-forward network."""
-    from isocalc.propagation import fixed_points
+    from isocalc.feedforward import fixed_points
 
     points = fixed_points(net)
     which = f"{net.act.name}, sigma_w {net.sigma_w!r}, sigma_b {net.sigma_b!r}"
@@ -126,6 +126,8 @@ def feedforward_rows(net: "FeedForward", *, doubles: Doubles) -> Iterator[Row]:
     for point in points:
         if point.q_star is None:
             say(f"{which}: every q is a fixed point, so q_star is empty")
+        if point.escape is not None:
+            say(f"{which}: started above q = {point.escape:.6g}, the variance grows without bound")
         yield {
             "activation": net.act.name,
             "q_star": point.q_star,
@@ -134,7 +136,7 @@ def feedforward_rows(net: "FeedForward", *, doubles: Doubles) -> Iterator[Row]:
             "xi_q": point.xi_q,
             "xi_c": point.xi_c,
             "mean_lambda": doubles.finite("mean_lambda", point.mean_lambda),
-            "relative_variance": doubles.finite("relative_variance", point.relative_variance),
+            "relative_variance": point.relative_variance if point.chi > 0 else None,
         }
 
 
