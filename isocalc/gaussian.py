@@ -21,8 +21,9 @@ _NODES = 16
 _CENTRAL = 1.5 * np.arange(-7, 8)
 _REACH = 10.5
 _UNDERFLOW = 38.6
-# Panels behind a breakpoint in the tail, where the integrand falls like exp(-38 z) at worst.
-_TAIL = np.array([0.0, 0.25, 0.75, 1.5, 3.0])
+# Panels behind a breakpoint in the tail, where the integrand falls like exp(-38 z) at worst. Those of a
+# breakpoint below 10.5 reach beyond it too: soft shrink is 0 up to there.
+_TAIL = np.array([0.0, 0.25, 0.75, 1.5, 3.0, 5.0])
 _APART = -(10**6)
 _TINY = float(np.finfo(float).smallest_subnormal)
 
@@ -102,7 +103,8 @@ def normal_rule(act: Activation, q: Array) -> tuple[Array, Array]:
         for point in act.breakpoints:
             if point:
                 place = np.clip(point / sigma, -_UNDERFLOW, _UNDERFLOW)
-                tail = math.copysign(1.0, point) * _TAIL if np.abs(place).max() > _REACH - 2 else _TAIL[:1]
+                in_tail = np.abs(place).max() > _REACH - _TAIL[-1]
+                tail = math.copysign(1.0, point) * _TAIL if in_tail else _TAIL[:1]
                 edges.append(np.clip(place + tail, -_UNDERFLOW, _UNDERFLOW))
     return panel_rule(np.sort(np.concatenate(edges, axis=1), axis=1))
 
