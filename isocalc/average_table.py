@@ -25,8 +25,9 @@ _TO_COEFFICIENTS[0] /= 2
 _ACCURACY = 1e-14
 # A table costs as much as a few averages taken directly.
 _WORTH_A_TABLE = 4
-# Beyond, φ² may overflow: averages of φ are infinite there, that of φ'² is at its limit or infinite too.
-LARGEST_Q = 2.0**900
+# Beyond, weights times φ² may overflow; |φ| and |φ'| are powers of |x| there, to all digits, and averages
+# powers of q.
+LARGEST_Q = 2.0**1000
 SMALLEST_Q = 2.0**-900
 
 
@@ -84,8 +85,7 @@ class AverageTable:
     def at(self, q: float) -> LayerAverages:
         """Return the averages at variance q >= 0, infinite ones as ``inf``."""
         if q > LARGEST_Q:
-            limit = float(averages(self.act, LARGEST_Q).gate)
-            return LayerAverages(math.inf, math.inf, limit if limit < 1e100 else math.inf)
+            return self._beyond(q)
         if q < SMALLEST_Q:
             return self._directly(q)
         mantissa, exponent = math.frexp(q)
@@ -103,9 +103,28 @@ class AverageTable:
             units[2] * math.exp(_clenshaw(gate, t)),
         )
 
+    def _beyond(self, q: float) -> LayerAverages:
+        near, far = self._directly(LARGEST_Q * 2.0**-40), self._directly(LARGEST_Q)
+        second = _growth(near.second, far.second, 40)
+        powers = second / 2, second, _growth(near.gate, far.gate, 40)
+        return LayerAverages(
+            *(_scaled(at, q / LARGEST_Q, power) for at, power in zip(far, powers, strict=True))
+        )
+
     def _directly(self, q: float) -> LayerAverages:
         mean, second, gate, _, _ = averages(self.act, q)
         return LayerAverages(float(mean), float(second), float(gate))
+
+
+def _growth(near: float, far: float, octaves: int) -> float:
+    """Return the power, a multiple of 1/2, in which an average grows over so many octaves of q."""
+    if near == 0 or not far < math.inf:
+        return 0.0
+    return round(2 * math.log2(far / near) / octaves) / 2
+
+
+def _scaled(value: float, ratio: float, power: float) -> float:
+    return value * ratio**power if value and math.isfinite(value) else value
 
 
 def _clenshaw(descending: list[float], t: float) -> float:

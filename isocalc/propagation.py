@@ -43,7 +43,7 @@ class Propagation:
     @cached_property
     def c(self) -> float:
         """The activation-dependent parameter (effective cumulant): the mean of ``c_per_layer``."""
-        return math.fsum(self.c_per_layer) / self.q.size
+        return math.fsum(self.c_per_layer / self.q.size)
 
     @property
     def q_first(self) -> float:
