@@ -113,8 +113,13 @@ def _print(text: str) -> None:
     if sys.stdout is None:
         raise OSError(errno.EBADF, "it is closed", "standard output")
     try:
-        sys.stdout.write(text)
         sys.stdout.flush()
+        # Not through the text layer: unbuffered (python -u) it drops what one write does not take.
+        binary = sys.stdout.buffer
+        rest = memoryview(text.encode(sys.stdout.encoding, "backslashreplace"))
+        while rest:
+            rest = rest[binary.write(rest) :]
+        binary.flush()
     except OSError as error:
         error.filename = "standard output"
         raise

@@ -78,13 +78,12 @@ def _turned(table: Table, row: Sequence[Cell]) -> RichTable:
 def _width(block: RichTable, console: Console) -> int:
     """Return the least width at which nothing but sentences is wrapped."""
     options = console.options.update(width=UNBOUNDED)
-    sentences = [column for column in block.columns if not column.no_wrap]
-    spare = sum(
-        max(0, Measurement.get(console, options, cell).maximum - NARROWEST)
-        for column in sentences
-        for cell in column.cells
-    )
-    return Measurement.get(console, options, block).maximum - spare
+    width = Measurement.get(console, options, block).maximum
+    for column in block.columns:
+        if not column.no_wrap:
+            longest = max(Measurement.get(console, options, cell).maximum for cell in column.cells)
+            width -= max(0, longest - NARROWEST)
+    return width
 
 
 def _shown(cell: Cell) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from isocalc.cli.caveats import Doubles, warn_of_correlated_gates
-from isocalc.cli.law_rows import COLUMN, SUMMARY, density_rows, summary_row
+from isocalc.cli.law_rows import COLUMN, SUMMARY, density_rows, described_atoms, summary_row
 from isocalc.cli.option_types import OneOf, Whole
 from isocalc.cli.options import Output, network_or_c_options, output_options, refuse
 from isocalc.cli.sweep import Row, Sweep, run
@@ -120,5 +120,5 @@ def _require_few_rows(networks: int, points: int, values: Sequence[float] | None
 def _caption(laws: Sequence["UniversalLaw"]) -> str:
     """Return which law it is, its parameter and its point masses."""
     text = "Universal law (L -> infinity)" + (f", c = {laws[0].c:.6g}" if len(laws) == 1 else "")
-    atoms = dict.fromkeys(f"{mass:g} at s = {place:.6g}" for law in laws for place, mass in law.atoms)
+    atoms = dict.fromkeys(atom for law in laws for atom in described_atoms(law))
     return f"{text}; point mass {', '.join(atoms)}" if atoms else f"{text}; no point mass"

@@ -1,5 +1,6 @@
 """The rows that show a law: its density at many values, or its summary."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -32,14 +33,21 @@ SUMMARY = (
 )
 
 
+def described_atoms(law: "UniversalLaw") -> list[str]:
+    """Return each point mass and its place in words, in terms of log s where s does not fit a double."""
+    places = zip(law.using("singular").atoms, law.using("log").atoms, strict=True)
+    return [
+        f"{mass:g} at s = {s:.6g}" if 0 < s < math.inf else f"{mass:g} at log s = {log_s:.6g}"
+        for (s, mass), (log_s, _) in places
+    ]
+
+
 def density_rows(
     law: "UniversalLaw", points: int, at: Sequence[float] | None, doubles: Doubles
 ) -> Iterator[Row]:
     """Yield the density and the distribution function at each value of ``at``, or of the law's own grid."""
-    for place, mass in law.atoms:
-        say(
-            f"the law has a point mass {mass:g} at {COLUMN[law.variable]} {place!r}, which density leaves out"
-        )
+    for atom in described_atoms(law):
+        say(f"the law has a point mass {atom}, which density leaves out")
     names = (COLUMN[law.variable], "density", "cdf")
     columns = [column.tolist() for column in _evaluated(law, points, at)]
     for numbers in zip(*columns, strict=True):
@@ -52,21 +60,14 @@ def _evaluated(
     """Return x, density and cdf: infinite where the number does not fit a double."""
     import numpy as np  # noqa: PLC0415 - numerics load when a command computes
 
-    in_log = law.using("log")
     count = 1 if law.atoms else points
     x = law.grid(count) if at is None else np.array(at)
     density, cdf = law.pdf(x), law.cdf(x)
-    if law.variable == "log":
-        return x, density, cdf
-    power = {"singular": 1, "lambda": 2}[law.variable]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        log_s = in_log.grid(count) if at is None else np.log(x) / power
-        log_density = np.log(in_log.pdf(log_s)) - power * log_s
-    density[(density == 0) & np.isfinite(log_density) & (log_density < -700)] = np.inf
-    if at is None:
+    if at is None and law.variable != "log":
+        in_log = law.using("log")
         lost = (x == 0) | np.isinf(x)
         x[lost] = density[lost] = np.inf
-        cdf[lost] = in_log.cdf(log_s[lost])
+        cdf[lost] = in_log.cdf(in_log.grid(count)[lost])
     return x, density, cdf
 
 

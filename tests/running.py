@@ -1,0 +1,52 @@
+"""The command line in tests: in this process, or as a user's shell starts it."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from click.testing import CliRunner, Result
+
+from isocalc.cli.group import isocalc
+
+PROGRAM = str(Path(sys.executable).with_name("isocalc"))
+
+
+def call(*args, stdin=None) -> Result:
+    """Run a command in this process; an exception is the test's failure."""
+    result = CliRunner().invoke(isocalc, [str(arg) for arg in args], input=stdin)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def table(*args, stdin=None, code=0) -> list[dict[str, str]]:
+    """Return the rows of the CSV that a command prints."""
+    result = call(*args, stdin=stdin)
+    assert result.exit_code == code, result.stderr
+    return list(csv.DictReader(result.stdout.splitlines()))
+
+
+def refusal(*args, stdin=None) -> str:
+    """Return the one line with which a command refuses its arguments."""
+    result = call(*args, stdin=stdin)
+    assert result.exit_code == 2, result.output
+    assert result.stdout == ""
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.count("\n") == 1
+    return result.stderr
+
+
+def shell(command, **environment) -> subprocess.CompletedProcess:
+    """Run a line of bash with isocalc on the path."""
+    path = f"{Path(PROGRAM).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", "-c", command],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PATH": path, **environment},
+        stdin=subprocess.DEVNULL,
+        timeout=60,
+        check=False,
+    )

@@ -1,0 +1,174 @@
+import csv
+import itertools
+import json
+import math
+from pathlib import Path
+
+import pytest
+from running import call, refusal, table
+
+DATA = Path(__file__).with_name("data")
+RESNET = "activation,depth,c,q_first,q_last,output_second_moment,mean_lambda,s_min,s_max,condition_number"
+FEEDFORWARD = "activation,q_star,chi,phase,xi_q,xi_c,mean_lambda,relative_variance"
+
+
+def reference(name):
+    with (DATA / name).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_relu():
+    # Hidden in plain sight: for ReLU c = sigma_w^2/2 at every depth, and the edges follow from c alone.
+    (row,) = table("param", "--act", "relu")
+    assert ",".join(row) == RESNET
+    assert row["activation"] == "relu"
+    assert row["depth"] == "100"
+    c, m = 0.5, (math.sqrt(1 + 2 / 0.5) - 1) / 2
+    edge = math.log((1 + m) / m) + c * (1 + 2 * m)
+    assert float(row["c"]) == pytest.approx(c, rel=1e-14)
+    assert float(row["s_max"]) == pytest.approx(math.exp(edge / 2), rel=1e-13)
+    assert float(row["s_min"]) == pytest.approx(math.exp(-edge / 2), rel=1e-13)
+    assert float(row["condition_number"]) == pytest.approx(math.exp(edge), rel=1e-13)
+    assert float(row["mean_lambda"]) == pytest.approx((1 + c / 100) ** 100, rel=1e-13)
+    assert float(row["q_first"]) == pytest.approx(1 / 100, rel=1e-14)
+
+
+@pytest.mark.parametrize("known", reference("resnet_c.csv")[::6], ids=lambda row: row["activation"])
+def test_residual_networks_of_the_reference(known):
+    options = ("depth", "sigma_w", "sigma_b", "skip", "input_variance")
+    arguments = itertools.chain.from_iterable(
+        (f"--{name.replace('_', '-')}", known[name]) for name in options
+    )
+    (row,) = table("param", "--act", known["activation"], *arguments)
+    for name in ("c", "q_last", "output_second_moment"):
+        assert float(row[name]) == pytest.approx(float(known[name]), rel=1e-11)
+
+
+@pytest.mark.parametrize("known", reference("fixed_points.csv")[::4], ids=lambda row: row["activation"])
+def test_fixed_points_of_the_reference(known):
+    arguments = ("--act", known["activation"], "--sigma-w", known["sigma_w"], "--sigma-b", known["sigma_b"])
+    rows = table("param", "--arch", "feedforward", *arguments)
+    assert ",".join(rows[0]) == FEEDFORWARD
+    assert float(rows[0]["q_star"]) == pytest.approx(float(known["q_star"]), rel=1e-11)
+    assert float(rows[0]["chi"]) == pytest.approx(float(known["chi"]), rel=1e-11)
+
+
+def test_criticality_is_infinite_and_written_so():
+    (row,) = table("param", "--arch", "feedforward", "--act", "tanh")
+    assert row["phase"] == "critical"
+    assert row["q_star"] == "0.0"
+    assert row["xi_q"] == row["xi_c"] == "inf"
+    output = call("param", "--arch", "feedforward", "--act", "tanh", "--format", "json").stdout
+    assert json.loads(output)[0]["xi_c"] == "inf"
+
+
+def test_every_q_is_a_fixed_point_of_the_linear_network():
+    result = call("param", "--arch", "feedforward", "--act", "linear")
+    assert "every q is a fixed point" in result.stderr
+    assert result.stdout.splitlines()[1].startswith("linear,,1.0,critical,")
+
+
+def test_no_fixed_point_is_an_answer_in_words():
+    result = call("param", "--arch", "feedforward", "--act", "relu", "--sigma-w", 2)
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("Error: relu has no fixed point")
+    assert result.stderr.count("\n") == 1
+
+
+def test_sweep_columns_come_first_in_the_order_of_the_options():
+    rows = table(
+        "param", "--sigma-b", "0.1,0.2", "--sigma-w", "0.5:2:4", "--act", "relu,tanh", "--depth", "10,100"
+    )
+    assert list(rows[0])[:4] == ["activation", "depth", "sigma_w", "sigma_b"]
+    assert list(rows[0])[4:] == [*RESNET.split(",")[2:], "status"]
+    keys = [(row["activation"], row["depth"], row["sigma_w"], row["sigma_b"]) for row in rows]
+    assert keys == list(
+        itertools.product(("relu", "tanh"), ("10", "100"), ("0.5", "1.0", "1.5", "2.0"), ("0.1", "0.2"))
+    )
+    assert {row["status"] for row in rows} == {"ok"}
+    for row in rows[:16]:
+        assert float(row["c"]) == pytest.approx(float(row["sigma_w"]) ** 2 / 2, rel=1e-13)
+
+
+def test_a_sweep_without_the_activation_keeps_its_place():
+    rows = table("param", "--act", "relu", "--skip", "1,0.5")
+    assert list(rows[0])[:3] == ["skip", "activation", "depth"]
+    # c counts sigma_w^2 E phi'^2 in units of a^2.
+    assert [float(row["c"]) for row in rows] == pytest.approx([0.5, 2.0], rel=1e-13)
+
+
+def test_a_sweep_goes_on_after_a_row_that_fails():
+    result = call("param", "--arch", "feedforward", "--act", "relu,tanh", "--sigma-w", "1,2")
+    assert result.exit_code == 1
+    rows = list(csv.DictReader(result.stdout.splitlines()))
+    assert [row["status"] == "ok" for row in rows] == [True, False, True, True]
+    bad = rows[1]
+    assert bad["activation"] == "relu"
+    assert bad["sigma_w"] == "2.0"
+    assert all(bad[name] == "" for name in FEEDFORWARD.split(",")[1:])
+    assert bad["status"] in result.stderr
+    assert "activation relu, sigma_w 2.0: " in result.stderr
+
+
+def test_all_activations_that_need_no_parameters():
+    listed = [row for row in table("acts") if row["name"] != "threshold"]
+    rows = table("param", "--act", "all", "--depth", 10)
+    assert [row["activation"] for row in rows] == [row["name"] for row in listed]
+    assert len(table("param", "--act", "all,threshold:0.1:0.5", "--depth", 10)) == len(rows) + 1
+
+
+def test_names_are_canonical():
+    (row,) = table("param", "--act", "leaky_relu:0.010")
+    assert row["activation"] == "leaky_relu"
+
+
+def test_layers_of_a_linear_network():
+    # p' = p (1 + sigma_w^2/L) exactly.
+    rows = table("param", "--act", "linear", "--layers", "--depth", 5)
+    assert ",".join(rows[0]) == "activation,layer,q,c,mean,second_moment"
+    assert [row["layer"] for row in rows] == ["1", "2", "3", "4", "5"]
+    for row in rows:
+        layer = int(row["layer"])
+        assert float(row["second_moment"]) == pytest.approx(1.2**layer, rel=1e-14)
+        assert float(row["q"]) == pytest.approx(1.2 ** (layer - 1) / 5, rel=1e-14)
+        assert float(row["c"]) == pytest.approx(1, rel=1e-14)
+
+
+def test_layers_of_a_feed_forward_network():
+    rows = table(
+        "param", "--arch", "feedforward", "--act", "relu", "--layers", "--depth", 4, "--input-variance", 8
+    )
+    assert ",".join(rows[0]) == "activation,layer,q,chi,second_moment"
+    assert [float(row["q"]) for row in rows] == pytest.approx([8, 4, 2, 1], rel=1e-14)
+    assert [float(row["chi"]) for row in rows] == pytest.approx([0.5] * 4, rel=1e-14)
+
+
+def test_layers_of_a_sweep_have_the_depth_as_a_column():
+    rows = table("param", "--act", "relu", "--layers", "--depth", "1,2")
+    assert list(rows[0])[:3] == ["depth", "activation", "layer"]
+    assert [(row["depth"], row["layer"]) for row in rows] == [("1", "1"), ("2", "1"), ("2", "2")]
+
+
+def test_numbers_beyond_a_double_are_empty_and_said():
+    result = call("param", "--act", "relu", "--skip", 100, "--depth", 1000)
+    assert result.exit_code == 0
+    (row,) = csv.DictReader(result.stdout.splitlines())
+    assert row["s_min"] == row["s_max"] == row["mean_lambda"] == ""
+    assert float(row["condition_number"]) > 1
+    assert result.stderr.count("\n") == 1
+    assert "density --variable log" in result.stderr
+
+
+@pytest.mark.parametrize(("act", "warned"), [("tanh", True), ("linear", False), ("leaky_relu:1", False)])
+def test_pre_activation_blocks_are_warned_about(act, warned):
+    result = call("param", "--act", act, "--block", "pre")
+    assert result.exit_code == 0
+    assert ("correlated across layers" in result.stderr) == warned
+
+
+def test_too_many_rows_are_refused():
+    assert "--depth must be so small" in refusal("param", "--act", "relu", "--layers", "--depth", "1e9")
+    assert "combinations" in refusal(
+        "param", "--act", "relu", "--sigma-w", "1:2:1001", "--sigma-b", "1:2:1001"
+    )

@@ -1,0 +1,133 @@
+"""What a shell user relies on: pipes, full disks, Ctrl-C, terminals. Real processes."""
+
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from running import PROGRAM, shell
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="pipes and signals of POSIX")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_leaves_is_no_error(unbuffered):
+    command = "isocalc density --act tanh --points 50000 | head -n 1; echo ${PIPESTATUS[0]}"
+    done = shell(command, PYTHONUNBUFFERED=unbuffered)
+    assert done.stdout == "singular_value,density,cdf\n141\n"
+    assert done.stderr == ""
+
+
+def test_help_to_a_reader_that_leaves():
+    done = shell("isocalc --help | true; exit ${PIPESTATUS[0]}")
+    assert done.returncode in (0, 141)  # whoever is first
+    assert done.stderr == ""
+
+
+@pytest.mark.parametrize("command", ["density --c 1", "--help", "param --act relu --format json"])
+def test_a_full_disk(command):
+    done = shell(f"isocalc {command} > /dev/full")
+    assert done.returncode == 1
+    assert done.stderr == "Error: cannot write to standard output: No space left on device\n"
+
+
+def test_a_full_disk_behind_a_file_name():
+    done = shell("isocalc density --c 1 -o /dev/full")
+    assert done.returncode == 1
+    assert done.stderr == "Error: cannot write to /dev/full: No space left on device\n"
+
+
+def test_closed_streams():
+    done = shell("isocalc density --c 1 >&-")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: cannot write to standard output")
+    assert shell("isocalc param --act rleu 2>&-").returncode == 2
+    assert shell("isocalc param --act rleu 2>/dev/full").returncode == 2
+    done = shell("isocalc density --c 1 --at - <&-")
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+
+
+def test_standard_input_that_cannot_be_read():
+    done = shell("isocalc density --c 1 --at - < /proc/self/mem")
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: --at must be")
+    assert done.stderr.count("\n") == 1
+
+
+def test_module():
+    done = subprocess.run(
+        [sys.executable, "-m", "isocalc", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("isocalc ")
+
+
+def test_output_in_ascii_only():
+    done = shell("isocalc acts --format table", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+
+
+def test_a_file_and_standard_output_have_the_same_bytes(tmp_path):
+    done = shell(
+        f"isocalc density --c 1 > {tmp_path}/a; isocalc density --c 1 -o {tmp_path}/b; cmp {tmp_path}/a {tmp_path}/b"
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("delay", [0.03, 0.06, 0.1, 0.15, 0.25, 0.5])
+def test_ctrl_c_is_quiet(delay, tmp_path):
+    arguments = ["density", "--c", "0.1:1:2000", "--points", "2000", "-o", str(tmp_path / "x.csv")]
+    process = subprocess.Popen(
+        [PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    # Before Python runs a line of ours nothing can be done about a signal.
+    wait_for_python(process)
+    time.sleep(delay)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (130, "", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def wait_for_python(process):
+    maps = Path(f"/proc/{process.pid}/maps")
+    deadline = time.monotonic() + 10
+    while maps.exists() and time.monotonic() < deadline:
+        if "_datetime" in maps.read_text() or "libcrypto" in maps.read_text():
+            return
+
+
+def on_terminal(*arguments, columns):
+    """Return what a command writes to a terminal of a given width."""
+    leader, follower = pty.openpty()
+    environment = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm"}
+    with subprocess.Popen(
+        [PROGRAM, *arguments], stdout=follower, stderr=follower, env=environment
+    ) as process:
+        os.close(follower)
+        text = b""
+        while True:
+            try:
+                part = os.read(leader, 65536)
+            except OSError:
+                break
+            if not part:
+                break
+            text += part
+    os.close(leader)
+    assert process.returncode == 0
+    return text.decode().replace("\r\n", "\n")
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+def test_a_terminal_gets_a_table(columns):
+    text = on_terminal("param", "--act", "relu", columns=columns)
+    assert "8.00813" in text
+    assert "condition_number" in text
+    assert "," not in text.splitlines()[-1]
+    assert "…" not in text

@@ -1,0 +1,149 @@
+"""Bad input: one line, exit 2, nothing on standard output, nothing on disk."""
+
+import pytest
+from click.testing import CliRunner
+from running import call, refusal
+
+from isocalc import __version__
+from isocalc.cli.group import COMMANDS, isocalc
+
+RELU = ("param", "--act", "relu")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (("param",), ("--act must be given", "comma list")),
+        (("density",), ("--act must be given",)),
+        (("param", "--act", "rleu"), ("--act must be a known activation, got 'rleu'. Did you mean relu?",)),
+        (("param", "--act", "relu,"), ("--act must be a known activation, got ''",)),
+        (("param", "--act", ""), ("--act must be a known activation, got ''",)),
+        (("param", "--act", "all,rleu"), ("'rleu'",)),
+        (("param", "--act", "__import__('os').system('true')"), ("--act must be",)),
+        (("param", "--act", "threshold"), ("threshold:threshold:value", "got 'threshold'")),
+        (("param", "--act", "leaky_relu:x"), ("leaky_relu:negative_slope", "got 'leaky_relu:x'")),
+        ((*RELU, "--depth", "0"), ("--depth must be a whole number from 1 to", "got 0")),
+        ((*RELU, "--depth", "-3"), ("--depth must be", "got -3")),
+        ((*RELU, "--depth", "1.5"), ("--depth must be a whole number", "got '1.5'")),
+        ((*RELU, "--depth", "1:2:3"), ("--depth must be a whole number", "got '1:2:3'")),
+        ((*RELU, "--depth", "1e300"), ("--depth must be a whole number from 1 to",)),
+        ((*RELU, "--depth", "nan"), ("--depth", "got 'nan'")),
+        ((*RELU, "--depth", "inf"), ("--depth", "got 'inf'")),
+        ((*RELU, "--sigma-w", "-1"), ("--sigma-w must be a finite number of at least 0, got -1.0",)),
+        ((*RELU, "--sigma-w", "1,2,-1"), ("--sigma-w", "got -1.0")),
+        ((*RELU, "--sigma-w", "nan"), ("--sigma-w must be a finite number", "got nan")),
+        ((*RELU, "--sigma-w", "inf"), ("--sigma-w must be a finite number", "got inf")),
+        ((*RELU, "--sigma-w", "1e999"), ("--sigma-w must be a finite number", "got inf")),
+        ((*RELU, "--sigma-w", "abc"), ("--sigma-w must be a number, a list", "got 'abc'")),
+        ((*RELU, "--sigma-w", ""), ("--sigma-w", "got ''")),
+        ((*RELU, "--sigma-w", "1,,2"), ("--sigma-w", "got '1,,2'")),
+        ((*RELU, "--sigma-w", "2:1:5"), ("start < stop", "got '2:1:5'")),
+        ((*RELU, "--sigma-w", "1:1:5"), ("start < stop", "got '1:1:5'")),
+        ((*RELU, "--sigma-w", "1:2:1"), ("count from 2", "got '1:2:1'")),
+        ((*RELU, "--sigma-w", "1:2:2.5"), ("whole count", "got '1:2:2.5'")),
+        ((*RELU, "--sigma-w", "1:2"), ("start:stop:count", "got '1:2'")),
+        ((*RELU, "--sigma-w", "0:inf:3"), ("start:stop:count", "got '0:inf:3'")),
+        ((*RELU, "--sigma-w", "1:2:1e12"), ("count from 2 to 1000000", "got '1:2:1e12'")),
+        ((*RELU, "--sigma-b", "-0.1"), ("--sigma-b must be a finite number of at least 0, got -0.1",)),
+        ((*RELU, "--skip", "0"), ("--skip must be a finite number other than 0, got 0.0",)),
+        ((*RELU, "--input-variance", "0"), ("--input-variance must be", "greater than 0, got 0.0")),
+        ((*RELU, "--arch", "cnn"), ("--arch must be one of resnet, feedforward, got 'cnn'",)),
+        ((*RELU, "--block", "mid"), ("--block must be one of post, pre, got 'mid'",)),
+        ((*RELU, "--weights", "haar"), ("--weights must be one of gaussian, orthogonal, got 'haar'",)),
+        ((*RELU, "--format", "xml"), ("--format must be one of auto, table, csv, json, got 'xml'",)),
+        (
+            (*RELU, "--arch", "feedforward", "--skip", "1"),
+            ("--skip cannot be given with --arch feedforward",),
+        ),
+        ((*RELU, "--arch", "feedforward", "--block", "post"), ("--block cannot be given", "Leave it out")),
+        ((*RELU, "--dpeth", "3"), ("No such option '--dpeth'", "--depth")),
+        ((*RELU, "extra"), ("unexpected extra argument",)),
+        (("param", "--act"), ("'--act' requires an argument",)),
+        (("dens",), ("COMMAND must be one of", "got 'dens'. Did you mean density?")),
+        (("xyz",), ("COMMAND must be one of", "--help")),
+        (("--nope",), ("No such option '--nope'",)),
+        (("density", "--c", "1", "--act", "relu"), ("--act cannot be given with --c",)),
+        (("density", "--c", "1", "--arch", "resnet"), ("--arch cannot be given with --c",)),
+        (("density", "--c", "1", "--sigma-w", "1"), ("--sigma-w cannot be given with --c",)),
+        (("density", "--c", "1", "--weights", "gaussian"), ("--weights cannot be given with --c",)),
+        (("density", "--c", "-1"), ("--c must be a finite number of at least 0, got -1.0",)),
+        (("density", "--c", "nan"), ("--c must be", "got nan")),
+        (("density", "--c", "1", "--at", "1", "--points", "5"), ("--points cannot be given with --at",)),
+        (("density", "--c", "1", "--summary", "--points", "5"), ("--points cannot be given with --summary",)),
+        (("density", "--c", "1", "--summary", "--at", "5"), ("--at cannot be given with --summary",)),
+        (("density", "--c", "1", "--summary", "--variable", "log"), ("--variable cannot be given",)),
+        (("density", "--c", "1", "--at", ""), ("--at must be finite numbers of at least 0, got ''",)),
+        (("density", "--c", "1", "--at", "1,x"), ("--at", "got 'x'")),
+        (("density", "--c", "1", "--at", "nan"), ("--at", "got 'nan'")),
+        (("density", "--c", "1", "--points", "1"), ("--points must be a whole number from 2 to", "got '1'")),
+        (("density", "--c", "1", "--points", "2.5"), ("--points", "got '2.5'")),
+        (("density", "--c", "1", "--points", "1e9"), ("--points", "got '1e9'")),
+        (("density", "--c", "1:2:100", "--points", "100000"), ("--points must be so few", "5000000 rows")),
+        (("density", "--c", "1", "--law", "exact"), ("--law must be one of auto, universal",)),
+        (("density", "--c", "1", "--variable", "s"), ("--variable must be one of singular, lambda, log",)),
+    ],
+)
+def test_refusals(arguments, parts):
+    message = refusal(*arguments)
+    assert all(part in message for part in parts), message
+
+
+@pytest.mark.parametrize("command", [RELU, ("density", "--c", "1"), ("acts",)])
+@pytest.mark.parametrize("place", ["missing/x.csv", ".", "/proc/none/x"])
+def test_unwritable_places_are_refused_before_computing(command, place, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert f"--output must be a file that can be written, got {place!r}" in refusal(*command, "-o", place)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_refused_input_leaves_no_file(tmp_path):
+    refusal("param", "--act", "rleu", "-o", tmp_path / "x")
+    refusal("density", "--c", "1", "--at", "x", "-o", tmp_path / "x")
+    call("density", "--c", "1e9", "-o", tmp_path / "x")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [(), ("-h",), ("--help",)])
+def test_help_of_the_group(arguments):
+    result = call(*arguments)
+    assert result.exit_code == 0
+    assert result.stdout.startswith("Usage: isocalc")
+    assert all(name in result.stdout for name in COMMANDS)
+    assert "isocalc density --act tanh --depth 100" in result.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_of_the_commands(name):
+    result = call(name, "-h")
+    assert result.exit_code == 0
+    assert result.stdout == call(name, "--help").stdout
+    assert f"isocalc {name}" in result.stdout.split("Examples:")[1]
+
+
+def test_version():
+    assert call("--version").stdout == f"isocalc {__version__}\n"
+
+
+def test_click_can_call_the_group_without_exiting():
+    assert isocalc.main(["density", "--c", "1", "--points", "2"], standalone_mode=False) in (None, 0)
+
+
+def test_an_error_of_the_program_is_not_hidden(monkeypatch):
+    def fault(*_):
+        raise AssertionError("a fault")
+
+    monkeypatch.setattr("isocalc.output.write", fault)
+    result = CliRunner().invoke(isocalc, ["density", "--c", "1"])
+    assert isinstance(result.exception, AssertionError)
+
+
+@pytest.mark.parametrize(("failure", "code"), [(KeyboardInterrupt(), 130), (MemoryError(), 1)])
+def test_outcomes_of_the_machine(failure, code, monkeypatch):
+    def fail(*_):
+        raise failure
+
+    monkeypatch.setattr("isocalc.output.write", fail)
+    result = CliRunner().invoke(isocalc, ["density", "--c", "1"])
+    assert result.exit_code == code
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == (code == 1)
