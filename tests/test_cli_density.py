@@ -221,6 +221,13 @@ def test_a_density_that_overflows_is_empty_and_one_outside_is_zero():
     assert result.stderr.startswith("isocalc: density: some values do not fit a double")
 
 
+def test_a_law_that_doubles_do_not_resolve_is_said():
+    result = call("density", "--c", "1e-40")
+    assert {row["singular_value"] for row in csv.DictReader(result.stdout.splitlines())} == {"1.0"}
+    assert "values repeat" in result.stderr
+    assert call("density", "--c", "1e-40", "--variable", "log").stderr == ""
+
+
 def test_summary_beyond_a_double():
     (row,) = table("density", "--c", 1, "--skip", 10, "--depth", 1000, "--summary")
     assert row["support"] == row["mean_s"] == row["sigma2_jjt"] == row["s_max"] == ""

@@ -68,6 +68,8 @@ def _evaluated(
         lost = (x == 0) | np.isinf(x)
         x[lost] = density[lost] = np.inf
         cdf[lost] = in_log.cdf(in_log.grid(count)[lost])
+    if at is None and count > 1 and not np.all(x[1:] > x[:-1]) and np.isfinite(x).all():
+        say(f"c = {law.c!r}: the law is narrower than doubles resolve in this variable, so values repeat")
     return x, density, cdf
 
 
