@@ -73,9 +73,8 @@ def test_output_in_ascii_only():
 
 
 def test_a_file_and_standard_output_have_the_same_bytes(tmp_path):
-    done = shell(
-        f"isocalc density --c 1 > {tmp_path}/a; isocalc density --c 1 -o {tmp_path}/b; cmp {tmp_path}/a {tmp_path}/b"
-    )
+    a, b = tmp_path / "a", tmp_path / "b"
+    done = shell(f"isocalc density --c 1 > {a}; isocalc density --c 1 -o {b}; cmp {a} {b}")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
