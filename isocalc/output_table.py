@@ -27,7 +27,9 @@ def text_table(table: Table, rows: Sequence[Sequence[Cell]], stream: TextIO | No
     with console.capture() as capture:
         if table.caption:
             console.print(Text(table.caption))
-        for block in _blocks(table, rows, console):
+        for number, block in enumerate(_blocks(table, rows, console)):
+            if number:
+                console.print()
             width = max(console.width, _width(block, console))
             console.print(block, width=width, crop=False, no_wrap=True, overflow="ignore")
     return "\n".join(line.rstrip() for line in capture.get().rstrip().split("\n")) + "\n"

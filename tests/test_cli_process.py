@@ -2,6 +2,7 @@
 
 import os
 import pty
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from running import PROGRAM, shell
+from running import PROGRAM, call, shell
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="pipes and signals of POSIX")
 
@@ -130,3 +131,20 @@ def test_a_terminal_gets_a_table(columns):
     assert "condition_number" in text
     assert "," not in text.splitlines()[-1]
     assert "…" not in text
+
+
+def examples():
+    """Yield the pipelines shown by --help."""
+    for name in ("param", "density", "acts"):
+        text = call(name, "--help").stdout.split("Examples:")[1]
+        yield from (line.strip() for line in text.splitlines() if line.strip())
+
+
+@pytest.mark.parametrize("example", list(examples()))
+def test_examples_of_the_help_pages_run(example, tmp_path):
+    if any(shutil.which(part.split()[0]) is None for part in example.split("|") if "isocalc" not in part):
+        pytest.skip("a program of the pipeline is not installed")
+    done = shell(f"cd {tmp_path}; {example}")
+    assert done.returncode == 0 or "isocalc: activation" in done.stderr
+    assert "Error" not in done.stderr
+    assert done.stdout or list(tmp_path.iterdir())

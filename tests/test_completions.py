@@ -32,12 +32,8 @@ CASES = {
     "isocalc density --act ": [*FAMILIES, "all"],
     "isocalc density --act relu,ta": ["relu,tanh", "relu,tanhshrink"],
     "isocalc density --act leaky_relu:0.2,tanhs": ["leaky_relu:0.2,tanhshrink"],
-    "isocalc density --act=relu,tanhs": ["--act=relu,tanhshrink"],
     "isocalc density --act=leaky_relu:0.2,tanhs": ["--act=leaky_relu:0.2,tanhshrink"],
     "isocalc param --arch ": ["resnet", "feedforward"],
-    "isocalc param --arch=f": ["--arch=feedforward"],
-    "isocalc density --variable l": ["lambda", "log"],
-    "isocalc density --points ": [],
 }
 
 # Bash cuts the words it hands over at the letters of COMP_WORDBREAKS, and replaces the last piece.

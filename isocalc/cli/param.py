@@ -157,13 +157,13 @@ TABLES: dict[tuple[bool, bool], tuple[Sequence[str], Callable[..., Iterator[Row]
     (True, False): (
         RESNET,
         resnet_rows,
-        "ResNet; s_min, s_max and condition_number are those of the universal law (L -> infinity)",
+        "ResNet; s_min, s_max, condition_number of the universal law (L -> infinity)",
     ),
     (True, True): (RESNET_LAYERS, resnet_layers, "ResNet, layer by layer"),
     (False, False): (
         FEEDFORWARD,
         feedforward_rows,
-        "Feed-forward network at its stable fixed points; mean_lambda and relative_variance per layer",
+        "Feed-forward network; mean_lambda and relative_variance are per layer",
     ),
     (False, True): (FEEDFORWARD_LAYERS, feedforward_layers, "Feed-forward network, layer by layer"),
 }
