@@ -50,8 +50,11 @@ def density_rows(
         say(f"the law has a point mass {atom}, which density leaves out")
     names = (COLUMN[law.variable], "density", "cdf")
     columns = [column.tolist() for column in _evaluated(law, points, at)]
+    for name, column in zip(names, columns, strict=True):
+        if not all(map(math.isfinite, column)):
+            column[:] = [doubles.finite(name, number) for number in column]
     for numbers in zip(*columns, strict=True):
-        yield {name: doubles.finite(name, number) for name, number in zip(names, numbers, strict=True)}
+        yield dict(zip(names, numbers, strict=True))
 
 
 def _evaluated(
