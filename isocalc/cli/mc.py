@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -31,25 +32,22 @@ MOST_ROWS = 5_000_000
 @click.command(
     name="mc",
     epilog="""\b
-Columns: statistic, theory, simulation, standard_error, verdict (agrees,
-disagrees, not judged). theory is the universal law corrected to first order
-in 1/L (density prints it uncorrected); the means of lambda and log lambda are
-exact at depth L, the edges are those at width N. Statistics: log of the mean of
-lambda, mean and variance of log lambda, quantiles (q05: 5 %) and extremes of
-log s, and the KS and Wasserstein distances in log s of all trials pooled.
---spectrum: trial, singular_value, log_singular_value.
+Columns: statistic, theory, simulation, standard_error (over the trials), verdict
+(agrees, disagrees, not judged). Statistics: log of the mean of lambda, mean and
+variance of log lambda, quantiles (q05: 5 %) and extremes of log s, and the KS and
+Wasserstein distances in log s of all trials pooled. theory is the universal law
+(see isocalc density) corrected to first order in 1/L; the means of lambda and
+log lambda are exact at depth L, the extremes are those of width N.
+With --spectrum: trial, singular_value, log_singular_value.
 
 \b
-A statistic agrees within t standard errors over the trials plus what width N
-and the second order in 1/L may contribute. A right law is rejected, by any of
-the statistics, in at most 1 % of runs (calibrated: 0 of 1008). Few trials make
-t large: 2 or 3 find only gross errors.
-Own gates let the signal's direction leave the law (one singular value at each
-end): it is set aside, and standard error says so.
+A statistic agrees within t standard errors plus what finite width and the second
+order in 1/L may add. By any of the statistics, a right law is rejected in at most
+1 % of runs (0 of 1008 in calibration). Few trials make t large: 2 or 3 find gross
+errors only. With own gates the direction of a network's signal can leave the law,
+by one singular value at each end: those are set aside, and standard error says so.
+Exit status 0 where nothing disagrees, 1 where something does.
 NUMBERS: a value, a list 0.5,1,2 or a range start:stop:count; several make a sweep.
-
-\b
-Exit status: 0 where nothing disagrees, 1 where something does.
 
 \b
 Examples:
@@ -76,7 +74,7 @@ Examples:
     show_default=True,
     help="Independent networks; trial k is the same whatever their number.",
 )
-@click.option("--seed", type=Whole(0, MOST_SEED), metavar="N", help="Drawn and reported where it is not given.")
+@click.option("--seed", type=Whole(0, MOST_SEED), metavar="N", help="Drawn, and reported, if not given.")
 @click.option(
     "--gates",
     type=OneOf(["own", "independent"]),
@@ -87,46 +85,39 @@ Examples:
 @click.option("--spectrum", is_flag=True, help="Print the singular values instead.")
 @output_options
 @click.pass_context
-def command(
-    ctx: click.Context,
-    /,
-    networks: Sweep,
-    output: Output,
-    *,
-    width: Sequence[int],
-    seed: int | None,
-    **given: Any,
-) -> None:
+def command(ctx: click.Context, /, networks: Sweep, output: Output, **given: Any) -> None:
     """Simulate residual networks and hold their singular values against the law.
 
     Real forward passes of random networks, on an input of exactly the stated mean square; the Jacobian is
     accumulated layer by layer.
     """
-    _check(ctx, networks, width)
+    _check(ctx, networks, given["width"])
     if given["gates"] == "own":
         warn_of_correlated_gates(ctx.params["block"], networks.axes["activation"])
-    if seed is None:
-        seed = int.from_bytes(os.urandom(4))
-        say(f"--seed {seed}")
-    sweep = networks.crossed(width=width)
+    if given["seed"] is None:
+        given["seed"] = int.from_bytes(os.urandom(4))
+        say(f"--seed {given['seed']}")
     doubles = Doubles()
-    disagree: list[str] = []
+    disagreeing: list[str] = []
 
-    with progress_bar(sum(net.depth for net in networks) * len(width) * given["trials"]) as advance:
+    def rows(network: "ResNet", width: int, advance: Callable[[], None] | None) -> Iterator[Row]:
+        from isocalc.simulate import spectra
 
-        def rows(network: "ResNet", width: int) -> Iterator[Row]:
-            from isocalc.simulate import spectra
+        log_s = spectra(
+            network, width, given["trials"], given["seed"], gates=given["gates"], progress=advance
+        )
+        if given["spectrum"]:
+            return spectrum_rows(log_s, doubles)
+        return verdict_rows(network, log_s, given["gates"], disagreeing)
 
-            log_s = spectra(network, width, given["trials"], seed, gates=given["gates"], progress=advance)
-            if given["spectrum"]:
-                return spectrum_rows(log_s, doubles)
-            return verdict_rows(network, log_s, given["gates"], disagree)
-
-        columns = SPECTRUM if given["spectrum"] else COLUMNS
-        table, failed = run(sweep, columns, rows, caption=_caption(width, seed, given))
+    columns = SPECTRUM if given["spectrum"] else COLUMNS
+    sweep = networks.crossed(width=given["width"])
+    layers = sum(network.depth for network in networks) * len(given["width"]) * given["trials"]
+    with progress_bar(layers) as advance:
+        table, failed = run(sweep, columns, partial(rows, advance=advance), caption=_caption(given))
     doubles.report()
     output.write(table)
-    ctx.exit(int(failed or bool(disagree)))
+    ctx.exit(int(failed or bool(disagreeing)))
 
 
 def _check(ctx: click.Context, networks: Sweep, widths: Sequence[int]) -> None:
@@ -134,9 +125,8 @@ def _check(ctx: click.Context, networks: Sweep, widths: Sequence[int]) -> None:
     from isocalc.network import require_whole
 
     if ctx.params["arch"] == "feedforward":
-        raise InvalidInputError(
-            "arch", "resnet for mc", "feedforward", "Simulations of other networks are not part of this version."
-        )
+        advice = "This version simulates no others."
+        raise InvalidInputError("arch", "resnet in mc", "feedforward", advice)
     for width in widths:
         require_whole("width", width, LEAST_WIDTH, MOST_WIDTH)
     trials = ctx.params["trials"]
@@ -145,17 +135,18 @@ def _check(ctx: click.Context, networks: Sweep, widths: Sequence[int]) -> None:
         if sum(widths) * networks.size * trials > MOST_ROWS:
             raise InvalidInputError("trials", rule, trials)
     elif trials < 2:
-        raise InvalidInputError("trials", "at least 2 for a standard error", trials, "--spectrum takes one trial.")
+        advice = "With --spectrum it can be 1."
+        raise InvalidInputError("trials", "at least 2, for a standard error", trials, advice)
 
 
 def spectrum_rows(log_s: "Array", doubles: Doubles) -> Iterator[Row]:
-    """Return the singular values of each trial, trials counted from 1."""
+    """Yield the singular values of each trial, trials counted from 1."""
     import numpy as np
 
     with np.errstate(over="ignore", under="ignore"):
         s = np.exp(log_s)
-    for trial, (values, logs) in enumerate(zip(s.tolist(), log_s.tolist(), strict=True), start=1):
-        for value, log in zip(values, logs, strict=True):
+    for trial, pairs in enumerate(zip(s.tolist(), log_s.tolist(), strict=True), start=1):
+        for value, log in zip(*pairs, strict=True):
             yield {
                 "trial": trial,
                 "singular_value": doubles.positive("singular_value", value),
@@ -163,19 +154,21 @@ def spectrum_rows(log_s: "Array", doubles: Doubles) -> Iterator[Row]:
             }
 
 
-def verdict_rows(network: "ResNet", log_s: "Array", gates: str, disagree: list[str]) -> Iterator[Row]:
-    """Judge the singular values of a network; what disagrees is added to ``disagree``, and said."""
+def verdict_rows(network: "ResNet", log_s: "Array", gates: str, disagreeing: list[str]) -> Iterator[Row]:
+    """Judge the singular values of a network; what disagrees is said, and added to ``disagreeing``."""
     from isocalc.finite_depth import depth_law
-    from isocalc.judge import compare
+    from isocalc.judge import compare, set_aside
 
     law = depth_law(network)
-    own_gates = gates == "own" and not network.act.is_linear
-    statistics = compare(log_s, law, own_gates=own_gates)
-    _explain(log_s if own_gates else log_s[:0], law, statistics)
+    outliers: list[float] = []
+    if gates == "own" and network.block == "post":
+        log_s, outliers = set_aside(log_s, law)
+    statistics = compare(log_s, law)
+    _explain(law, statistics, len(log_s), outliers)
     wrong = [statistic.name for statistic in statistics if statistic.verdict == "disagrees"]
     if wrong:
         say(f"the simulation disagrees with the law: {', '.join(wrong)}")
-        disagree += wrong
+        disagreeing += wrong
     return (
         {
             "statistic": statistic.name,
@@ -188,30 +181,27 @@ def verdict_rows(network: "ResNet", log_s: "Array", gates: str, disagree: list[s
     )
 
 
-def _explain(log_s: "Array", law: "DepthLaw", statistics: "Sequence[Statistic]") -> None:
+def _explain(
+    law: "DepthLaw", statistics: "Sequence[Statistic]", trials: int, outliers: Sequence[float]
+) -> None:
     """Say what was set aside, and why something was not judged."""
-    from isocalc.judge import set_aside
-
-    _, outliers = set_aside(log_s, law)
-    if outliers.size:
+    if outliers:
         say(
-            f"{outliers.size} singular values in {len(log_s)} trials are set aside: with its own gates the "
-            f"direction of the signal can leave the law (log s of {outliers.min():.3g} to {outliers.max():.3g})"
-        )
-    if not law.is_accurate:
-        say(
-            f"depth {law.depth} is too small to judge the shape at c = {law.c:.3g}: the law is known to first "
-            "order in 1/L only"
+            f"{len(outliers)} singular values in {trials} trials are set aside, log s from "
+            f"{min(outliers):.3g} to {max(outliers):.3g}: with its own gates the direction of a network's "
+            "signal can leave the law"
         )
     names = [statistic.name for statistic in statistics if statistic.verdict == "not judged"]
-    if names and law.is_accurate:
-        say(f"not judged: {', '.join(names)}: few singular values, or few gates, decide them here")
+    if not law.is_accurate:
+        say(f"depth {law.depth} is too small at c = {law.c:.3g} for a law to first order in 1/L to judge by")
+    elif names:
+        say(f"not judged: {', '.join(names)}: a few neurons or singular values decide them here")
 
 
-def _caption(widths: Sequence[int], seed: int, given: dict[str, Any]) -> str:
-    sizes = ", ".join(str(width) for width in widths) if len(widths) < 5 else f"{min(widths)} to {max(widths)}"
-    trials = f"{given['trials']} trial" + ("s" if given["trials"] > 1 else "")
-    return f"N = {sizes}, {trials}, {given['gates']} gates, seed {seed}"
+def _caption(given: dict[str, Any]) -> str:
+    widths = given["width"]
+    size = f"N = {widths[0]}, " if len(widths) == 1 else ""
+    return f"{size}trials: {given['trials']}, {given['gates']} gates, seed {given['seed']}"
 
 
 @contextmanager
