@@ -6,6 +6,7 @@ an octave is exact to rounding; where its last coefficients say otherwise direct
 
 import math
 from collections import Counter
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -103,8 +104,12 @@ class AverageTable:
             units[2] * math.exp(_clenshaw(gate, t)),
         )
 
+    @cached_property
+    def _ends(self) -> tuple[LayerAverages, LayerAverages]:
+        return self._directly(LARGEST_Q * 2.0**-40), self._directly(LARGEST_Q)
+
     def _beyond(self, q: float) -> LayerAverages:
-        near, far = self._directly(LARGEST_Q * 2.0**-40), self._directly(LARGEST_Q)
+        near, far = self._ends
         second = _growth(near.second, far.second, 40)
         powers = second / 2, second, _growth(near.gate, far.gate, 40)
         return LayerAverages(

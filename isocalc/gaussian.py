@@ -172,9 +172,11 @@ def _averages_on(act: Activation, x: Array, z: Array, weights: Array, q: Array) 
 
 def _scale_free_averages(act: Activation, q: Array) -> Averages:
     left, right = act.slopes[0], act.slopes[-1]  # type: ignore[index] # piecewise linear, by definition
-    second, fourth = (left**2 + right**2) / 2, (left**4 + right**4) / 2
     mean = (right - left) * np.sqrt(q / (2 * math.pi))
-    return Averages(mean, second * q, np.full_like(q, second), np.full_like(q, fourth), 2 * second * q)
+    left, right = left * left, right * right
+    second, fourth = (left + right) / 2, (left * left + right * right) / 2
+    with np.errstate(over="ignore", under="ignore"):
+        return Averages(mean, second * q, np.full_like(q, second), np.full_like(q, fourth), 2 * second * q)
 
 
 def second_moment_and_slope(act: Activation, q: Array) -> tuple[Array, Array]:

@@ -145,7 +145,7 @@ class UniversalLaw:
         if self.variable == "log":
             return self.c / 2 + self.c**2 / 12
         relative = 2 * self.c if self.variable == "lambda" else universal.relative_variance_of_s(self.c)
-        return math.inf if self.mean() == math.inf else self.mean() ** 2 * relative
+        return self.mean() * relative * self.mean()
 
     def grid(self, points: int) -> Array:
         """Return ``points`` values of x from edge to edge, cosine-spaced in log s: dense at both edges.

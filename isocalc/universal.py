@@ -29,6 +29,11 @@ _NUMBA_FROM = 1_000_000
 _NUMBA_FROM_LOADED = 4_000
 
 
+def _require_known(c: float) -> None:
+    if c > _LARGEST:
+        raise NoAnswerError(f"the universal law is computed for c up to {_LARGEST:g}; here c is {c!r}")
+
+
 def edge(c: float) -> float:
     """Return the upper edge of the support of y; the lower one is its negative."""
     root = math.sqrt(c) * math.sqrt(2 + c)
@@ -62,8 +67,7 @@ class Curve:
         NoAnswerError
             c is beyond 10⁶.
         """
-        if c > _LARGEST:
-            raise NoAnswerError(f"the universal law is computed for c up to {_LARGEST:g}; here c is {c!r}")
+        _require_known(c)
         stretch = min(1.0, np.sqrt(c / _SEMICIRCLE_BELOW))
         c = max(c, _SEMICIRCLE_BELOW)
         upper = edge(c)
@@ -182,8 +186,9 @@ def log_laplace(power: float, c: float) -> float:
     Raises
     ------
     NoAnswerError
-        The series needs more than 10⁷ terms.
+        c is beyond 10⁶, or the series needs more than 10⁷ terms.
     """
+    _require_known(c)
     p = abs(power)
     x = 2 * c * p
     if x == 0:
@@ -205,7 +210,8 @@ def log_laplace(power: float, c: float) -> float:
 def relative_variance_of_s(c: float) -> float:
     """Return Var s / (E s)², without cancellation at small c."""
     if c > 1:
-        return math.expm1(c - 2 * log_laplace(0.5, c))
+        exponent = c - 2 * log_laplace(0.5, c)
+        return math.expm1(exponent) if exponent < 709.7 else math.inf
     # E s = e^{c/2} g with g = ₁F₁(1/2; 2; −c), and E s² = e^c.
     term, deficit = 1.0, 0.0
     for j in range(20):
