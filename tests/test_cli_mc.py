@@ -120,6 +120,15 @@ def test_sweeps():
     assert [{name: row[name] for name in COLUMNS} for row in rows[36:]] == alone
 
 
+def test_messages_of_a_sweep_say_which_network():
+    result = call("mc", "--act", "tanh,linear", "--depth", "1,20", "--width", 20, "--trials", 3, "--seed", 1)
+    assert result.exit_code == 0
+    assert [line.split(": ")[1] for line in result.stderr.splitlines()] == [
+        "activation tanh, depth 1",
+        "activation linear, depth 1",
+    ]
+
+
 def test_a_width_that_does_not_fit_in_memory(monkeypatch):
     monkeypatch.setattr(simulate.os, "sysconf", {"SC_PHYS_PAGES": 10**4, "SC_PAGE_SIZE": 10**4}.__getitem__)
     result = call(*SMALL, "--width", 5000)

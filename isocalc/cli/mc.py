@@ -108,7 +108,9 @@ def command(ctx: click.Context, /, networks: Sweep, output: Output, **given: Any
         )
         if given["spectrum"]:
             return spectrum_rows(log_s, doubles)
-        return verdict_rows(network, log_s, given["gates"], disagreeing)
+        about = ", ".join(f"{name} {getattr(network, name, width)}" for name in sweep.swept)
+        tell = (lambda message: say(f"{about}: {message}")) if about else say
+        return verdict_rows(network, log_s, given["gates"], disagreeing, tell)
 
     columns = SPECTRUM if given["spectrum"] else COLUMNS
     sweep = networks.crossed(width=given["width"])
@@ -154,8 +156,10 @@ def spectrum_rows(log_s: "Array", doubles: Doubles) -> Iterator[Row]:
             }
 
 
-def verdict_rows(network: "ResNet", log_s: "Array", gates: str, disagreeing: list[str]) -> Iterator[Row]:
-    """Judge the singular values of a network; what disagrees is said, and added to ``disagreeing``."""
+def verdict_rows(
+    network: "ResNet", log_s: "Array", gates: str, disagreeing: list[str], tell: Callable[[str], None]
+) -> Iterator[Row]:
+    """Judge the singular values of a network; what disagrees is told, and added to ``disagreeing``."""
     from isocalc.finite_depth import depth_law
     from isocalc.judge import compare, set_aside
 
@@ -164,10 +168,11 @@ def verdict_rows(network: "ResNet", log_s: "Array", gates: str, disagreeing: lis
     if gates == "own" and network.block == "post":
         log_s, outliers = set_aside(log_s, law)
     statistics = compare(log_s, law)
-    _explain(law, statistics, len(log_s), outliers)
+    for message in _explanations(law, statistics, len(log_s), outliers):
+        tell(message)
     wrong = [statistic.name for statistic in statistics if statistic.verdict == "disagrees"]
     if wrong:
-        say(f"the simulation disagrees with the law: {', '.join(wrong)}")
+        tell(f"the simulation disagrees with the law: {', '.join(wrong)}")
         disagreeing += wrong
     return (
         {
@@ -181,21 +186,21 @@ def verdict_rows(network: "ResNet", log_s: "Array", gates: str, disagreeing: lis
     )
 
 
-def _explain(
+def _explanations(
     law: "DepthLaw", statistics: "Sequence[Statistic]", trials: int, outliers: Sequence[float]
-) -> None:
-    """Say what was set aside, and why something was not judged."""
+) -> Iterator[str]:
+    """Yield what was set aside, and why something was not judged."""
     if outliers:
-        say(
+        yield (
             f"{len(outliers)} singular values in {trials} trials are set aside, log s from "
-            f"{min(outliers):.3g} to {max(outliers):.3g}: with its own gates the direction of a network's "
+            f"{min(outliers):.6g} to {max(outliers):.6g}: with its own gates the direction of a network's "
             "signal can leave the law"
         )
     names = [statistic.name for statistic in statistics if statistic.verdict == "not judged"]
     if not law.is_accurate:
-        say(f"depth {law.depth} is too small at c = {law.c:.3g} for a law to first order in 1/L to judge by")
+        yield f"depth {law.depth} is too small at c = {law.c:.3g} for a law to first order in 1/L to judge by"
     elif names:
-        say(f"not judged: {', '.join(names)}: a few neurons or singular values decide them here")
+        yield f"not judged: {', '.join(names)}: a few neurons or singular values decide them here"
 
 
 def _caption(given: dict[str, Any]) -> str:
