@@ -143,7 +143,9 @@ class _Layer(NamedTuple):
 
     def variance(self, p: float) -> float:
         """Variance q of the pre-activations, from the mean square of the layer's input."""
-        return p if self.pre else self.weight * p + self.bias
+        if self.pre:
+            return p
+        return self.weight * p + self.bias if self.weight else self.bias
 
     def output(self, p: float, m: float, mean: float, second: float) -> tuple[float, float]:
         """Mean square and mean of the layer's output."""
