@@ -11,14 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 from isocalc.activations import Activation
-from isocalc.gaussian import doubling_edges, normal_rule, panel_rule
+from isocalc.gaussian import doubling_edges, legendre_rule, normal_rule, panel_rule
 from isocalc.network import FeedForward
 from isocalc.roots import root_in_log
 
 Array = npt.NDArray[np.float64]
 
 _REACH = 9.0
-_SMALLEST_GAP = 1e-17
+# Where φ jumps, and where not; then c* is further from 1 than the square of the least χ − 1.
+_SMALLEST_GAP_OF_JUMPS, _SMALLEST_GAP = 1e-17, 1e-32
+# Nearer to 1, differences of φ lose digits.
+_NEAR = 1e-4
 _CENTRAL = 1.5 * np.arange(-6, 7)
 
 
@@ -49,26 +52,39 @@ def stable_correlation(
         return None, None
     weight = network.sigma_w * network.sigma_w
     if act.odd and network.sigma_b == 0:
-        return 0.0, weight * _mean_slope(act, q) ** 2
+        return 0.0, weight * _squared_mean_slope(act, q)
     gap = _solve_gap(act, q, weight)
+    if gap == 0:
+        # With k > 0, 1 − C is χ (1 − c) ± k √(1 − c) or ± k (1 − c)^1.5: this is its slope where it is 1 − c.
+        return 1.0, 1 - abs(chi - 1) / 2
     return (1 - gap if gap < 1 - 1e-15 else 0.0), weight * moments_of_pair(act, q, gap)[1]
 
 
-def _mean_slope(act: Activation, q: float) -> float:
-    """E φ', as E φ z / √q, which counts jumps of φ too."""
+def _squared_mean_slope(act: Activation, q: float) -> float:
+    """(E φ')², of which E φ z / √q counts jumps of φ too."""
+    if act.closed_correlation is not None:
+        return _slope(act, q, 1.0)
     z, weights = normal_rule(act, np.array([q]))
-    return float((weights * act.phi(math.sqrt(q) * z) * z).sum()) / math.sqrt(q)
+    return float((weights * act.phi(math.sqrt(q) * z) * z).sum()) ** 2 / q
 
 
 def _solve_gap(act: Activation, q: float, weight: float) -> float:
-    """Solve σ_w² E (φ(u1) − φ(u2))² / 2q = 1 − c for 1 − c in (0, 1], where the left side is concave."""
+    """Solve σ_w² E (φ(u1) − φ(u2))² / 2q = 1 − c for 1 − c in (0, 1], where the left side is concave.
+
+    Returns 0 where the solution is smaller than can be told.
+    """
 
     def excess(gap: float) -> tuple[float, float]:
         half_square, slope = moments_of_pair(act, q, gap)
         ratio = weight * half_square / (q * gap)
-        return math.log(ratio), weight * slope / ratio - 1
+        return (math.log(ratio), weight * slope / ratio - 1) if ratio else (-math.inf, 0.0)
 
-    return root_in_log(excess, _SMALLEST_GAP, 1.0, rising=False)
+    if excess(_NEAR)[0] > 0:
+        return root_in_log(excess, _NEAR, 1.0, rising=False)
+    smallest = _SMALLEST_GAP_OF_JUMPS if act.jumps else _SMALLEST_GAP
+    if act.breakpoints and excess(smallest)[0] <= 0:
+        return 0.0
+    return root_in_log(excess, smallest, _NEAR, rising=False)
 
 
 def moments_of_pair(act: Activation, q: float, gap: float) -> tuple[float, float]:
@@ -82,18 +98,44 @@ def moments_of_pair(act: Activation, q: float, gap: float) -> tuple[float, float
     gap : float
         1 − c, c their correlation, greater than 0 and at most 1.
     """
+    if act.jumps:
+        return _moments_with_jumps(act, q, gap)
+    slope = _slope(act, q, gap)
+    if gap < _NEAR * min(1.0, act.scale**2 / q):
+        # The integral of the slope, which is smooth in √(1 − c), in 4 nodes.
+        nodes, weights = legendre_rule(4)
+        t = (1 + nodes) / 2
+        slopes = [_slope(act, q, gap * s * s) for s in t.tolist()]
+        return q * gap * float(weights @ (t * slopes)), slope
     if act.closed_correlation is not None:
-        product, gates = act.closed_correlation(q, np.array([1.0, 1 - gap]))
-        return float(product[0] - product[1]), float(gates[1])
+        product = act.closed_correlation(q, np.array([1.0, 1 - gap]))[0]
+        return float(product[0] - product[1]), slope
+    u1, u2, weights = _pair_rule(act, q, gap)
+    return float((weights * (act.phi(u1) - act.phi(u2)) ** 2).sum()) / 2, slope
+
+
+def _slope(act: Activation, q: float, gap: float) -> float:
+    if act.closed_correlation is not None:
+        return float(act.closed_correlation(q, np.array([1 - gap]))[1][0])
+    u1, u2, weights = _pair_rule(act, q, gap)
+    return float((weights * act.dphi(u1) * act.dphi(u2)).sum())
+
+
+def _moments_with_jumps(act: Activation, q: float, gap: float) -> tuple[float, float]:
+    """Return both moments, the derivative by parts since φ' misses the jumps."""
     alpha, beta = math.sqrt(1 - gap / 2), math.sqrt(gap / 2)
     x, y, weights = _plane_rule(act, math.sqrt(q), alpha, beta)
     u1, u2 = math.sqrt(q) * (alpha * x + beta * y), math.sqrt(q) * (alpha * x - beta * y)
     half_square = weights * (act.phi(u1) - act.phi(u2)) ** 2 / 2
-    if act.jumps:
-        # By parts, since φ' misses the jumps: d/d(1 − c) of a function of (αx, βy).
-        score = (y * y - 1) / (4 * beta**2) - (x * x - 1) / (4 * alpha**2)
-        return float(half_square.sum()), float((half_square * score).sum()) / q
-    return float(half_square.sum()), float((weights * act.dphi(u1) * act.dphi(u2)).sum())
+    score = (y * y - 1) / (4 * beta**2) - (x * x - 1) / (4 * alpha**2)
+    return float(half_square.sum()), float((half_square * score).sum()) / q
+
+
+def _pair_rule(act: Activation, q: float, gap: float) -> tuple[Array, Array, Array]:
+    """Return u1, u2 and the weights of their law."""
+    alpha, beta = math.sqrt(1 - gap / 2), math.sqrt(gap / 2)
+    x, y, weights = _plane_rule(act, math.sqrt(q), alpha, beta)
+    return math.sqrt(q) * (alpha * x + beta * y), math.sqrt(q) * (alpha * x - beta * y), weights
 
 
 def _plane_rule(act: Activation, sigma: float, alpha: float, beta: float) -> tuple[Array, Array, Array]:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isocalc.correlation import stable_correlation
-from isocalc.errors import NoAnswerError
+from isocalc.errors import InvalidInputError, NoAnswerError
 from isocalc.gaussian import averages, second_moment_and_slope
 from isocalc.network import FeedForward
 from isocalc.roots import root_in_log
@@ -25,6 +25,8 @@ _EPS = float(np.finfo(float).eps)
 _CRITICAL = 16 * _EPS
 # Below, the sign of σ_w² E φ² + σ_b² − q is rounding.
 _NOISE = 16 * _EPS
+_SMALLEST_SIGMA, _LARGEST_SIGMA = 1e-100, 1e100
+_SHORTEST, _LONGEST = 1e-70, 1e70
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ def fixed_points(network: FeedForward) -> tuple[FixedPoint, ...]:
     Parameters
     ----------
     network : FeedForward
+        With ``sigma_w`` and ``sigma_b`` 0 or from 1e-100 to 1e100, so that no square leaves the doubles.
 
     Returns
     -------
@@ -80,14 +83,19 @@ def fixed_points(network: FeedForward) -> tuple[FixedPoint, ...]:
 
     Raises
     ------
+    InvalidInputError
+        ``sigma_w`` or ``sigma_b`` is outside that range.
     NoAnswerError
         There is none: q grows without bound, or oscillates.
     """
+    for parameter, value in (("sigma_w", network.sigma_w), ("sigma_b", network.sigma_b)):
+        if value and not _SMALLEST_SIGMA <= value <= _LARGEST_SIGMA:
+            raise InvalidInputError(parameter, "0 or from 1e-100 to 1e100 at a fixed point", value)
     variance_map = _VarianceMap(network)
     if network.act.scale_free:
         return (_describe(variance_map, _scale_free_fixed_point(variance_map)),)
-    roots, grows = _roots(variance_map)
-    stable = [q for q in roots if -1 < variance_map.slope_at(q) < 1 or _is_marginal(variance_map, q)]
+    roots, falls_at_zero, grows = _roots(variance_map)
+    stable = [q for q in roots if -1 < variance_map.slope_at(q) < 1 or (q == 0 and falls_at_zero)]
     if stable:
         return tuple(_describe(variance_map, q, roots[-1] if grows else None) for q in stable)
     name = network.act.name
@@ -138,35 +146,48 @@ def _scale_free_fixed_point(variance_map: _VarianceMap) -> float | None:
     )
 
 
-def _roots(variance_map: _VarianceMap) -> tuple[list[float], bool]:
-    """Return every q >= 0 where the map crosses the diagonal, and whether it is above it beyond the last."""
+def _roots(variance_map: _VarianceMap) -> tuple[list[float], bool, bool]:
+    """Return every q >= 0 where the map crosses the diagonal, and how it leaves it.
+
+    Returns
+    -------
+    roots : list of float
+    falls_at_zero : bool
+        The slope is 1 at the root 0 to rounding and higher orders pull q back to 0.
+    grows : bool
+        The map is above the diagonal beyond the last root.
+    """
     at_zero = variance_map.at_zero()
     roots = [0.0] if at_zero == 0 else []
     q = _search_grid(variance_map, at_zero)
     value, slope = variance_map(q)
-    with np.errstate(invalid="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         excess = value / q - 1
-    clear = np.isfinite(excess) & (np.abs(excess) > _NOISE)
+    clear = np.abs(excess) > _NOISE
     q, value, slope, excess = q[clear], value[clear], slope[clear], excess[clear]
     # Slope of log(value/q) in log q: tells whether the excess turns back to 0 between two points.
-    with np.errstate(invalid="ignore", divide="ignore"):
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         trend = q * slope / value - 1
-    for i, j in pairwise(range(q.size)):
-        if excess[i] * excess[j] < 0:
-            roots.append(_crossing(variance_map, q[i], q[j], rising=excess[i] < 0))
-        elif excess[i] * trend[i] < 0 < excess[j] * trend[j]:
-            roots += _touching_roots(variance_map, q[i], q[j], above=excess[i] > 0)
-    return roots, bool(excess[-1] > 0)
+    above, points, turning = excess > 0, q.tolist(), np.sign(excess) * np.sign(trend)
+    for i, j in pairwise(range(len(points))):
+        if above[i] != above[j]:
+            roots.append(_crossing(variance_map, points[i], points[j], rising=bool(above[j])))
+        elif turning[i] < 0 < turning[j]:
+            roots += _touching_roots(variance_map, points[i], points[j], above=bool(above[i]))
+    marginal = at_zero == 0 and abs(variance_map.slope_at(0.0) - 1) <= _CRITICAL
+    return roots, marginal and not above[:1].any(), bool(above[-1:].any())
 
 
 def _search_grid(variance_map: _VarianceMap, at_zero: float) -> Array:
     """Values of q from far below to far above anything φ can tell apart, dense where φ changes its shape."""
     lengths = [abs(point) for point in variance_map.act.breakpoints if point]
     lengths += [variance_map.act.scale] if math.isfinite(variance_map.act.scale) else []
-    shape = [length * length for length in lengths or [1.0]]
+    shape = [min(max(length, _SHORTEST), _LONGEST) ** 2 for length in lengths or [1.0]]
     low, high = 1e-3 * min(shape), 1e3 * max(shape)
     lowest = max(min(1e-15 * low, at_zero / 16), variance_map.bias / 2) if at_zero else 1e-15 * low
     highest = max(1e15 * high, 1e6 * at_zero)
+    image = variance_map.at(highest)[0]
+    highest = max(highest, 16 * image) if image < math.inf else highest
 
     def spread(start: float, stop: float, factor: float) -> Array:
         if not start < stop:
@@ -210,22 +231,13 @@ def _touching_roots(variance_map: _VarianceMap, low: float, high: float, *, abov
     return []
 
 
-def _is_marginal(variance_map: _VarianceMap, q: float) -> bool:
-    """Whether the slope is 1 at q = 0 to rounding and higher orders pull q back to 0."""
-    if q > 0 or abs(variance_map.slope_at(0.0) - 1) > _CRITICAL:
-        return False
-    length = min([abs(b) for b in variance_map.act.breakpoints if b] + [min(variance_map.act.scale, 1.0)])
-    probe = 1e-6 * length * length
-    return variance_map.at(probe)[0] < probe
-
-
 def _describe(variance_map: _VarianceMap, q_star: float | None, escape: float | None = None) -> FixedPoint:
     network = variance_map.network
     slope = variance_map.slope_at(0.0 if q_star is None else q_star)
     gates = averages(network.act, 1.0 if q_star is None else q_star)
     chi = variance_map.weight * float(gates.gate)
     phase: Phase = "critical" if abs(chi - 1) <= _CRITICAL else "ordered" if chi < 1 else "chaotic"
-    gate_variance = float(gates.gate_squared / gates.gate**2) - 1 if gates.gate else math.inf
+    gate_variance = float(gates.gate_squared / gates.gate / gates.gate) - 1 if gates.gate else math.inf
     c_star, correlation_slope = stable_correlation(network, q_star, chi, critical=phase == "critical")
     return FixedPoint(
         q_star=q_star,
