@@ -15,6 +15,8 @@ from isocalc.variables import POWER, VARIABLES, Scale, Variable
 
 Array = npt.NDArray[np.float64]
 
+_MOST_POINTS = 10**9
+
 
 @dataclass(frozen=True)
 class UniversalLaw:
@@ -55,7 +57,7 @@ class UniversalLaw:
     --------
     >>> law = UniversalLaw(1.0)
     >>> round(law.condition_number, 6)
-    21.094428
+    21.094423
     """
 
     c: float
@@ -127,13 +129,19 @@ class UniversalLaw:
 
         Raises
         ------
+        InvalidInputError
+            ``k`` breaks that rule.
         NoAnswerError
             The series would need more than 10⁷ terms.
         """
         if self.variable == "log":
             order = require_whole("k", k, 0, 10**3)
-            return universal.mean_of(lambda y: (self.mean_log_s + y / 2) ** order, self.c)
-        power = k * POWER[self.variable]
+            # In a unit that no power takes out of a double's range.
+            unit = math.frexp(abs(self.mean_log_s) + self._edge / 2)[1]
+            scaled = universal.mean_of(lambda y: np.ldexp(self.mean_log_s + y / 2, -unit) ** order, self.c)
+            with np.errstate(over="ignore", under="ignore"):
+                return float(np.ldexp(scaled, unit * order))
+        power = require_number("k", k, "a finite number", math.isfinite) * POWER[self.variable]
         return _exp(2 * power * self.mean_log_s + universal.log_laplace(power, self.c))
 
     def mean(self) -> float:
@@ -143,15 +151,21 @@ class UniversalLaw:
     def var(self) -> float:
         """Variance of x: of λ it is the measure of isometry σ²_JJᵀ."""
         if self.variable == "log":
-            return self.c / 2 + self.c**2 / 12
+            return self.c / 2 + self.c * self.c / 12
         relative = 2 * self.c if self.variable == "lambda" else universal.relative_variance_of_s(self.c)
-        return self.mean() * relative * self.mean()
+        return self.mean() * relative * self.mean() if relative < math.inf else self.moment(2)
 
     def grid(self, points: int) -> Array:
         """Return ``points`` values of x from edge to edge, cosine-spaced in log s: dense at both edges.
 
         Trapezoid sums of the density on it converge as if the square-root edges were not there.
+
+        Raises
+        ------
+        InvalidInputError
+            ``points`` is not a whole number of at least 1.
         """
+        require_whole("points", points, 1, _MOST_POINTS)
         y = -self._edge * np.cos(np.linspace(0.0, np.pi, points))
         y[-1] = self._edge
         return self._scale.uncentred(y)
