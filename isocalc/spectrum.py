@@ -136,13 +136,20 @@ class UniversalLaw:
         """
         if self.variable == "log":
             order = require_whole("k", k, 0, 10**3)
-            # In a unit that no power takes out of a double's range.
-            unit = math.frexp(abs(self.mean_log_s) + self._edge / 2)[1]
-            scaled = universal.mean_of(lambda y: np.ldexp(self.mean_log_s + y / 2, -unit) ** order, self.c)
-            with np.errstate(over="ignore", under="ignore"):
-                return float(np.ldexp(scaled, unit * order))
+            return self._moment_of_log_s(order)
         power = require_number("k", k, "a finite number", math.isfinite) * POWER[self.variable]
         return _exp(2 * power * self.mean_log_s + universal.log_laplace(power, self.c))
+
+    def _moment_of_log_s(self, order: int) -> float:
+        # In a unit that no power takes out of a double's range; numpy rounds (-x)^3 and x^3 differently.
+        unit = math.frexp(abs(self.mean_log_s) + self._edge / 2)[1]
+
+        def power(y: Array) -> Array:
+            x = np.ldexp(self.mean_log_s + y / 2, -unit)
+            return np.asarray(np.abs(x) ** order * np.sign(x) ** (order % 2))
+
+        with np.errstate(over="ignore", under="ignore"):
+            return float(np.ldexp(universal.mean_of(power, self.c), unit * order))
 
     def mean(self) -> float:
         """Mean of x."""
