@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from isocalc.errors import IsocalcError as IsocalcError
     from isocalc.errors import NoAnswerError as NoAnswerError
     from isocalc.feedforward import fixed_points as fixed_points
+    from isocalc.laws import UniversalLaw as UniversalLaw
+    from isocalc.laws import spectrum as spectrum
     from isocalc.network import FeedForward as FeedForward
     from isocalc.network import ResNet as ResNet
     from isocalc.propagation import propagate as propagate
-    from isocalc.spectrum import UniversalLaw as UniversalLaw
-    from isocalc.spectrum import spectrum as spectrum
 
 __version__ = "0.1.0"
 
@@ -31,8 +31,8 @@ _HOME = {
     "ResNet": "network",
     "fixed_points": "feedforward",
     "propagate": "propagation",
-    "UniversalLaw": "spectrum",
-    "spectrum": "spectrum",
+    "UniversalLaw": "laws",
+    "spectrum": "laws",
 }
 
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604 - the names are strings, one step removed

@@ -12,7 +12,7 @@ from isocalc.errors import NoAnswerError
 from isocalc.finite_depth import DepthLaw, depth_law
 from isocalc.network import ResNet
 from isocalc.propagation import propagate
-from isocalc.spectrum import UniversalLaw
+from isocalc.laws import UniversalLaw
 
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(30)
 WEIGHTS = WEIGHTS / WEIGHTS.sum()

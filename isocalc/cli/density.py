@@ -14,7 +14,7 @@ from isocalc.cli.values import read_numbers
 from isocalc.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from isocalc.spectrum import UniversalLaw
+    from isocalc.laws import UniversalLaw
 
 MOST_POINTS = 1_000_000
 MOST_ROWS = 5_000_000
@@ -97,7 +97,7 @@ def command(ctx: click.Context, /, networks: Sweep, output: Output, *, summary: 
 
 def _law(subject: Any) -> "UniversalLaw":
     """Return the law of a network; a law is its own."""
-    from isocalc.spectrum import UniversalLaw, spectrum  # noqa: PLC0415 - numerics load when a command computes
+    from isocalc.laws import UniversalLaw, spectrum  # noqa: PLC0415 - numerics load when a command computes
 
     return subject if isinstance(subject, UniversalLaw) else spectrum(subject)
 

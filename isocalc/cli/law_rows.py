@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from isocalc.spectrum import UniversalLaw
+    from isocalc.laws import UniversalLaw
 
     Array = npt.NDArray[np.float64]
 

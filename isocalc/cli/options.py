@@ -128,7 +128,7 @@ def _laws_of(ctx: click.Context, c: Sequence[float], values: Mapping[str, Any]) 
     """Return the universal laws with the values of --c, --depth and --skip."""
     others = [name for name in NETWORK_NAMES if name not in ("depth", "skip")]
     refuse(ctx, others, "with --c, which stands for all of the network but --depth and --skip")
-    from isocalc.spectrum import UniversalLaw  # noqa: PLC0415 - loads numpy
+    from isocalc.laws import UniversalLaw  # noqa: PLC0415 - loads numpy
 
     return Sweep(UniversalLaw, {"c": c, "depth": values["depth"], "skip": values["skip"]})
 

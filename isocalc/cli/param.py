@@ -84,8 +84,8 @@ def _require_few_rows(networks: Sweep) -> None:
 
 def resnet_rows(net: "ResNet", *, doubles: Doubles) -> Iterator[Row]:
     """Yield the row of a residual network."""
+    from isocalc.laws import UniversalLaw
     from isocalc.propagation import propagate
-    from isocalc.spectrum import UniversalLaw
 
     signal = propagate(net)
     law = UniversalLaw(signal.c, depth=net.depth, skip=net.skip)
