@@ -86,7 +86,7 @@ def fixed_points(network: FeedForward) -> tuple[FixedPoint, ...]:
     InvalidInputError
         ``sigma_w`` or ``sigma_b`` is outside that range.
     NoAnswerError
-        There is none: q grows without bound, or oscillates.
+        There is none: q grows without bound.
     """
     for parameter, value in (("sigma_w", network.sigma_w), ("sigma_b", network.sigma_b)):
         if value and not _SMALLEST_SIGMA <= value <= _LARGEST_SIGMA:
@@ -95,13 +95,11 @@ def fixed_points(network: FeedForward) -> tuple[FixedPoint, ...]:
     if network.act.scale_free:
         return (_describe(variance_map, _scale_free_fixed_point(variance_map)),)
     roots, falls_at_zero, grows = _roots(variance_map)
-    stable = [q for q in roots if -1 < variance_map.slope_at(q) < 1 or (q == 0 and falls_at_zero)]
+    # No slope is below -1/2, since z² − 1 >= −1: q never oscillates.
+    stable = [q for q in roots if variance_map.slope_at(q) < 1 or (q == 0 and falls_at_zero)]
     if stable:
         return tuple(_describe(variance_map, q, roots[-1] if grows else None) for q in stable)
-    name = network.act.name
-    if any(variance_map.slope_at(q) <= -1 for q in roots):
-        raise NoAnswerError(f"{name} has no stable fixed point here: q oscillates from layer to layer")
-    raise NoAnswerError(f"{name} has no fixed point here: q grows without bound")
+    raise NoAnswerError(f"{network.act.name} has no fixed point here: q grows without bound")
 
 
 class _VarianceMap:
