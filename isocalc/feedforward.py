@@ -25,7 +25,8 @@ _EPS = float(np.finfo(float).eps)
 _CRITICAL = 16 * _EPS
 # Below, the sign of σ_w² E φ² + σ_b² − q is rounding.
 _NOISE = 16 * _EPS
-_SMALLEST_SIGMA, _LARGEST_SIGMA = 1e-100, 1e100
+# Then no square leaves the doubles, and a pair of inputs is averaged in seconds.
+_SMALLEST_SIGMA, _LARGEST_SIGMA = 1e-100, 1e10
 _SHORTEST, _LONGEST = 1e-70, 1e70
 
 
@@ -74,7 +75,7 @@ def fixed_points(network: FeedForward) -> tuple[FixedPoint, ...]:
     Parameters
     ----------
     network : FeedForward
-        With ``sigma_w`` and ``sigma_b`` 0 or from 1e-100 to 1e100, so that no square leaves the doubles.
+        With ``sigma_w`` and ``sigma_b`` 0 or from 1e-100 to 1e10.
 
     Returns
     -------
@@ -90,7 +91,7 @@ def fixed_points(network: FeedForward) -> tuple[FixedPoint, ...]:
     """
     for parameter, value in (("sigma_w", network.sigma_w), ("sigma_b", network.sigma_b)):
         if value and not _SMALLEST_SIGMA <= value <= _LARGEST_SIGMA:
-            raise InvalidInputError(parameter, "0 or from 1e-100 to 1e100 at a fixed point", value)
+            raise InvalidInputError(parameter, "0 or from 1e-100 to 1e10 at a fixed point", value)
     variance_map = _VarianceMap(network)
     if network.act.scale_free:
         return (_describe(variance_map, _scale_free_fixed_point(variance_map)),)
