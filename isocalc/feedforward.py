@@ -5,29 +5,18 @@ Poole et al., arXiv 1606.05340; Schoenholz et al., arXiv 1611.01232.
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Literal
-
-import numpy as np
-import numpy.typing as npt
 
 from isocalc.correlation import stable_correlation
 from isocalc.errors import InvalidInputError, NoAnswerError
-from isocalc.gaussian import averages, second_moment_and_slope
+from isocalc.gaussian import averages
 from isocalc.network import FeedForward
-from isocalc.roots import root_in_log
+from isocalc.variance_map import CRITICAL, VarianceMap, fixed_variances
 
-Array = npt.NDArray[np.float64]
 Phase = Literal["ordered", "critical", "chaotic"]
 
-_EPS = float(np.finfo(float).eps)
-# A slope this close to 1 is 1: σ_w = √2 for ReLU gives 1 + 2⁻⁵².
-_CRITICAL = 16 * _EPS
-# Below, the sign of σ_w² E φ² + σ_b² − q is rounding.
-_NOISE = 16 * _EPS
 # Then no square leaves the doubles, and a pair of inputs is averaged in seconds.
 _SMALLEST_SIGMA, _LARGEST_SIGMA = 1e-100, 1e10
-_SHORTEST, _LONGEST = 1e-70, 1e70
 
 
 @dataclass(frozen=True)
@@ -92,10 +81,10 @@ def fixed_points(network: FeedForward) -> tuple[FixedPoint, ...]:
     for parameter, value in (("sigma_w", network.sigma_w), ("sigma_b", network.sigma_b)):
         if value and not _SMALLEST_SIGMA <= value <= _LARGEST_SIGMA:
             raise InvalidInputError(parameter, "0 or from 1e-100 to 1e10 at a fixed point", value)
-    variance_map = _VarianceMap(network)
+    variance_map = VarianceMap(network)
     if network.act.scale_free:
         return (_describe(variance_map, _scale_free_fixed_point(variance_map)),)
-    roots, falls_at_zero, grows = _roots(variance_map)
+    roots, falls_at_zero, grows = fixed_variances(variance_map)
     # No slope is below -1/2, since z² − 1 >= −1: q never oscillates.
     stable = [q for q in roots if variance_map.slope_at(q) < 1 or (q == 0 and falls_at_zero)]
     if stable:
@@ -103,40 +92,9 @@ def fixed_points(network: FeedForward) -> tuple[FixedPoint, ...]:
     raise NoAnswerError(f"{network.act.name} has no fixed point here: q grows without bound")
 
 
-class _VarianceMap:
-    """q → σ_w² E φ² + σ_b² of a network, with its slope."""
-
-    def __init__(self, network: FeedForward) -> None:
-        self.network = network
-        self.act = network.act
-        self.weight = network.sigma_w * network.sigma_w
-        self.bias = network.sigma_b * network.sigma_b
-
-    def __call__(self, q: Array) -> tuple[Array, Array]:
-        """Return value and slope at q > 0."""
-        second, slope = second_moment_and_slope(self.act, q)
-        with np.errstate(over="ignore", invalid="ignore"):
-            return self.weight * second + self.bias, self.weight * slope
-
-    def at(self, q: float) -> tuple[float, float]:
-        """Return value and slope at one q > 0."""
-        value, slope = self(np.array([q]))
-        return float(value[0]), float(slope[0])
-
-    def at_zero(self) -> float:
-        """Return the limit of the value at q → 0+."""
-        return self.weight * float(averages(self.act, 0.0).second) + self.bias
-
-    def slope_at(self, q: float) -> float:
-        """Return the slope at q >= 0."""
-        if q == 0:
-            return self.weight * float(averages(self.act, 0.0).gate)
-        return self.at(q)[1]
-
-
-def _scale_free_fixed_point(variance_map: _VarianceMap) -> float | None:
+def _scale_free_fixed_point(variance_map: VarianceMap) -> float | None:
     slope = variance_map.slope_at(0.0)
-    if abs(slope - 1) <= _CRITICAL and variance_map.bias == 0:
+    if abs(slope - 1) <= CRITICAL and variance_map.bias == 0:
         return None
     if slope < 1:
         return variance_map.bias / (1 - slope)
@@ -145,97 +103,12 @@ def _scale_free_fixed_point(variance_map: _VarianceMap) -> float | None:
     )
 
 
-def _roots(variance_map: _VarianceMap) -> tuple[list[float], bool, bool]:
-    """Return every q >= 0 where the map crosses the diagonal, and how it leaves it.
-
-    Returns
-    -------
-    roots : list of float
-    falls_at_zero : bool
-        The slope is 1 at the root 0 to rounding and higher orders pull q back to 0.
-    grows : bool
-        The map is above the diagonal beyond the last root.
-    """
-    at_zero = variance_map.at_zero()
-    roots = [0.0] if at_zero == 0 else []
-    q = _search_grid(variance_map, at_zero)
-    value, slope = variance_map(q)
-    with np.errstate(over="ignore", invalid="ignore"):
-        excess = value / q - 1
-    clear = np.abs(excess) > _NOISE
-    q, value, slope, excess = q[clear], value[clear], slope[clear], excess[clear]
-    # Slope of log(value/q) in log q: tells whether the excess turns back to 0 between two points.
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        trend = q * slope / value - 1
-    above, points, turning = excess > 0, q.tolist(), np.sign(excess) * np.sign(trend)
-    for i, j in pairwise(range(len(points))):
-        if above[i] != above[j]:
-            roots.append(_crossing(variance_map, points[i], points[j], rising=bool(above[j])))
-        elif turning[i] < 0 < turning[j]:
-            roots += _touching_roots(variance_map, points[i], points[j], above=bool(above[i]))
-    marginal = at_zero == 0 and abs(variance_map.slope_at(0.0) - 1) <= _CRITICAL
-    return roots, marginal and not above[:1].any(), bool(above[-1:].any())
-
-
-def _search_grid(variance_map: _VarianceMap, at_zero: float) -> Array:
-    """Values of q from far below to far above anything φ can tell apart, dense where φ changes its shape."""
-    lengths = [abs(point) for point in variance_map.act.breakpoints if point]
-    lengths += [variance_map.act.scale] if math.isfinite(variance_map.act.scale) else []
-    shape = [min(max(length, _SHORTEST), _LONGEST) ** 2 for length in lengths or [1.0]]
-    low, high = 1e-3 * min(shape), 1e3 * max(shape)
-    lowest = max(min(1e-15 * low, at_zero / 16), variance_map.bias / 2) if at_zero else 1e-15 * low
-    highest = max(1e15 * high, 1e6 * at_zero)
-    image = variance_map.at(highest)[0]
-    highest = max(highest, 16 * image) if image < math.inf else highest
-
-    def spread(start: float, stop: float, factor: float) -> Array:
-        if not start < stop:
-            return np.empty(0)
-        return np.geomspace(start, stop, 2 + int(math.log(stop / start) / math.log(factor)))
-
-    parts = (
-        spread(lowest, min(low, highest), 8.0),
-        spread(max(low, lowest), high, 2.0),
-        spread(max(high, lowest), highest, 8.0),
-    )
-    return np.concatenate(parts)
-
-
-def _crossing(variance_map: _VarianceMap, low: float, high: float, *, rising: bool) -> float:
-    """Solve value(q) = q between two points."""
-
-    def excess(q: float) -> tuple[float, float]:
-        value, slope = variance_map.at(q)
-        return (math.log(value / q), q * slope / value - 1) if value > 0 else (-math.inf, 0.0)
-
-    return root_in_log(excess, low, high, rising=rising)
-
-
-def _touching_roots(variance_map: _VarianceMap, low: float, high: float, *, above: bool) -> list[float]:
-    """Return the two roots between points on one side of the diagonal where the map turns back, if any."""
-    left, right = low, high
-    for _ in range(60):
-        q = math.sqrt(left) * math.sqrt(right)
-        value, slope = variance_map.at(q)
-        if (value > q) != above:
-            lower = _crossing(variance_map, low, q, rising=not above)
-            return [lower, _crossing(variance_map, q, high, rising=above)]
-        if (q * slope / value < 1) == above:
-            left = q
-        else:
-            right = q
-        # At the turning point the excess differs from this one by its curvature, of order 1.
-        if abs(value / q - 1) > math.log(right / left) ** 2:
-            break
-    return []
-
-
-def _describe(variance_map: _VarianceMap, q_star: float | None, escape: float | None = None) -> FixedPoint:
+def _describe(variance_map: VarianceMap, q_star: float | None, escape: float | None = None) -> FixedPoint:
     network = variance_map.network
     slope = variance_map.slope_at(0.0 if q_star is None else q_star)
     gates = averages(network.act, 1.0 if q_star is None else q_star)
     chi = variance_map.weight * float(gates.gate)
-    phase: Phase = "critical" if abs(chi - 1) <= _CRITICAL else "ordered" if chi < 1 else "chaotic"
+    phase: Phase = "critical" if abs(chi - 1) <= CRITICAL else "ordered" if chi < 1 else "chaotic"
     gate_variance = float(gates.gate_squared / gates.gate / gates.gate) - 1 if gates.gate else math.inf
     c_star, correlation_slope = stable_correlation(network, q_star, chi, critical=phase == "critical")
     return FixedPoint(
@@ -255,4 +128,4 @@ def depth_scale(slope: float) -> float:
     size = abs(slope)
     if size == 0:
         return 0.0
-    return math.inf if abs(size - 1) <= _CRITICAL else -1 / math.log(size)
+    return math.inf if abs(size - 1) <= CRITICAL else -1 / math.log(size)
