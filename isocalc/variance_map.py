@@ -1,4 +1,4 @@
-"""The map of the variance q from layer to layer in a feed-forward network, and where it meets the diagonal."""
+"""How the variance q goes from layer to layer in a feed-forward network, and where it meets the diagonal."""
 
 import math
 from itertools import pairwise
