@@ -53,7 +53,7 @@ def stable_correlation(
     weight = network.sigma_w * network.sigma_w
     if act.odd and network.sigma_b == 0:
         return 0.0, weight * _squared_mean_slope(act, q)
-    gap = _solve_gap(act, q, weight)
+    gap = _solve_gap(act, q, weight, chi)
     if gap == 0:
         # With k > 0, 1 − C is χ (1 − c) ± k √(1 − c) or ± k (1 − c)^1.5: this is its slope where it is 1 − c.
         return 1.0, 1 - abs(chi - 1) / 2
@@ -68,7 +68,7 @@ def _squared_mean_slope(act: Activation, q: float) -> float:
     return float((weights * act.phi(math.sqrt(q) * z) * z).sum()) ** 2 / q
 
 
-def _solve_gap(act: Activation, q: float, weight: float) -> float:
+def _solve_gap(act: Activation, q: float, weight: float, chi: float) -> float:
     """Solve σ_w² E (φ(u1) − φ(u2))² / 2q = 1 − c for 1 − c in (0, 1], where the left side is concave.
 
     Returns 0 where the solution is smaller than can be told.
@@ -79,12 +79,24 @@ def _solve_gap(act: Activation, q: float, weight: float) -> float:
         ratio = weight * half_square / (q * gap)
         return (math.log(ratio), weight * slope / ratio - 1) if ratio else (-math.inf, 0.0)
 
-    if excess(_NEAR)[0] > 0:
+    near, tilt = excess(_NEAR)
+    if near > 0:
         return root_in_log(excess, _NEAR, 1.0, rising=False)
     smallest = _SMALLEST_GAP_OF_JUMPS if act.jumps else _SMALLEST_GAP
     if act.breakpoints and excess(smallest)[0] <= 0:
         return 0.0
-    return root_in_log(excess, smallest, _NEAR, rising=False)
+    start = _extrapolated(math.exp(near), tilt, chi)
+    return root_in_log(
+        excess, smallest, _NEAR, rising=False, start=start if smallest < start < _NEAR else None
+    )
+
+
+def _extrapolated(ratio: float, tilt: float, chi: float) -> float:
+    """Return where χ plus a power of the gap is 1, from value and log-slope at _NEAR; 0 for nowhere."""
+    power_law, slope = ratio - chi, tilt * ratio
+    if not power_law or not slope or not (1 - chi) / power_law > 0:
+        return 0.0
+    return _NEAR * math.exp(min(math.log((1 - chi) / power_law) * power_law / slope, 0.0))
 
 
 def moments_of_pair(act: Activation, q: float, gap: float) -> tuple[float, float]:

@@ -7,7 +7,12 @@ from isocalc.errors import NoAnswerError
 
 
 def root_in_log(
-    function: Callable[[float], tuple[float, float]], low: float, high: float, *, rising: bool
+    function: Callable[[float], tuple[float, float]],
+    low: float,
+    high: float,
+    *,
+    rising: bool,
+    start: float | None = None,
 ) -> float:
     """Return the root between ``low`` and ``high``, by Newton in log x kept inside the bracket.
 
@@ -19,6 +24,8 @@ def root_in_log(
         0 < low < high, with values of opposite sign (not evaluated).
     rising : bool
         Whether the value at ``high`` is positive.
+    start : float, optional
+        Where to begin, between the two.
 
     Returns
     -------
@@ -30,7 +37,7 @@ def root_in_log(
     NoAnswerError
         100 steps did not suffice (not known to happen).
     """
-    x, smallest, stalled = math.sqrt(low) * math.sqrt(high), math.inf, 0
+    x, smallest, stalled = start or math.sqrt(low) * math.sqrt(high), math.inf, 0
     for _ in range(100):
         value, slope = function(x)
         low, high = (low, x) if (value > 0) == rising else (x, high)
