@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 from mpmath import mp, mpf
 from naive_activations import exact
+from scipy import special
 
 # --- Gaussian averages -------------------------------------------------------------------------------------
 
@@ -104,8 +105,8 @@ def follow(net):
 
 def smooth_pair(act, q, correlation):
     """E φ(u1) φ(u2) and E φ'(u1) φ'(u2), for φ without kinks, by a dense product rule."""
-    edges = np.array(_panel_edges(act, q, 0.5))
-    edges = np.unique(edges[np.abs(edges) < 12])
+    edges = np.array(_panel_edges(act, q, 1.0))
+    edges = np.unique(edges[np.abs(edges) < 11])
     half = np.diff(edges) / 2
     x, w = np.polynomial.legendre.leggauss(14)
     z = ((edges[:-1] + half)[:, None] + half[:, None] * x).ravel()
@@ -117,63 +118,48 @@ def smooth_pair(act, q, correlation):
 
 def piecewise_linear_pair(act, q, correlation):
     """The same for piecewise linear φ; the mean of u2 given u1 in closed form, φ' with the jumps of φ."""
-    with mp.workdps(30):
-        q, rho = mpf(q), mpf(correlation)
-        pieces = _pieces(act)
-        spread = mp.sqrt(q * (1 - rho**2))
-
-        def given(u1):
-            return _conditional(pieces, act, rho * u1, spread)
-
-        def phi(u):
-            return next(value + slope * u for low, high, value, slope in pieces if low <= u <= high)
-
-        def dphi(u):
-            return next(slope for low, high, _, slope in pieces if low <= u <= high)
-
-        root = mp.sqrt(q)
-        # u2 crosses a breakpoint where u1 = b/rho, within a few spreads.
-        points = {mpf(b) for b in act.breakpoints}
-        smeared = {(b + k * spread) / rho for b in points for k in (-6, -2, 0, 2, 6)} if rho else set()
-        ends = sorted({-12 * root, mpf(0), 12 * root} | {p for p in points | smeared if abs(p) < 12 * root})
-
-        def integral(f):
-            return mp.quad(lambda u: mp.npdf(u / root) / root * f(u), ends)
-
-        products = integral(lambda u: phi(u) * given(u)[0])
-        slopes = integral(lambda u: dphi(u) * given(u)[1])
-        for b, jump in _jumps(act, pieces):
-            slopes += jump * mp.npdf(b / root) / root * given(b)[1]
-        return products, slopes
+    sigma, spread = math.sqrt(q), math.sqrt(q * (1 - correlation) * (1 + correlation))
+    ends = [-12.0 * sigma, *sorted(b for b in act.breakpoints if abs(b) < 12 * sigma), 12.0 * sigma]
+    width = min(0.25 * sigma, spread)
+    edges = np.concatenate(
+        [np.linspace(low, high, 2 + int((high - low) / width)) for low, high in pairwise(ends)]
+    )
+    half = np.diff(edges) / 2
+    u1 = ((edges[:-1] + half)[:, None] + half[:, None] * _NODES).ravel()
+    weights = (half[:, None] * _WEIGHTS).ravel() * _density(u1, sigma)
+    mean, slope = _given(act, correlation * u1, spread)
+    gates = float((weights * act.dphi(u1) * slope).sum())
+    for b, jump in _jumps(act):
+        gates += jump * float(
+            _density(np.array(b), sigma) * _given(act, np.array(correlation * b), spread)[1]
+        )
+    return float((weights * act.phi(u1) * mean).sum()), gates
 
 
-def _pieces(act):
-    """(low, high, value at 0 of the line, slope) of each piece."""
-    ends = [-mp.inf, *(mpf(b) for b in act.breakpoints), mp.inf]
-    pieces = []
-    for low, high, slope in zip(ends[:-1], ends[1:], act.slopes, strict=True):
-        inside = (low + high) / 2 if mp.isfinite(low + high) else high - 1 if mp.isfinite(high) else low + 1
-        inside = inside if mp.isfinite(inside) else mpf(0)
-        pieces.append((low, high, exact(act.name)(inside) - slope * inside, mpf(slope)))
-    return pieces
+def _density(u, sigma):
+    return np.exp(-((u / sigma) ** 2) / 2) / (sigma * math.sqrt(2 * math.pi))
 
 
-def _jumps(act, pieces):
-    for (_, b, value, slope), (_, _, next_value, next_slope) in pairwise(pieces):
-        if float(b) in act.jumps:
-            yield b, next_value + next_slope * b - value - slope * b
+def _jumps(act):
+    """Breakpoint and height of each jump of φ."""
+    for b in act.jumps:
+        below, above = act.phi(np.array([b - 1e-9 * abs(b) - 1e-12, b + 1e-9 * abs(b) + 1e-12]))
+        yield b, round(float(above - below), 6)
 
 
-def _conditional(pieces, act, centre, spread):
+def _given(act, centre, spread):
     """Mean of φ and of φ' (jumps included) of N(centre, spread²)."""
-    mean = slope_mean = mpf(0)
-    for low, high, value, slope in pieces:
-        from_z, to_z = (low - centre) / spread, (high - centre) / spread
-        mass = (mp.erf(to_z / mp.sqrt(2)) - mp.erf(from_z / mp.sqrt(2))) / 2
-        mean += (value + slope * centre) * mass + slope * spread * (mp.npdf(from_z) - mp.npdf(to_z))
+    mean, slope_mean = np.zeros_like(centre), np.zeros_like(centre)
+    ends = [-math.inf, *act.breakpoints, math.inf]
+    for slope, (low, high) in zip(act.slopes, pairwise(ends), strict=True):
+        inside = min(max(low + 1, 0.0), high - 1) if high - low > 2 else (low + high) / 2
+        level = float(act.phi(np.array([inside]))[0]) - slope * inside
+        mass = special.ndtr((high - centre) / spread) - special.ndtr((low - centre) / spread)
+        mean += (level + slope * centre) * mass
+        mean += slope * spread**2 * (_density(low - centre, spread) - _density(high - centre, spread))
         slope_mean += slope * mass
-    for b, jump in _jumps(act, pieces):
-        slope_mean += jump * mp.npdf((b - centre) / spread) / spread
+    for b, jump in _jumps(act):
+        slope_mean += jump * _density(b - centre, spread)
     return mean, slope_mean
 
 
