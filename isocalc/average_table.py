@@ -26,9 +26,9 @@ _TO_COEFFICIENTS[0] /= 2
 _ACCURACY = 1e-14
 # A table costs as much as a few averages taken directly.
 _WORTH_A_TABLE = 4
-# Beyond, weights times φ² may overflow; |φ| and |φ'| are powers of |x| there, to all digits, and averages
-# powers of q.
-LARGEST_Q = 2.0**1000
+# Averages that underflow somewhere in an octave and are below this are 0 in all of it.
+_NEXT_TO_NOTHING = 1e-250
+_NO_MEAN = 1e-12
 SMALLEST_Q = 2.0**-900
 
 
@@ -73,26 +73,56 @@ class AverageTable:
         return self._octaves[exponent]
 
     def _tabulate(self, exponent: int) -> Octave | None:
+        if exponent > self._far:
+            return self._scaled_from_far(exponent)
         mean, second, gate, _, _ = averages(self.act, np.ldexp(_NODES, exponent))
+        for positive in (second, gate):
+            if not positive.all() and positive.max() < _NEXT_TO_NOTHING:
+                positive[:] = 0.0
         units = np.array([math.sqrt(second[0]), second[0], gate[0]])
         with np.errstate(divide="ignore", invalid="ignore"):
             values = np.stack([mean / units[0], np.log(second / units[1]), np.log(gate / units[2])])
             # φ or φ' can be 0 at every node that counts (hard shrink at small q): a series of unit 0.
-            values[[not mean.any(), not second.any(), not gate.any()]] = 0.0
+            values[[not mean.any() or not second.any(), not second.any(), not gate.any()]] = 0.0
             coefficients = values @ _TO_COEFFICIENTS.T
-        converged = np.abs(coefficients[:, -2:]).max() <= _ACCURACY
-        return Octave(units, coefficients) if converged else None
+        size = np.maximum(np.abs(values).max(axis=1), 1.0)
+        converged = np.abs(coefficients[:, -2:]).max(axis=1) <= _ACCURACY * size
+        return Octave(units, coefficients) if converged.all() else None
+
+    @cached_property
+    def _far(self) -> int:
+        """The octave beyond which averages are powers of q to all digits."""
+        lengths = [1.0, *(abs(point) for point in self.act.breakpoints)]
+        lengths += [self.act.scale] if math.isfinite(self.act.scale) else []
+        return min(130 + 2 * math.ceil(math.log2(max(lengths))), 900)
+
+    @cached_property
+    def _powers(self) -> Array:
+        """The powers of q, multiples of 1/2, in which mean, second moment and gate grow beyond `_far`."""
+        near, far = (averages(self.act, 2.0 ** (self._far - step)) for step in (40, 0))
+        second = _growth(float(near.second), float(far.second), 40)
+        has_mean = abs(far.mean) > _NO_MEAN * math.sqrt(far.second)
+        mean = _growth(float(abs(near.mean)), float(abs(far.mean)), 40) if has_mean else second / 2
+        return np.array([mean, second, _growth(float(near.gate), float(far.gate), 40)])
+
+    def _scaled_from_far(self, exponent: int) -> Octave | None:
+        far = self.octave(self._far)
+        if far is None:
+            return None
+        with np.errstate(over="ignore", under="ignore"):
+            return Octave(far.units * np.exp2(self._powers * (exponent - self._far)), far.coefficients)
 
     def at(self, q: float) -> LayerAverages:
         """Return the averages at variance q >= 0, infinite ones as ``inf``."""
-        if q > LARGEST_Q:
-            return self._beyond(q)
+        if q == math.inf:
+            return self._limit
         if q < SMALLEST_Q:
             return self._directly(q)
         mantissa, exponent = math.frexp(q)
         if exponent not in self._lists:
             self._visits[exponent] += 1
-            octave = self.octave(exponent) if self._visits[exponent] >= _WORTH_A_TABLE else None
+            worth_it = exponent > self._far or self._visits[exponent] >= _WORTH_A_TABLE
+            octave = self.octave(exponent) if worth_it else None
             if octave is None:
                 return self._directly(q)
             self._lists[exponent] = octave.units.tolist(), octave.coefficients[:, ::-1].tolist()
@@ -105,16 +135,14 @@ class AverageTable:
         )
 
     @cached_property
-    def _ends(self) -> tuple[LayerAverages, LayerAverages]:
-        return self._directly(LARGEST_Q * 2.0**-40), self._directly(LARGEST_Q)
-
-    def _beyond(self, q: float) -> LayerAverages:
-        near, far = self._ends
-        second = _growth(near.second, far.second, 40)
-        powers = second / 2, second, _growth(near.gate, far.gate, 40)
-        return LayerAverages(
-            *(_scaled(at, q / LARGEST_Q, power) for at, power in zip(far, powers, strict=True))
+    def _limit(self) -> LayerAverages:
+        """The averages at q → ∞."""
+        last = self.at(2.0 ** min(self._far + 1, 1000))
+        limits = (
+            0.0 if power < 0 else math.copysign(math.inf, value) if power > 0 and value else value
+            for value, power in zip(last, self._powers, strict=True)
         )
+        return LayerAverages(*limits)
 
     def _directly(self, q: float) -> LayerAverages:
         mean, second, gate, _, _ = averages(self.act, q)
@@ -126,10 +154,6 @@ def _growth(near: float, far: float, octaves: int) -> float:
     if near == 0 or not far < math.inf:
         return 0.0
     return round(2 * math.log2(far / near) / octaves) / 2
-
-
-def _scaled(value: float, ratio: float, power: float) -> float:
-    return value * ratio**power if value and math.isfinite(value) else value
 
 
 def _clenshaw(descending: list[float], t: float) -> float:

@@ -16,7 +16,7 @@ Block = Literal["post", "pre"]
 
 WEIGHTS: tuple[Weights, ...] = ("gaussian", "orthogonal")
 BLOCKS: tuple[Block, ...] = ("post", "pre")
-MAX_DEPTH = 10**9
+MAX_DEPTH = 10**7
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class ResNet(_Network):
     activation : str or Activation
         φ, applied to each entry: a name such as ``"tanh"`` or ``"leaky_relu:0.2"``.
     depth : int
-        Number of blocks L, from 1 to 10⁹.
+        Number of blocks L, from 1 to 10⁷.
     weights : {"gaussian", "orthogonal"}
         Entries of variance ``sigma_w**2 / (N L)``, or ``sigma_w / sqrt(L)`` times a Haar orthogonal matrix.
     sigma_w, sigma_b : float
@@ -98,7 +98,7 @@ class FeedForward(_Network):
     activation : str or Activation
         φ, applied to each entry: a name such as ``"tanh"`` or ``"leaky_relu:0.2"``.
     depth : int
-        Number of layers L, from 1 to 10⁹.
+        Number of layers L, from 1 to 10⁷.
     weights : {"gaussian", "orthogonal"}
         Entries of variance ``sigma_w**2 / N``, or ``sigma_w`` times a Haar orthogonal matrix.
     sigma_w, sigma_b : float

@@ -8,14 +8,14 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from isocalc.average_table import AverageTable
+from isocalc.average_table import SMALLEST_Q, AverageTable
 from isocalc.errors import NoAnswerError
 from isocalc.network import FeedForward, ResNet
 
 Array = npt.NDArray[np.float64]
 
 # Layers from which loading Numba (half a second) pays.
-_NUMBA_FROM = 150_000
+_NUMBA_FROM = 60_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,10 +166,12 @@ class _Trace(NamedTuple):
 
 def _follow(table: AverageTable, layer: _Layer, input_variance: float, depth: int) -> _Trace:
     trace = _Trace(*(np.empty(depth) for _ in _Trace._fields))
-    done, p, m = 0, input_variance, 0.0
-    if depth >= _NUMBA_FROM:
-        done, p, m = _follow_compiled(table, layer, p, trace)
-    for i in range(done, depth):
+    i, p, m = 0, input_variance, 0.0
+    while i < depth:
+        if depth >= _NUMBA_FROM:
+            i, p, m = _follow_compiled(table, layer, trace, (i, p, m))
+            if i == depth:
+                break
         q = layer.variance(p)
         mean, second, gate = table.at(q)
         before = p, m
@@ -182,19 +184,25 @@ def _follow(table: AverageTable, layer: _Layer, input_variance: float, depth: in
             for array in trace:
                 array[i + 1 :] = array[i]
             break
+        i += 1
     return trace
 
 
-def _follow_compiled(table: AverageTable, layer: _Layer, p: float, trace: _Trace) -> tuple[int, float, float]:
-    """Fill the trace octave by octave while tables reach; return the layers done and the last p and m."""
+def _follow_compiled(
+    table: AverageTable, layer: _Layer, trace: _Trace, state: tuple[int, float, float]
+) -> tuple[int, float, float]:
+    """Fill the trace octave by octave while tables reach; take and return the layers done, p and m."""
     from isocalc._kernels import follow_signal  # noqa: PLC0415 - loading Numba takes half a second
 
-    done, m = 0, 0.0
+    done, p, m = state
     while done < trace.q.size:
         q = layer.variance(p)
         exponent = math.frexp(q)[1]
-        octave = table.octave(exponent) if 0 < q < math.inf else None
+        octave = table.octave(exponent) if SMALLEST_Q <= q < math.inf else None
         if octave is None:
             break
+        before = done
         done, p, m = follow_signal(*trace, done, p, m, *layer, exponent, octave.units, octave.coefficients)
+        if done == before:
+            break
     return done, p, m

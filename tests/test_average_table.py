@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from isocalc.activations import FAMILIES, activation
-from isocalc.average_table import LARGEST_Q, SMALLEST_Q, AverageTable
+from isocalc.average_table import SMALLEST_Q, AverageTable
 from isocalc.gaussian import averages
 
 SPECS = [name for name in FAMILIES if name != "threshold"] + [
@@ -35,8 +35,11 @@ def test_against_quadrature_at_random_variances(spec):
         mean, second, gate = direct(act, q)
         got = visited(act, float(q))
         assert abs(got.mean - mean) <= 2e-14 * math.sqrt(second) + UNDERFLOW, q
-        assert got.second == pytest.approx(second, rel=5e-14, abs=UNDERFLOW), q
-        assert got.gate == pytest.approx(gate, rel=5e-14, abs=UNDERFLOW), q
+        # A relative change of q by one rounding unit changes a steep average by so many.
+        near = direct(act, q * 1.001)
+        for value, exact, moved in ((got.second, second, near[1]), (got.gate, gate, near[2])):
+            steepness = 1e3 * abs(math.log(moved / exact)) if min(moved, exact) > 0 else 0.0
+            assert value == pytest.approx(exact, rel=5e-14 + 1e-15 * steepness, abs=UNDERFLOW), q
 
 
 @pytest.mark.parametrize("spec", ["tanh", "relu", "gelu"])
@@ -47,13 +50,12 @@ def test_octaves_join(spec):
     assert above == pytest.approx(direct(act, 2.0), rel=2e-14)
 
 
-def test_no_series_where_the_average_falls_too_steeply():
-    """E φ² of hard shrink falls by 10^40 and more within an octave at small q."""
+def test_a_series_where_the_average_falls_steeply():
+    """E φ² of hard shrink falls by 10^18 within this octave, like exp(-1/8q)."""
     act = activation("hardshrink")
-    table = AverageTable(act)
-    assert table.octave(-9) is None
-    assert table.octave(1) is not None
-    assert visited(act, 1.5e-3) == direct(act, 1.5e-3)
+    assert AverageTable(act).octave(-9) is not None
+    assert visited(act, 1.5e-3) == pytest.approx(direct(act, 1.5e-3), rel=1e-13)
+    assert visited(act, 2.0**-20) == (0.0, 0.0, 0.0)
 
 
 def test_a_few_visits_do_not_pay_a_table():
@@ -80,7 +82,7 @@ def test_tiny_variances(q):
         ("squared_relu", lambda _: math.inf, lambda _: math.inf, lambda _: math.inf),
     ],
 )
-@pytest.mark.parametrize("q", [LARGEST_Q / 3, LARGEST_Q * 3, 1.7e308, math.inf])
+@pytest.mark.parametrize("q", [2.0**1000 / 3, 2.0**1000 * 3, 1.7e308, math.inf])
 def test_the_far_end_of_the_doubles(spec, mean, second, gate, q):
     """Powers of q: a saturated or linear φ."""
     got = visited(activation(spec), q)
