@@ -10,6 +10,7 @@ The density is even in y. Functions here trust their arguments: c > 0, arrays of
 
 import math
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -24,9 +25,10 @@ _LARGEST = 1e6
 _SEMICIRCLE_BELOW = 1e-100
 _KNOTS = 257
 _MOST_TERMS = 10**7
-# Points from which loading Numba pays, when it is not loaded and when it is.
-_NUMBA_FROM = 1_000_000
+# Points that pay for loading Numba, when it is not loaded and when it is; all that a process solves count.
+_NUMBA_FROM = 500_000
 _NUMBA_FROM_LOADED = 4_000
+_points_so_far = Counter[str]()
 
 
 def _require_known(c: float) -> None:
@@ -68,33 +70,24 @@ class Curve:
             c is beyond 10⁶.
         """
         _require_known(c)
-        stretch = min(1.0, np.sqrt(c / _SEMICIRCLE_BELOW))
+        stretch = min(1.0, math.sqrt(c / _SEMICIRCLE_BELOW))
         c = max(c, _SEMICIRCLE_BELOW)
-        upper = edge(c)
-        angle = np.linspace(0.0, np.pi / 2, _KNOTS)
-        x = math.log1p(c + math.sqrt(c) * math.sqrt(2 + c)) * np.cos(angle)
-        x[-1] = 0.0
-        t = _height(x, c)
+        upper, gamma = edge(c), np.linspace(0.0, np.pi / 2, _KNOTS)
+        t = _highest(c) * np.sin(gamma)
+        excess = c * np.sinc(t / np.pi) - 2 * np.sin(t / 2) ** 2
+        x = 2 * np.arcsinh(np.sqrt(np.maximum(excess, 0.0) / 2))
         y = x + c * np.sinh(x) / (2 * np.sinh(x / 2) ** 2 + 2 * np.sin(t / 2) ** 2)
-        gamma = np.arccos(np.minimum(y / upper, 1.0))
-        gamma[0] = 0.0
-        return cls(c, upper, np.interp(angle, gamma, x), np.interp(angle, gamma, t), stretch)
+        found = np.arccos(np.minimum(y / upper, 1.0))
+        return cls(c, upper, np.interp(gamma, found, x), np.interp(gamma, found, t), stretch)
 
 
-def _height(x: Array, c: float) -> Array:
-    """Solve cosh x = cos t + c sin(t)/t for t in [0, π], well enough to start Newton on the curve."""
-    target = 2 * np.sinh(x / 2) ** 2
-    low, high = np.zeros_like(x), np.full_like(x, min(np.pi, np.sqrt(2 * c)))
-    for _ in range(24):
+def _highest(c: float) -> float:
+    """Solve t tan(t/2) = c: the height of the curve at its middle, y = 0."""
+    low, high = 0.0, min(math.pi, math.sqrt(2 * c))
+    for _ in range(60):
         t = (low + high) / 2
-        below = c * np.sin(t) / t - 2 * np.sin(t / 2) ** 2 > target
-        low, high = np.where(below, t, low), np.where(below, high, t)
-    # For large c all of the bulk lies within 2π/c of t = π: closer than bisection went.
-    t = (low + high) / 2
-    excess = c * np.sin(t) / t - 2 * np.sin(t / 2) ** 2 - target
-    t -= excess / (c * (t * np.cos(t) - np.sin(t)) / t**2 - np.sin(t))
-    t[0] = 0.0
-    return np.clip(t, 0.0, np.pi)
+        low, high = (t, high) if t * math.tan(t / 2) < c else (low, t)
+    return low
 
 
 def density_and_survival(y: Array, curve: Curve) -> tuple[Array, Array]:
@@ -118,8 +111,9 @@ def density_and_survival(y: Array, curve: Curve) -> tuple[Array, Array]:
         Newton did not converge (not known to happen).
     """
     flat = np.abs(y.ravel()) / curve.stretch
-    from_size = _NUMBA_FROM_LOADED if "numba" in sys.modules else _NUMBA_FROM
-    solve = _solve_compiled if flat.size >= from_size else _solve
+    _points_so_far["solved"] += flat.size
+    enough = _NUMBA_FROM_LOADED if "numba" in sys.modules else _NUMBA_FROM
+    solve = _solve_compiled if _points_so_far["solved"] >= enough else _solve
     inside = flat < curve.edge
     density, upper = np.zeros_like(flat), np.zeros_like(flat)
     if inside.any():
@@ -202,7 +196,8 @@ def log_laplace(power: float, c: float) -> float:
         raise NoAnswerError(f"the moment of λ of order {power!r} at c = {c!r} needs {count:.0g} terms")
     j = np.arange(count - 1)
     ratio = ((p - 1 - j) if tilt > 0 else (1 + p + j)) * x / ((2 + j) * (1 + j))
-    terms = np.concatenate(([0.0], np.cumsum(np.log(ratio))))
+    # Thousands of terms: summed in the longest floats there are.
+    terms = np.concatenate(([0.0], np.cumsum(np.log(ratio), dtype=np.longdouble)))
     top = terms.max()
     return float(tilt + top + np.log(np.exp(terms - top).sum()))
 
