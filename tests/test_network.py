@@ -1,0 +1,135 @@
+import dataclasses
+import math
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import isocalc
+from isocalc import FeedForward, InvalidInputError, ResNet, activation
+from isocalc.network import MAX_DEPTH
+
+SIGMA = "a finite number of at least 0"
+POSITIVE = "a finite number greater than 0"
+NOT_ZERO = "a finite number other than 0"
+WHOLE = f"a whole number from 1 to {MAX_DEPTH}"
+
+BAD = [
+    ("depth", 0, WHOLE),
+    ("depth", -3, WHOLE),
+    ("depth", 1.5, WHOLE),
+    ("depth", 100.0, WHOLE),
+    ("depth", "100", WHOLE),
+    ("depth", True, WHOLE),
+    ("depth", None, WHOLE),
+    ("depth", math.nan, WHOLE),
+    ("depth", 10**7 + 1, WHOLE),
+    ("sigma_w", -1.0, SIGMA),
+    ("sigma_w", math.nan, SIGMA),
+    ("sigma_w", math.inf, SIGMA),
+    ("sigma_w", "1", SIGMA),
+    ("sigma_w", None, SIGMA),
+    ("sigma_w", True, SIGMA),
+    ("sigma_w", 1j, SIGMA),
+    ("sigma_w", [1.0], SIGMA),
+    ("sigma_b", -1e-300, SIGMA),
+    ("sigma_b", -math.inf, SIGMA),
+    ("weights", "haar", "one of gaussian, orthogonal"),
+    ("weights", None, "one of gaussian, orthogonal"),
+    ("input_variance", 0.0, POSITIVE),
+    ("input_variance", -1.0, POSITIVE),
+    ("input_variance", math.nan, POSITIVE),
+    ("input_variance", math.inf, POSITIVE),
+]
+BAD_RESIDUAL = [
+    ("skip", 0.0, NOT_ZERO),
+    ("skip", -0.0, NOT_ZERO),
+    ("skip", math.inf, NOT_ZERO),
+    ("skip", math.nan, NOT_ZERO),
+    ("block", "middle", "one of post, pre"),
+    ("block", 1, "one of post, pre"),
+    ("input_variance", None, POSITIVE),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "parameter", "value", "rule"),
+    [(kind, *case) for kind in (ResNet, FeedForward) for case in BAD]
+    + [(ResNet, *case) for case in BAD_RESIDUAL],
+)
+def test_what_is_refused_and_how(kind, parameter, value, rule):
+    with pytest.raises(InvalidInputError) as refusal:
+        kind("tanh", **{parameter: value})
+    assert str(refusal.value) == f"{parameter} must be {rule}, got {value!r}"
+    assert refusal.value.parameter == parameter
+    assert refusal.value.message("--shown") == f"--shown must be {rule}, got {value!r}"
+
+
+def test_unknown_activations_are_refused_when_the_network_is_made():
+    with pytest.raises(InvalidInputError, match=r"Did you mean relu\?"):
+        ResNet("rleu")
+
+
+def test_errors_are_one_small_family():
+    assert issubclass(InvalidInputError, isocalc.IsocalcError)
+    assert issubclass(InvalidInputError, ValueError)
+    assert issubclass(isocalc.NoAnswerError, isocalc.IsocalcError)
+    assert issubclass(isocalc.NoAnswerError, ArithmeticError)
+
+
+def test_numbers_of_any_kind_become_floats():
+    net = ResNet(
+        "relu", depth=np.int64(7), sigma_w=2, sigma_b=np.float32(0.5), skip=-1, input_variance=np.int8(3)
+    )
+    numbers = (net.depth, net.sigma_w, net.sigma_b, net.skip, net.input_variance)
+    assert numbers == (7, 2.0, 0.5, -1.0, 3.0)
+    assert [type(number) for number in numbers[1:]] == [float] * 4
+    assert net == ResNet("relu", depth=7, sigma_w=2.0, sigma_b=0.5, skip=-1.0, input_variance=3.0)
+
+
+def test_defaults():
+    net = ResNet("tanh")
+    assert (net.depth, net.weights, net.sigma_w, net.sigma_b) == (100, "gaussian", 1.0, 0.0)
+    assert (net.block, net.skip, net.input_variance) == ("post", 1.0, 1.0)
+    assert FeedForward("tanh").input_variance is None
+
+
+@pytest.mark.parametrize("kind", [ResNet, FeedForward])
+def test_networks_are_values(kind):
+    net = kind("leaky_relu:0.2", sigma_w=1.5)
+    assert net.act is activation(net.act)
+    assert net.act.name == "leaky_relu:0.2"
+    assert pickle.loads(pickle.dumps(net)) == net  # noqa: S301 - our own bytes
+    assert hash(net) == hash(kind("leaky_relu:0.2", sigma_w=1.5))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        net.sigma_w = 2.0
+    with pytest.raises(TypeError):
+        kind("tanh", 100)
+    changed = dataclasses.replace(net, sigma_w=2.0)
+    assert changed.sigma_w == 2.0
+    with pytest.raises(InvalidInputError):
+        dataclasses.replace(net, sigma_w=-2.0)
+
+
+def test_an_activation_object_will_do():
+    assert ResNet(activation("tanh")).act == ResNet("tanh").act
+
+
+def test_public_names_load_on_first_use():
+    program = (
+        "import sys, isocalc\n"
+        "heavy = {'numpy', 'scipy', 'numba', 'rich', 'click'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+        "print(set(isocalc.__all__) <= set(dir(isocalc)))\n"
+        "print(all(getattr(isocalc, name) is not None for name in isocalc.__all__))\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert run.stdout.split("\n")[:4] == ["[]", "True", "True", "['numpy']"]
+
+
+def test_unknown_public_names():
+    with pytest.raises(AttributeError, match="has no attribute 'ResNat'"):
+        isocalc.ResNat  # noqa: B018 - asking is the test
