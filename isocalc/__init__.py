@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from isocalc.errors import InvalidInputError as InvalidInputError
     from isocalc.errors import IsocalcError as IsocalcError
     from isocalc.errors import NoAnswerError as NoAnswerError
+    from isocalc.feedforward import FixedPoint as FixedPoint
     from isocalc.feedforward import fixed_points as fixed_points
     from isocalc.laws import UniversalLaw as UniversalLaw
     from isocalc.laws import spectrum as spectrum
     from isocalc.network import FeedForward as FeedForward
     from isocalc.network import ResNet as ResNet
+    from isocalc.propagation import Propagation as Propagation
     from isocalc.propagation import propagate as propagate
 
 __version__ = "0.1.0"
@@ -29,7 +31,9 @@ _HOME = {
     "NoAnswerError": "errors",
     "FeedForward": "network",
     "ResNet": "network",
+    "FixedPoint": "feedforward",
     "fixed_points": "feedforward",
+    "Propagation": "propagation",
     "propagate": "propagation",
     "UniversalLaw": "laws",
     "spectrum": "laws",

@@ -4,13 +4,14 @@ Poole et al., arXiv 1606.05340; Schoenholz et al., arXiv 1611.01232.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Literal
 
 from isocalc.correlation import stable_correlation
 from isocalc.errors import InvalidInputError, NoAnswerError
 from isocalc.gaussian import averages
-from isocalc.network import FeedForward
+from isocalc.network import FeedForward, require_network
 from isocalc.variance_map import CRITICAL, VarianceMap, fixed_variances
 
 Phase = Literal["ordered", "critical", "chaotic"]
@@ -22,6 +23,8 @@ _SMALLEST_SIGMA, _LARGEST_SIGMA = 1e-100, 1e10
 @dataclass(frozen=True)
 class FixedPoint:
     """A stable fixed point of signal propagation in a feed-forward network.
+
+    ``xi_c`` and ``c_star`` are computed when they are asked for, which takes up to a second.
 
     Attributes
     ----------
@@ -41,16 +44,32 @@ class FixedPoint:
         Relative variance Var λ / (E λ)² that one layer adds, weights included; ``inf`` where χ = 0.
     escape : float or None
         A larger q from which the variance grows without bound instead; ``None`` where there is none.
+    network : FeedForward
+        The network.
     """
 
     q_star: float | None
     chi: float
     phase: Phase
     xi_q: float
-    xi_c: float | None
-    c_star: float | None
     relative_variance: float
-    escape: float | None = None
+    escape: float | None
+    network: FeedForward = field(repr=False, compare=False)
+
+    @property
+    def xi_c(self) -> float | None:
+        """Depth scale of the correlation of two inputs, in layers."""
+        slope = self._correlation[1]
+        return None if slope is None else depth_scale(slope)
+
+    @property
+    def c_star(self) -> float | None:
+        """Stable correlation of two inputs."""
+        return self._correlation[0]
+
+    @cached_property
+    def _correlation(self) -> tuple[float | None, float | None]:
+        return stable_correlation(self.network, self.q_star, self.chi, critical=self.phase == "critical")
 
     @property
     def mean_lambda(self) -> float:
@@ -74,10 +93,11 @@ def fixed_points(network: FeedForward) -> tuple[FixedPoint, ...]:
     Raises
     ------
     InvalidInputError
-        ``sigma_w`` or ``sigma_b`` is outside that range.
+        ``sigma_w`` or ``sigma_b`` is outside that range, or ``network`` is not feed-forward.
     NoAnswerError
         There is none: q grows without bound.
     """
+    require_network(network, FeedForward)
     for parameter, value in (("sigma_w", network.sigma_w), ("sigma_b", network.sigma_b)):
         if value and not _SMALLEST_SIGMA <= value <= _LARGEST_SIGMA:
             raise InvalidInputError(parameter, "0 or from 1e-100 to 1e10 at a fixed point", value)
@@ -110,16 +130,14 @@ def _describe(variance_map: VarianceMap, q_star: float | None, escape: float | N
     chi = variance_map.weight * float(gates.gate)
     phase: Phase = "critical" if abs(chi - 1) <= CRITICAL else "ordered" if chi < 1 else "chaotic"
     gate_variance = float(gates.gate_squared / gates.gate / gates.gate) - 1 if gates.gate else math.inf
-    c_star, correlation_slope = stable_correlation(network, q_star, chi, critical=phase == "critical")
     return FixedPoint(
         q_star=q_star,
         chi=chi,
         phase=phase,
         xi_q=depth_scale(slope),
-        xi_c=None if correlation_slope is None else depth_scale(correlation_slope),
-        c_star=c_star,
         relative_variance=gate_variance + (1.0 if network.weights == "gaussian" else 0.0),
         escape=escape,
+        network=network,
     )
 
 

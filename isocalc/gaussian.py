@@ -167,7 +167,8 @@ def _averages_on(act: Activation, x: Array, z: Array, weights: Array, q: Array) 
             np.array([math.fsum(d * mass for d, mass in law) for law in laws]),
             np.array([math.fsum(d * d * mass for d, mass in law) for law in laws]),
         )
-    return Averages(mean(phi), mean(square), *gates, mean(square * (z * z - 1)))
+    middle = np.zeros_like(q) if act.odd else mean(phi)
+    return Averages(middle, mean(square), *gates, mean(square * (z * z - 1)))
 
 
 def _scale_free_averages(act: Activation, q: Array) -> Averages:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from isocalc import universal
 from isocalc.errors import InvalidInputError
-from isocalc.network import MAX_DEPTH, FeedForward, ResNet, require_choice, require_number, require_whole
+from isocalc.network import MAX_DEPTH, ResNet, require_choice, require_network, require_number, require_whole
 from isocalc.propagation import propagate
 from isocalc.variables import POWER, VARIABLES, Scale, Variable
 
@@ -41,12 +41,12 @@ class UniversalLaw:
     InvalidInputError
         An argument breaks its rule.
     NoAnswerError
-        By the methods, where c is beyond 10⁶.
+        By density, distribution function, quantiles and moments, where c is beyond 10⁶.
 
     Notes
     -----
     The density is good to a relative 10⁻¹³, or to the conditioning of the problem where that is worse (near
-    an edge, at tiny c); distribution function and quantiles to 10⁻¹². Numbers beyond the range of a double
+    an edge, at tiny c); distribution function and quantiles to 10⁻¹¹. Numbers beyond the range of a double
     come back as ``inf`` or 0; in the variable "log" there are none.
 
     References
@@ -82,7 +82,7 @@ class UniversalLaw:
         """Density at x in the law's variable: 0 outside the support, atoms left out."""
         x = _numbers(x)
         y = self._scale.centred(x)
-        density = np.zeros_like(y) if self.c == 0 else universal.density_and_survival(y, self._curve)[0]
+        density = np.zeros_like(y) if self.c == 0 else self._solve(y)[0]
         if self.variable == "log":
             return (2 * density)[()]
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
@@ -93,8 +93,20 @@ class UniversalLaw:
         y = self._scale.centred(_numbers(x))
         if self.c == 0:
             return np.where(y >= 0, 1.0, 0.0)[()]
-        # Taken on the side where it is small: F(y) = survival(-y).
-        return universal.density_and_survival(-y, self._curve)[1][()]
+        return self._solve(y)[1][()]
+
+    def _solve(self, y: Array) -> tuple[Array, Array]:
+        """Return density and mass below, kept for the second of them to be asked for."""
+        key = y.tobytes()
+        if key not in self._solved:
+            self._solved.clear()
+            # The density is even; mass is taken on the side where it is small.
+            self._solved[key] = universal.density_and_survival(-y, self._curve)
+        return self._solved[key]
+
+    @cached_property
+    def _solved(self) -> dict[bytes, tuple[Array, Array]]:
+        return {}
 
     def ppf(self, u: npt.ArrayLike) -> Array:
         """Quantile: the x below which lies the mass u, in [0, 1].
@@ -246,16 +258,16 @@ def spectrum(network: ResNet, variable: Variable = "singular") -> UniversalLaw:
     NoAnswerError
         The signal or c overflows.
     """
-    if isinstance(network, FeedForward):
-        raise InvalidInputError(
-            "network", "a ResNet", network, "Only residual networks have the universal law."
-        )
+    require_network(network, ResNet)
     c = propagate(network).c
     return UniversalLaw(c, depth=network.depth, skip=network.skip, variable=variable)
 
 
 def _numbers(x: npt.ArrayLike) -> Array:
-    array = np.asarray(x, dtype=float)
+    try:
+        array = np.asarray(x, dtype=float)
+    except (TypeError, ValueError):  # text, complex numbers, ragged lists
+        raise InvalidInputError("x", "a real number or an array of them", x) from None
     if np.isnan(array).any():
         raise InvalidInputError("x", "a number", math.nan)
     return array

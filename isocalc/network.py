@@ -128,10 +128,19 @@ class FeedForward(_Network):
 def require_number(parameter: str, value: object, rule: str, holds: Callable[[float], bool]) -> float:
     """Return ``value`` as a float, or raise InvalidInputError where it is not finite or breaks ``rule``."""
     if isinstance(value, SupportsFloat) and not isinstance(value, bool):
-        number = float(value)
+        try:
+            number = float(value)
+        except TypeError:  # an array of several numbers
+            number = math.nan
         if math.isfinite(number) and holds(number):
             return number
     raise InvalidInputError(parameter, rule, value)
+
+
+def require_network(network: object, *kinds: type) -> None:
+    """Raise InvalidInputError where ``network`` is of none of the kinds."""
+    if not isinstance(network, kinds):
+        raise InvalidInputError("network", " or ".join(kind.__name__ for kind in kinds), network)
 
 
 def require_whole(parameter: str, value: object, least: int, most: int) -> int:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from isocalc.average_table import SMALLEST_Q, AverageTable
 from isocalc.errors import NoAnswerError
-from isocalc.network import FeedForward, ResNet
+from isocalc.network import FeedForward, ResNet, require_network
 
 Array = npt.NDArray[np.float64]
 
@@ -80,6 +80,8 @@ def propagate(network: ResNet | FeedForward) -> Propagation:
 
     Raises
     ------
+    InvalidInputError
+        ``network`` is neither.
     NoAnswerError
         c overflows, or a feed-forward network has no fixed point and no input variance to start from.
 
@@ -88,6 +90,7 @@ def propagate(network: ResNet | FeedForward) -> Propagation:
     Tarnowski et al., arXiv 1809.08848, eq. (13) to (16), with the cross term 2a m E φ of activations whose
     mean is not 0. The mean squared singular value is exact at every depth.
     """
+    require_network(network, ResNet, FeedForward)
     if isinstance(network, ResNet):
         return _propagate_residual(network)
     return _propagate_feed_forward(network)
