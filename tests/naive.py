@@ -213,7 +213,7 @@ def universal_survival(y, c):
     height = 2 * mp.pi * c * universal_density(y, c)
 
     def level(t):
-        x = mp.acosh(mp.cos(t) + c * mp.sin(t) / t)
+        x = mp.acosh(max(mp.cos(t) + c * mp.sin(t) / t, mpf(1)))
         return x + c * mp.sinh(x) / (mp.cosh(x) - mp.cos(t))
 
     return (mp.quad(level, [height * mpf("1e-20"), height / 2, height]) - height * y) / (2 * mp.pi * c)
