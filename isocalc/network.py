@@ -5,7 +5,7 @@ import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, SupportsFloat
+from typing import Literal
 
 from isocalc.activations import Activation
 from isocalc.activations import activation as find_activation
@@ -127,7 +127,7 @@ class FeedForward(_Network):
 
 def require_number(parameter: str, value: object, rule: str, holds: Callable[[float], bool]) -> float:
     """Return ``value`` as a float, or raise InvalidInputError where it is not finite or breaks ``rule``."""
-    if isinstance(value, SupportsFloat) and not isinstance(value, bool):
+    if hasattr(value, "__float__") and not isinstance(value, bool):
         try:
             number = float(value)
         except TypeError:  # an array of several numbers
