@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from isocalc.errors import NoAnswerError as NoAnswerError
     from isocalc.feedforward import FixedPoint as FixedPoint
     from isocalc.feedforward import fixed_points as fixed_points
-    from isocalc.laws import UniversalLaw as UniversalLaw
     from isocalc.laws import spectrum as spectrum
     from isocalc.network import FeedForward as FeedForward
     from isocalc.network import ResNet as ResNet
     from isocalc.propagation import Propagation as Propagation
     from isocalc.propagation import propagate as propagate
+    from isocalc.universal_law import UniversalLaw as UniversalLaw
 
 __version__ = "0.1.0"
 
@@ -35,7 +35,7 @@ _HOME = {
     "fixed_points": "feedforward",
     "Propagation": "propagation",
     "propagate": "propagation",
-    "UniversalLaw": "laws",
+    "UniversalLaw": "universal_law",
     "spectrum": "laws",
 }
 
