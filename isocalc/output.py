@@ -5,10 +5,9 @@ import errno
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TextIO
+from typing import IO, Any, TextIO
 
 Cell = str | int | float | None
-FORMATS = ("auto", "table", "csv", "json")
 
 
 @dataclass(frozen=True)
@@ -114,12 +113,23 @@ def _print(text: str) -> None:
         raise OSError(errno.EBADF, "it is closed", "standard output")
     try:
         sys.stdout.flush()
-        # Not through the text layer: unbuffered (python -u) it drops what one write does not take.
-        binary = sys.stdout.buffer
+        # Not through the text layer: unbuffered (python -u) it drops what one write does not take. Nor
+        # through the buffer, which gives up where a pipe that does not block is full.
+        raw = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
         rest = memoryview(text.encode(sys.stdout.encoding, "backslashreplace"))
         while rest:
-            rest = rest[binary.write(rest) :]
-        binary.flush()
+            taken = raw.write(rest)
+            if taken is None:
+                _wait_for_room(raw)
+            else:
+                rest = rest[taken:]
     except OSError as error:
         error.filename = "standard output"
         raise
+
+
+def _wait_for_room(raw: IO[bytes]) -> None:
+    """Wait until a full pipe that does not block takes more."""
+    import select
+
+    select.select([], [raw], [])

@@ -11,6 +11,8 @@ from isocalc.errors import InvalidInputError
 
 def check_writable(path: str) -> None:
     """Raise InvalidInputError where ``path`` could not be written; leave nothing behind."""
+    if not path:
+        raise InvalidInputError("output", "a file name", path)
     try:
         if _is_special(path):
             _require_access(Path(path))

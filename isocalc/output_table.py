@@ -1,7 +1,9 @@
 """Tables for eyes: six significant digits, nothing cut off."""
 
 import io
+import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TextIO
 
 from rich.box import SIMPLE
@@ -15,13 +17,17 @@ from isocalc.output import Cell, Table
 UNBOUNDED = 100_000
 WRAPPED = "status"  # the one column of sentences
 NARROWEST = 24
+PAIRS = ("support", "atoms")  # pairs of numbers as text
+NUMBER = re.compile(r"[^:;]+")
 
 
 def text_table(table: Table, rows: Sequence[Sequence[Cell]], stream: TextIO | None) -> str:
     """Return a table as text for a terminal, a pipe or (``None``) a file, coloured as the place allows.
 
-    On a terminal that is too narrow, one row is turned, and more rows are split into blocks of columns.
+    On a terminal that is too narrow, one row is turned, and more rows are split into blocks of columns. A
+    column "status" that is "ok" all the way is left out.
     """
+    table, rows = _for_eyes(table, rows)
     on_terminal = stream is not None and stream.isatty()
     console = Console(file=stream or io.StringIO(), width=None if on_terminal else UNBOUNDED)
     with console.capture() as capture:
@@ -33,6 +39,18 @@ def text_table(table: Table, rows: Sequence[Sequence[Cell]], stream: TextIO | No
             width = max(console.width, _width(block, console))
             console.print(block, width=width, crop=False, no_wrap=True, overflow="ignore")
     return "\n".join(line.rstrip() for line in capture.get().rstrip().split("\n")) + "\n"
+
+
+def _for_eyes(table: Table, rows: Sequence[Sequence[Cell]]) -> tuple[Table, Sequence[Sequence[Cell]]]:
+    """Return the table without a status that says nothing, and with rounded pairs."""
+    names = table.columns
+    kept = [i for i, name in enumerate(names) if name != WRAPPED or any(row[i] != "ok" for row in rows)]
+    shown = [[_rounded(row[i]) if names[i] in PAIRS else row[i] for i in kept] for row in rows]
+    return replace(table, columns=[names[i] for i in kept]), shown
+
+
+def _rounded(pairs: Cell) -> Cell:
+    return NUMBER.sub(lambda number: f"{float(number[0]):.6g}", pairs) if isinstance(pairs, str) else pairs
 
 
 def _blocks(table: Table, rows: Sequence[Sequence[Cell]], console: Console) -> Iterator[RichTable]:

@@ -4,6 +4,7 @@ import math
 import os
 import re
 import stat
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,22 @@ def test_table_shows_six_digits_and_the_caption(capsys):
     out = printed(Table(("x",), [[math.pi * 1e9]], "The caption"), "table", capsys)
     assert out.startswith("The caption\n")
     assert "3.14159e+09" in out
+
+
+def test_a_table_rounds_pairs_and_leaves_out_a_status_that_is_ok(capsys):
+    columns = ("c", "support", "atoms", "status")
+    rows = [[1, "0.21772898894:4.5928665610", "0.125:1.0", "ok"], [2, "", None, "ok"]]
+    out = printed(Table(columns, rows), "table", capsys)
+    assert "0.217729:4.59287" in out
+    assert "0.125:1" in out
+    assert "0.125:1.0" not in out
+    assert "status" not in out
+    assert "0.21772898894:4.5928665610" in printed(Table(columns, rows), "csv", capsys)
+    assert '"status": "ok"' in printed(Table(columns, rows), "json", capsys)
+    rows[1][-1] = "no answer"
+    out = printed(Table(columns, rows), "table", capsys)
+    assert "no answer" in out
+    assert "ok" in out
 
 
 def test_table_in_a_pipe_has_no_colour_and_loses_nothing(capsys, monkeypatch):
@@ -214,9 +231,7 @@ def test_devices_and_pipes_are_written_to_directly(tmp_path):
     os.close(reader)
 
 
-@pytest.mark.parametrize(
-    "name", ["missing/x", "", ".", "folder", "folder/", "file/x", "n" * 300, "loop", "a\0b"]
-)
+@pytest.mark.parametrize("name", ["missing/x", ".", "folder", "folder/", "file/x", "n" * 300, "loop", "a\0b"])
 def test_places_that_cannot_be_written_are_refused(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("folder").mkdir()
@@ -256,6 +271,33 @@ def test_writes_that_take_a_part_are_continued(monkeypatch):
     monkeypatch.setattr("sys.stdout", io.TextIOWrapper(binary, encoding="utf-8"))
     write(TABLE, "csv")
     assert binary.getvalue().endswith(b"1e-320\n")
+
+
+@pytest.mark.parametrize("buffering", [0, -1])
+def test_a_full_pipe_that_does_not_block_is_waited_for(buffering, monkeypatch):
+    readable, writable = os.pipe()
+    os.set_blocking(writable, False)
+    raw = os.fdopen(writable, "wb", buffering=buffering)
+    stream = io.TextIOWrapper(raw, encoding="utf-8", write_through=True)
+    monkeypatch.setattr("sys.stdout", stream)
+    received = []
+
+    def read():
+        with os.fdopen(readable, "rb") as source:
+            received.append(source.read())
+
+    reader = threading.Thread(target=read)
+    table = Table(("x",), [[i] for i in range(100_000)])  # more than a pipe holds
+    reader.start()
+    write(table, "csv")
+    stream.close()
+    reader.join()
+    assert received[0].count(b"\n") == 100_001
+
+
+def test_an_empty_file_name_is_refused_as_such():
+    with pytest.raises(InvalidInputError, match="must be a file name"):
+        check_writable("")
 
 
 def test_a_closed_standard_output_is_an_error(monkeypatch):
