@@ -73,6 +73,19 @@ def test_python_examples():
     assert found
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell")
+def test_completions_install_in_a_fresh_home(tmp_path):
+    (commands,) = re.findall(
+        r"^## Completion\n.*?```sh\n(.*?)```", README.read_text("utf-8"), re.DOTALL | re.MULTILINE
+    )
+    done = subprocess.run(
+        ["bash", "-ec", commands], cwd=README.parent, env=os.environ | {"HOME": str(tmp_path)}, check=False
+    )
+    assert done.returncode == 0
+    installed = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert installed == {"isocalc", "_isocalc", "isocalc.fish"}
+
+
 def test_every_command_is_shown():
     shown = " ".join(command for block in blocks("console") for command, _ in examples(block))
     for name in isocalc.list_commands(None):
