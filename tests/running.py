@@ -47,6 +47,6 @@ def shell(command, **environment) -> subprocess.CompletedProcess:
         text=True,
         env={**os.environ, "PATH": path, **environment},
         stdin=subprocess.DEVNULL,
-        timeout=60,
+        timeout=300,  # a busy machine is not a hang
         check=False,
     )

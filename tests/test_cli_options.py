@@ -4,8 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isocalc.cli.option_types import Activations, Numbers, OneOf, Whole, split_outside_parentheses
-from isocalc.cli.sweep import Sweep, run
+from isocalc.cli.options import NETWORK_OPTIONS
+from isocalc.cli.sweep import Sweep, Typed, run
 from isocalc.errors import InvalidInputError, NoAnswerError
+from isocalc.network import BLOCKS, WEIGHTS
 
 
 def parsed(text, kind):
@@ -29,7 +31,9 @@ def test_whole_numbers():
     assert values == (10, 1000, 1, 5, 9)
     assert {type(value) for value in values} == {int}
     assert parsed("17", Whole(1, 20)) == 17
-    for text in ("0", "21", "1.0", "x", ""):
+    assert parsed("1e1", Whole(1, 20)) == 10
+    assert parsed("9223372036854775807", Whole(0, 2**63)) == 2**63 - 1
+    for text in ("0", "21", "1.5", "1e300", "nan", "inf", "x", ""):
         with pytest.raises(InvalidInputError, match="sigma_w must be a whole number from 1 to 20"):
             parsed(text, Whole(1, 20))
 
@@ -59,6 +63,24 @@ def test_any_text_is_parsed_or_refused(text):
 def test_activations_are_split_outside_parentheses():
     assert split_outside_parentheses("relu, x*max(0,x),tanh") == ["relu", "x*max(0,x)", "tanh"]
     assert parsed("relu,leaky_relu:0.2", Activations()) == ("relu", "leaky_relu:0.2")
+
+
+def test_choices_are_those_of_the_networks():
+    command = click.Command("x", params=[])
+    for option in NETWORK_OPTIONS:
+        option(command)
+    choices = {option.name: getattr(option.type, "choices", None) for option in command.params}
+    assert tuple(choices["weights"]) == WEIGHTS
+    assert tuple(choices["block"]) == BLOCKS
+
+
+def test_numbers_are_as_typed_in_messages_alone():
+    (number,) = parsed("1.50", Numbers())
+    assert repr(number) == "1.50"
+    (point,) = Sweep(lambda a: a, {"a": [number]}).points()
+    assert type(point["a"]) is float
+    with pytest.raises(ValueError, match="x"):
+        Typed("x")
 
 
 def test_a_sweep_varies_its_last_axis_fastest():

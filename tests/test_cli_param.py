@@ -144,6 +144,55 @@ def test_layers_of_a_feed_forward_network():
     assert [float(row["chi"]) for row in rows] == pytest.approx([0.5] * 4, rel=1e-14)
 
 
+@pytest.mark.parametrize(("sigma_w", "start"), [(1.5, 3), (1.5, 0.01), (0.5, 3)])
+def test_a_start_that_reaches_the_one_fixed_point(sigma_w, start):
+    arguments = ("param", "--arch", "feedforward", "--act", "tanh", "--sigma-w", sigma_w)
+    assert table(*arguments, "--input-variance", start) == table(*arguments)
+
+
+def test_a_start_from_which_the_variance_grows():
+    # E relu(x)^4 = 3 q^2/2, so q -> sigma_w^2 3 q^2/2 leaves 0 for good above 2/3.
+    arguments = ("param", "--arch", "feedforward", "--act", "squared_relu")
+    (row,) = table(*arguments, "--input-variance", 0.66)
+    assert row["q_star"] == "0.0"
+    assert call(*arguments, "--input-variance", 0.66).stderr == ""
+    result = call(*arguments, "--input-variance", 0.67)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "started at input variance 0.67 the variance grows without bound (above q = 0.666" in result.stderr
+    rows = table(*arguments, "--input-variance", "0.66,0.67", code=1)
+    assert [row["status"] == "ok" for row in rows] == [True, False]
+
+
+@pytest.mark.parametrize("start", [0.5, 3, 10, 30, 1000])
+def test_a_start_between_several_fixed_points(start):
+    network = ("--arch", "feedforward", "--act", "snake:0.3", "--sigma-w", 0.95)
+    stable = table("param", *network)
+    assert len(stable) > 1
+    (row,) = table("param", *network, "--input-variance", start)
+    assert row["q_star"] in {point["q_star"] for point in stable}
+    last = table("param", *network, "--input-variance", start, "--layers", "--depth", 500)[-1]
+    assert float(last["q"]) == pytest.approx(float(row["q_star"]), rel=1e-9, abs=1e-12)
+
+
+def test_a_start_where_every_variance_stays():
+    result = call("param", "--arch", "feedforward", "--act", "linear", "--input-variance", 3)
+    assert result.stderr == ""
+    assert result.stdout.splitlines()[1].startswith("linear,3.0,1.0,critical,")
+
+
+def test_edges_beyond_the_law_are_not_computed():
+    # phi' = 1 + sin(2 a x) with a uniform phase: c = sigma_w^2 (1 + 1/2).
+    result = call("param", "--act", "snake:100", "--sigma-w", 1e3)
+    (row,) = csv.DictReader(result.stdout.splitlines())
+    assert float(row["c"]) == pytest.approx(1.5e6, rel=1e-9)
+    assert row["s_min"] == row["s_max"] == row["condition_number"] == ""
+    edges, lost = result.stderr.splitlines()
+    assert edges == (
+        "isocalc: s_min, s_max, condition_number: not computed beyond c = 1e+06; here c is 1.5e+06"
+    )
+    assert lost.endswith("do not fit a double and are left empty")
+
+
 def test_layers_of_a_sweep_have_the_depth_as_a_column():
     rows = table("param", "--act", "relu", "--layers", "--depth", "1,2")
     assert list(rows[0])[:3] == ["depth", "activation", "layer"]
@@ -168,7 +217,7 @@ def test_pre_activation_blocks_are_warned_about(act, warned):
 
 
 def test_too_many_rows_are_refused():
-    assert "--depth must be so small" in refusal("param", "--act", "relu", "--layers", "--depth", "1e9")
+    assert "--depth must be so small" in refusal("param", "--act", "relu", "--layers", "--depth", "1e7")
     assert "combinations" in refusal(
         "param", "--act", "relu", "--sigma-w", "1:2:1001", "--sigma-b", "1:2:1001"
     )

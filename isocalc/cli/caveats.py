@@ -5,6 +5,18 @@ from collections.abc import Iterable
 
 from isocalc.cli.sweep import Value, say
 
+# What density --variable log shows of a law whose singular values do not fit a double.
+SHOWN_IN_LOG = {
+    "singular_value",
+    "squared_singular_value",
+    "density",
+    "support",
+    "atoms",
+    "s_min",
+    "s_max",
+    "condition_number",
+}
+
 
 class Doubles:
     """Leaves out the numbers that do not fit a double, and remembers which they were."""
@@ -26,8 +38,10 @@ class Doubles:
     def report(self) -> None:
         """Say on standard error what was left out, if anything was."""
         if self.missing:
+            shown = ", ".join(name for name in self.missing if name in SHOWN_IN_LOG)
+            advice = f"; for {shown} see density --variable log" if shown else ""
             names = ", ".join(self.missing)
-            say(f"{names}: some values do not fit a double and are left empty; see density --variable log")
+            say(f"{names}: some values do not fit a double and are left empty{advice}")
 
 
 def warn_of_correlated_gates(block: str, names: Iterable[Value]) -> None:

@@ -7,6 +7,7 @@ import click
 
 from isocalc.cli.caveats import Doubles, warn_of_correlated_gates
 from isocalc.cli.law_rows import COLUMN, SUMMARY, density_rows, described_atoms, summary_row
+from isocalc.cli.limits import MOST_ROWS, MOST_VALUES
 from isocalc.cli.option_types import OneOf, Whole
 from isocalc.cli.options import Output, network_or_c_options, output_options, refuse
 from isocalc.cli.sweep import Row, Sweep, run
@@ -15,9 +16,6 @@ from isocalc.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from isocalc.laws import UniversalLaw
-
-MOST_POINTS = 1_000_000
-MOST_ROWS = 5_000_000
 
 
 @click.command(
@@ -52,7 +50,7 @@ Examples:
 )
 @click.option(
     "--points",
-    type=Whole(2, MOST_POINTS),
+    type=Whole(2, MOST_VALUES),
     metavar="N",
     default="200",
     show_default=True,

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -109,7 +110,7 @@ class LazyGroup(click.Group):
         except IsocalcError as error:
             return _complain(str(error), 1)
         except click.ClickException as error:
-            return _complain(error.format_message(), error.exit_code)
+            return _complain(_in_our_words(error), error.exit_code)
         except OSError as error:
             return _cannot_write(error)
         except MemoryError:
@@ -148,6 +149,19 @@ def _complain(message: str, code: int) -> int:
     with suppress(OSError):  # nobody is left to read it
         click.echo("Error: " + " ".join(message.split()), err=True)
     return code
+
+
+def _in_our_words(error: click.ClickException) -> str:
+    """Return the message of an error of click's in the form of the others, with what to do."""
+    message = error.format_message()
+    ctx = getattr(error, "ctx", None)
+    see = f"See {ctx.command_path if ctx else 'isocalc COMMAND'} --help."
+    if isinstance(error, click.BadOptionUsage) and message.endswith("requires an argument."):
+        return f"{error.option_name} must be given a value. {see}"
+    extra = re.fullmatch(r"Got unexpected extra arguments? \((.*)\)", message, re.DOTALL)
+    if extra:
+        return f"Every value must belong to an option, got {extra[1]!r}. {see}"
+    return message
 
 
 def _cannot_write(error: OSError) -> int:

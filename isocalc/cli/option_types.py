@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from isocalc.cli.limits import MOST_VALUES
+from isocalc.cli.sweep import Typed
 from isocalc.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-MOST_VALUES = 1_000_000
+EMPTY = "An item is empty."
+MOST_EXACT = 10**15  # whole numbers up to here are doubles
 
 
 class Numbers(click.ParamType):  # type: ignore[type-arg] # not generic before click 8.4
@@ -37,14 +40,15 @@ class Numbers(click.ParamType):  # type: ignore[type-arg] # not generic before c
 
     def _item(self, name: str, item: str, text: str) -> Sequence[float]:
         try:
-            numbers = [float(part) for part in item.split(":")]
+            numbers = [Typed(part.strip()) for part in item.split(":")]
         except ValueError:
-            raise InvalidInputError(name, self.rule, text) from None
+            advice = "" if item else EMPTY
+            raise InvalidInputError(name, self.rule, text, advice) from None
         if len(numbers) == 1:
             return [self._whole(name, numbers[0], item)] if self.whole else numbers
         return self._range(name, numbers, item)
 
-    def _range(self, name: str, numbers: list[float], item: str) -> Sequence[float]:
+    def _range(self, name: str, numbers: Sequence[float], item: str) -> Sequence[float]:
         from fractions import Fraction  # noqa: PLC0415 - only ranges need it
 
         rule = f"a range start:stop:count with start < stop and a whole count from 2 to {MOST_VALUES}"
@@ -53,7 +57,7 @@ class Numbers(click.ParamType):  # type: ignore[type-arg] # not generic before c
             raise InvalidInputError(name, rule, item)
         if not (numbers[2].is_integer() and 2 <= numbers[2] <= MOST_VALUES):
             raise InvalidInputError(name, rule, item)
-        start, stop = (Fraction(repr(number)) for number in numbers[:2])
+        start, stop = (Fraction(repr(float(number))) for number in numbers[:2])
         step = (stop - start) / (int(numbers[2]) - 1)
         values = [float(start + i * step) for i in range(int(numbers[2]))]
         return [self._whole(name, value, item) for value in values] if self.whole else values
@@ -61,6 +65,8 @@ class Numbers(click.ParamType):  # type: ignore[type-arg] # not generic before c
     def _whole(self, name: str, value: float, item: str) -> float:
         if not value.is_integer():
             raise InvalidInputError(name, self.rule.replace("range", "range of whole numbers"), item)
+        if abs(value) > MOST_EXACT:
+            raise InvalidInputError(name, f"a whole number of at most {MOST_EXACT:.0e}", item)
         return int(value)
 
 
@@ -78,11 +84,20 @@ class Whole(click.ParamType):  # type: ignore[type-arg] # not generic before cli
         try:
             number = int(value)
         except ValueError:
-            number = self.least - 1
+            number = _whole_float(value, self.least - 1)
         if self.least <= number <= self.most:
             return number
         rule = f"a whole number from {self.least} to {self.most}"
         raise InvalidInputError((param.name if param else None) or "value", rule, value)
+
+
+def _whole_float(text: str, otherwise: int) -> int:
+    """Return the whole number that a text such as 1e4 means, ``otherwise`` where it means none."""
+    try:
+        number = float(text)
+    except ValueError:
+        return otherwise
+    return int(number) if number.is_integer() and abs(number) <= MOST_EXACT else otherwise
 
 
 class OneOf(click.Choice[str]):
@@ -105,9 +120,13 @@ class Activations(click.ParamType):  # type: ignore[type-arg] # not generic befo
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, ...]:
-        """Split the list; the names are looked up when the networks are built."""
-        del param, ctx
-        return tuple(value) if not isinstance(value, str) else tuple(split_outside_parentheses(value))
+        """Split the list, refuse an empty item; names are looked up when the networks are built."""
+        del ctx
+        names = split_outside_parentheses(value) if isinstance(value, str) else value
+        if not all(names):
+            rule = "an activation such as relu, a comma list, or all"
+            raise InvalidInputError((param.name if param else None) or "value", rule, value, EMPTY)
+        return tuple(names)
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str

@@ -163,7 +163,12 @@ def _canonical(specs: Sequence[str]) -> list[str]:
         family.name for family in FAMILIES.values() if all(p.default is not None for p in family.parameters)
     ]
     listed = itertools.chain.from_iterable(complete if spec == "all" else [spec] for spec in specs)
-    return [activation(spec).name for spec in listed]
+    try:
+        return [activation(spec).name for spec in listed]
+    except InvalidInputError as error:
+        if str(error.value).partition(":")[0] == "threshold":
+            error.advice = "An example: threshold:0.1:0.5."
+        raise
 
 
 def refuse(ctx: click.Context, names: Sequence[str], why: str) -> None:
@@ -220,7 +225,7 @@ def output_options(function: Function) -> Function:
                 type=OneOf(["auto", "table", "csv", "json"]),
                 default="auto",
                 show_default=True,
-                help="auto: a table on a terminal, CSV in a pipe.",
+                help="auto: a table on a terminal, JSON in a file that ends in .json, CSV elsewhere.",
             ),
             click.option(
                 "-o", "--output", "path", type=click.Path(), metavar="FILE", help="Write there instead."

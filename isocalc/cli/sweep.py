@@ -5,8 +5,9 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
+from isocalc.cli.limits import MOST_VALUES
 from isocalc.errors import InvalidInputError, IsocalcError
 
 if TYPE_CHECKING:
@@ -14,7 +15,21 @@ if TYPE_CHECKING:
 
 Value = str | int | float
 Row = Mapping[str, Value | None]
-MOST_POINTS = 1_000_000
+
+
+class Typed(float):
+    """A float that shows itself as it was typed, for messages."""
+
+    text: str
+
+    def __new__(cls, text: str) -> Self:
+        """Return the number that a text means; raise ValueError where it means none."""
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
+
+    def __repr__(self) -> str:
+        return self.text
 
 
 class Sweep:
@@ -41,14 +56,18 @@ class Sweep:
         self.axes = dict(axes)
         self.beside = beside
         self._build = build
-        if self.size > MOST_POINTS:
+        if self.size > MOST_VALUES:
             longest = max(self.axes, key=lambda name: len(self.axes[name]))
-            rule = f"such that a sweep has at most {MOST_POINTS} combinations"
+            rule = f"such that a sweep has at most {MOST_VALUES} combinations"
             raise InvalidInputError(longest, rule, self.size)
         first = {name: values[0] for name, values in self.axes.items()}
         for name, values in self.axes.items():
             for value in values:
                 self.at(first | {name: value})
+        self.axes = {
+            name: [float(value) if isinstance(value, Typed) else value for value in values]
+            for name, values in self.axes.items()
+        }
 
     @property
     def size(self) -> int:
