@@ -14,7 +14,7 @@ of O(1/L²) everywhere.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -23,6 +23,7 @@ import numpy.typing as npt
 from isocalc.gaussian import averages
 from isocalc.network import ResNet
 from isocalc.propagation import propagate
+from isocalc.universal import edge
 
 Array = npt.NDArray[np.float64]
 Complex = npt.NDArray[np.complex128]
@@ -36,6 +37,9 @@ _SMALLEST_C = 1e-30
 @dataclass(frozen=True)
 class DepthLaw:
     """The law of log s of a residual network of finite depth with free gates, N → ∞.
+
+    Where the expansion is not accurate (`is_accurate`), distribution function, quantiles and variance are
+    those of the universal law, without a correction.
 
     Parameters
     ----------
@@ -91,7 +95,7 @@ class DepthLaw:
     @property
     def half_width(self) -> float:
         """Half of the length of the universal law's support in log s."""
-        return float(self.universal[0][-1]) / 2
+        return edge(max(self.c, _SMALLEST_C)) / 2
 
     @property
     def ks(self) -> float:
@@ -117,6 +121,16 @@ class DepthLaw:
         """Whether the expansion can be used: its error is below an eighth of the law's half-width."""
         return self.error < self.half_width / 8
 
+    @property
+    def gate_variance(self) -> float:
+        """Relative variance of φ'², at least 1 for orthogonal weights: of the layers, weighted with c_l²."""
+        return self.terms / self.squares if self.squares > 0 else 0.0
+
+    @property
+    def limited_by_gates(self) -> bool:
+        """Whether the expansion could be used if the gates varied no more than half-open ones."""
+        return not self.is_accurate and replace(self, terms=min(self.terms, self.squares)).is_accurate
+
     @cached_property
     def universal(self) -> tuple[Array, Array, Complex]:
         """Points of the universal law: y ascending from edge to edge, the mass below y, the root m, Im m < 0.
@@ -135,9 +149,10 @@ class DepthLaw:
 
     @cached_property
     def _quantiles(self) -> tuple[Array, Array]:
-        """Log s, ascending, and the mass below: the universal law, displaced."""
+        """Log s, ascending, and the mass below: the universal law, displaced where that is accurate."""
         y, mass, m = self.universal
-        y = np.maximum.accumulate(y + _displacement(m, self.squares, self.skews))
+        if self.is_accurate:
+            y = np.maximum.accumulate(y + _displacement(m, self.squares, self.skews))
         mass = np.maximum.accumulate(np.clip(mass, 0.0, 1.0))
         mass[0], mass[-1] = 0.0, 1.0
         return self.mean_log_s + y / 2, mass

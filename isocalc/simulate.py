@@ -10,6 +10,7 @@ import numpy.typing as npt
 from numpy.random import Generator, SeedSequence, default_rng
 
 from isocalc.errors import InvalidInputError, NoAnswerError
+from isocalc.limits import LEAST_WIDTH, MOST_SEED, MOST_TRIALS, MOST_WIDTH
 from isocalc.network import FeedForward, ResNet, require_choice, require_whole
 from isocalc.propagation import propagate
 
@@ -17,9 +18,6 @@ Array = npt.NDArray[np.float64]
 Gates = Literal["own", "independent"]
 
 GATES: tuple[Gates, ...] = ("own", "independent")
-MOST_WIDTH = 10**6
-MOST_TRIALS = 10**6
-MOST_SEED = 2**63 - 1
 # A singular value this far below the largest keeps three digits in an SVD of the product.
 _RESOLVED = 1e-12
 _WEAKEST, _STRONGEST = 1e-290, 1e290
@@ -70,7 +68,7 @@ def spectra(
     """
     if isinstance(network, FeedForward):
         raise InvalidInputError("network", "a ResNet", network, "Only residual networks are simulated.")
-    require_whole("width", width, 2, MOST_WIDTH)
+    require_whole("width", width, LEAST_WIDTH, MOST_WIDTH)
     require_whole("trials", trials, 1, MOST_TRIALS)
     require_whole("seed", seed, 0, MOST_SEED)
     require_choice("gates", gates, GATES)
@@ -101,7 +99,7 @@ def require_memory(width: int, trials: int) -> None:
     if needed > memory:
         raise NoAnswerError(
             f"width {width} with {trials} trials needs {needed / 1e9:.3g} GB of memory, and this machine has "
-            f"{memory / 1e9:.3g} GB"
+            f"{memory / 1e9:.3g} GB: take a smaller width or fewer trials"
         )
 
 
@@ -150,14 +148,19 @@ def tangents_and_output(
             layer(rows, network, rng, variance)
             power = float(np.mean(rows[-1] ** 2))
         if variances is None and not _WEAKEST < power < _STRONGEST:
-            raise NoAnswerError(
-                f"the signal leaves the range of a double in layer {depth + 1} of a simulation"
-            )
+            raise NoAnswerError(_signal_lost(depth + 1, vanished=power <= _WEAKEST))
         if any_scale and variances is None:
             rows[-1] /= math.sqrt(power)
         if progress is not None:
             progress()
     return rows[:-1], rows[-1]
+
+
+def _signal_lost(layer: int, *, vanished: bool) -> str:
+    change = "depth, a larger skip or independent gates" if vanished else "depth, skip or sigma_w"
+    return (
+        f"the signal leaves the range of a double in layer {layer} of a simulation: take a smaller {change}"
+    )
 
 
 def _post_activation(rows: Array, network: ResNet, rng: Generator, variance: float | None) -> None:
@@ -236,12 +239,12 @@ def times_haar(rows: Array, rng: Generator, scale: float = 1.0) -> Array:
 
 def _log_singular_values(tangents: Array) -> Array:
     if not np.isfinite(tangents).all():
-        raise NoAnswerError("the Jacobian of a simulation overflows")
+        raise NoAnswerError("the Jacobian of a simulation overflows: take a smaller sigma_w or a larger skip")
     s = np.linalg.svd(tangents, compute_uv=False)[::-1]
     if not s[0] > _RESOLVED * s[-1]:
         raise NoAnswerError(
             f"the smallest singular values of a simulation are lost in the rounding of the largest "
-            f"(their ratio is beyond {1 / _RESOLVED:.0g})"
+            f"(their ratio is beyond {1 / _RESOLVED:.0g}): take a smaller sigma_w or a larger skip"
         )
     log_s: Array = np.log(s)
     return log_s

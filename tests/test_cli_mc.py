@@ -73,12 +73,36 @@ def test_the_direction_of_the_signal_is_said():
 
 
 def test_what_is_not_judged_is_said():
-    result = call("mc", "--act", "linear", "--depth", 1, "--width", 30, "--seed", 1)
-    assert result.exit_code == 0
-    assert result.stderr.startswith("isocalc: depth 1 is too small at c = 1 ")
-    assert "ks_distance,," in result.stdout
     result = call("mc", "--act", "tanhshrink", "--depth", 40, "--width", 30, "--seed", 1)
-    assert "isocalc: not judged: log_s_min, log_s_max: " in result.stderr
+    assert result.exit_code == 0
+    assert "isocalc: not judged: log_s_min, log_s_max (at this depth a single neuron " in result.stderr
+    result = call("mc", "--act", "relu", "--sigma-w", 0, "--width", 20, "--seed", 1)
+    assert result.exit_code == 0
+    assert result.stderr == "isocalc: not judged: ks_distance (the law is a point mass)\n"
+
+
+def test_too_little_to_judge_is_a_failure():
+    result = call("mc", "--act", "linear", "--depth", 1, "--width", 30, "--seed", 1)
+    assert result.exit_code == 1
+    assert result.stderr.startswith("isocalc: not enough could be judged: depth 1 is too small at c = 1 ")
+    assert result.stderr.count("\n") == 1
+    assert "ks_distance,," in result.stdout
+    assert "not enough could be judged: no distance" in " ".join(call("mc", "--help").stdout.split())
+
+
+def test_gates_that_hardly_ever_open():
+    result = call("mc", "--act", "hardshrink:2", "--depth", 20, "--width", 60, "--seed", 1)
+    assert result.exit_code == 1
+    assert "phi'^2 varies too much between neurons (relative variance 2.67e+18)" in result.stderr
+    distance = float(result.stdout.splitlines()[-1].split(",")[2])
+    assert 0 < distance < 1e-9
+
+
+def test_memory_is_checked_before_a_seed_is_drawn(monkeypatch):
+    monkeypatch.setattr(simulate.os, "sysconf", {"SC_PHYS_PAGES": 10**4, "SC_PAGE_SIZE": 10**4}.__getitem__)
+    result = call("mc", "--act", "tanh", "--width", 5000)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("Error: width 5000 ")
 
 
 def test_a_seed_is_drawn_reported_and_repeats_the_run():
@@ -122,7 +146,7 @@ def test_sweeps():
 
 def test_messages_of_a_sweep_say_which_network():
     result = call("mc", "--act", "tanh,linear", "--depth", "1,20", "--width", 20, "--trials", 3, "--seed", 1)
-    assert result.exit_code == 0
+    assert result.exit_code == 1
     assert [line.split(": ")[1] for line in result.stderr.splitlines()] == [
         "activation tanh, depth 1",
         "activation linear, depth 1",
@@ -133,7 +157,10 @@ def test_a_width_that_does_not_fit_in_memory(monkeypatch):
     monkeypatch.setattr(simulate.os, "sysconf", {"SC_PHYS_PAGES": 10**4, "SC_PAGE_SIZE": 10**4}.__getitem__)
     result = call(*SMALL, "--width", 5000)
     assert (result.exit_code, result.stdout) == (1, "")
-    message = "width 5000 with 8 trials needs 1 GB of memory, and this machine has 0.1 GB"
+    message = (
+        "width 5000 with 8 trials needs 1 GB of memory, and this machine has 0.1 GB: "
+        "take a smaller width or fewer trials"
+    )
     assert result.stderr == f"Error: {message}\n"
     rows = table(*SMALL, "--width", "20,5000", code=1)
     assert [row["status"] for row in rows] == ["ok"] * 12 + [message]
@@ -175,6 +202,7 @@ def test_refusals(arguments, words):
 def test_help_states_the_false_alarm_rate():
     text = " ".join(call("mc", "--help").stdout.split())
     assert "a right law is rejected in at most 1 % of runs" in text
+    assert "c off by 5 % was found in " in text
     assert "corrected to first order in 1/L" in text
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from isocalc.errors import NoAnswerError
 from isocalc.finite_depth import DepthLaw, depth_law
+from isocalc.laws import UniversalLaw
 from isocalc.network import ResNet
 from isocalc.propagation import propagate
-from isocalc.laws import UniversalLaw
 
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(30)
 WEIGHTS = WEIGHTS / WEIGHTS.sum()
@@ -228,6 +228,23 @@ def test_too_small_a_depth_is_noticed():
     assert not depth_law(ResNet("hardshrink", depth=20)).is_accurate
     # Even then quantiles ascend.
     assert (np.diff(expansion(9.0, 2, "relu", "orthogonal").ppf(np.linspace(0, 1, 50))) >= 0).all()
+
+
+def test_gates_that_hardly_ever_open_leave_the_universal_law():
+    # The relative variance of φ'² in {0, 1} is 1/P − 1, P = erfc(√2) for hardshrink:2 at q = 1.
+    law = depth_law(ResNet("hardshrink:2", depth=20, sigma_w=2.0))
+    chances = propagate(ResNet("hardshrink:2", depth=20, sigma_w=2.0)).c_per_layer / 4
+    weights = chances**2 / np.sum(chances**2)
+    assert law.gate_variance == pytest.approx(np.sum(weights * (1 / chances - 1)), rel=1e-2)
+    for network in (ResNet("hardshrink:2", depth=20), ResNet("hardshrink:5", depth=5)):
+        law = depth_law(network)
+        assert law.limited_by_gates
+        assert not law.is_accurate
+        edges = law.ppf([0.0, 1.0])
+        np.testing.assert_allclose(edges, [-law.half_width, law.half_width], rtol=1e-5)
+        assert law.var_log_lambda == pytest.approx(2 * law.c, rel=1e-5)
+    assert not expansion(1.0, 1, "linear", "gaussian").limited_by_gates
+    assert not expansion(1.0, 100, "relu", "gaussian").limited_by_gates
 
 
 def test_overflow_is_said():

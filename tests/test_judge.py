@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import scipy.stats
 
+from isocalc.findings import PLACES, edge_places, findings
 from isocalc.finite_depth import depth_law
-from isocalc.judge import compare, set_aside
+from isocalc.judge import compare, enough_judged, set_aside
 from isocalc.network import ResNet
-from isocalc.replicates import PLACES, edge_places, findings
 from isocalc.simulate import spectra
 
 NAMES = [
@@ -208,6 +208,51 @@ def test_a_point_mass(skip):
     assert found.pop("ks_distance") == "not judged"
     assert set(found.values()) == {"agrees"}
     assert "disagrees" in verdicts(spectra(network, 20, 3, 1) + 1e-6, depth_law(network)).values()
+
+
+def test_distances_where_the_expansion_is_not_accurate_are_from_the_universal_law():
+    law = depth_law(ResNet("hardshrink:2", depth=20))
+    found = {s.name: s for s in compare(np.zeros((8, 60)), law)}
+    # From a point mass: E|log s| of a semicircle of variance c/2, and half of the mass.
+    mean = 8 / (3 * math.pi) * math.sqrt(law.c / 2)
+    assert found["wasserstein_distance"].simulation == pytest.approx(mean, rel=1e-3)
+    assert found["ks_distance"].simulation == pytest.approx(0.5, abs=1e-6)
+    assert found["ks_distance"].verdict == found["wasserstein_distance"].verdict == "not judged"
+
+
+def test_rounding_is_not_set_aside():
+    # The law is 1e-10 wide and log s about 1151: a double there has a step of 2e-13.
+    network = ResNet("relu", depth=50, skip=1e10)
+    law = depth_law(network)
+    log_s = spectra(network, 20, 8, 1)
+    assert log_s.max() - log_s.min() < 1e-9
+    assert set_aside(log_s, law)[1] == []
+    log_s[0, -1] += 1e-6
+    assert set_aside(log_s, law)[1] == [log_s[0, -1]]
+
+
+def test_obstacles_say_what_they_are():
+    def obstacle(network, name, width=30):
+        found = {
+            finding.name: finding for finding in findings(spectra(network, width, 3, 1), depth_law(network))
+        }
+        return found[name].obstacle
+
+    assert "point mass" in obstacle(ResNet("relu", sigma_w=0.0), "ks_distance")
+    assert "narrower than the rounding" in obstacle(ResNet("tanh", sigma_w=1e-13), "ks_distance")
+    assert "a few singular values" in obstacle(ResNet("linear", sigma_w=4.0), "log_mean_lambda")
+    assert "a single neuron" in obstacle(ResNet("tanhshrink", depth=40), "log_s_max")
+    assert obstacle(ResNet("tanh", depth=20), "log_s_max") == ""
+
+
+def test_enough_is_a_distance_or_half_of_the_statistics():
+    found = compare(spectra(ResNet("tanh", depth=20), 20, 3, 1), depth_law(ResNet("tanh", depth=20)))
+    blank = [replace(statistic, verdict="not judged") for statistic in found]
+    assert enough_judged(found)
+    assert not enough_judged(blank)
+    assert not enough_judged([*found[:5], *blank[5:]])
+    assert enough_judged([*found[:6], *blank[6:]])
+    assert enough_judged([*blank[:11], found[11]])
 
 
 def test_two_trials_and_two_neurons_are_enough():

@@ -156,7 +156,7 @@ def test_memory_is_not_underestimated(weights, block):
 def test_what_does_not_fit_in_memory_is_refused_before_it_starts(monkeypatch):
     monkeypatch.setattr(simulate.os, "sysconf", {"SC_PHYS_PAGES": 1000, "SC_PAGE_SIZE": 4096}.__getitem__)
     require_memory(300, 8)
-    message = r"width 1000 with 8 trials needs 0.0401 GB of memory, and this machine has 0.0041 GB"
+    message = r"width 1000 with 8 trials needs 0.0401 GB of memory, and this machine has 0.0041 GB: take a"
     with pytest.raises(NoAnswerError, match=message):
         spectra(ResNet("tanh"), 1000, 8, 0)
 
@@ -172,11 +172,14 @@ def test_memory_that_the_system_does_not_tell_is_not_refused(monkeypatch):
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        (ResNet("linear", depth=100, sigma_w=10.0), "lost in the rounding of the largest"),
-        (ResNet("linear", depth=100, sigma_w=1e5), "overflows"),
-        (ResNet("linear", depth=1, sigma_w=1e200), "leaves the range of a double"),
-        (ResNet("tanh", depth=2000, skip=0.5), "leaves the range of a double"),
-        (ResNet("tanh", depth=1000, skip=3.0), "leaves the range of a double"),
+        (
+            ResNet("linear", depth=100, sigma_w=10.0),
+            r"lost in the rounding of the largest .*: take a smaller sigma_w or a larger skip",
+        ),
+        (ResNet("linear", depth=100, sigma_w=1e5), "overflows: take a smaller sigma_w"),
+        (ResNet("linear", depth=1, sigma_w=1e200), "range of a double in layer 1 .*, skip or sigma_w"),
+        (ResNet("tanh", depth=2000, skip=0.5), "leaves the range of a double .*a larger skip or independent"),
+        (ResNet("tanh", depth=1000, skip=3.0), "leaves the range of a double .*: take a smaller depth, skip"),
     ],
 )
 def test_what_a_double_cannot_hold_is_said(network, message):

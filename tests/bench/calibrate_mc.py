@@ -10,10 +10,10 @@ import sys
 import time
 from dataclasses import replace
 
+from isocalc.findings import findings
 from isocalc.finite_depth import depth_law
 from isocalc.judge import compare, set_aside
 from isocalc.network import ResNet
-from isocalc.replicates import findings
 from isocalc.simulate import spectra
 
 TRIALS = 8
