@@ -1,5 +1,13 @@
-"""How large a simulation may be: the limits of its arguments, for the command line and the function alike."""
+"""How much may be asked for: limits that the command line and the functions share; imports nothing."""
 
+# A network's description.
+MAX_DEPTH = 10**7
+
+# A simulation.
 LEAST_WIDTH, MOST_WIDTH = 2, 10**6
 MOST_TRIALS = 10**6
 MOST_SEED = 2**63 - 1
+
+# A command: rows of its table, values of one option, combinations of a sweep.
+MOST_ROWS = 2_000_000
+MOST_VALUES = 1_000_000

@@ -10,13 +10,13 @@ from typing import Literal
 from isocalc.activations import Activation
 from isocalc.activations import activation as find_activation
 from isocalc.errors import InvalidInputError
+from isocalc.limits import MAX_DEPTH
 
 Weights = Literal["gaussian", "orthogonal"]
 Block = Literal["post", "pre"]
 
 WEIGHTS: tuple[Weights, ...] = ("gaussian", "orthogonal")
 BLOCKS: tuple[Block, ...] = ("post", "pre")
-MAX_DEPTH = 10**7
 
 
 @dataclass(frozen=True, kw_only=True)

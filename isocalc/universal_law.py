@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from isocalc import universal
 from isocalc.errors import InvalidInputError
-from isocalc.network import MAX_DEPTH, require_choice, require_number, require_whole
+from isocalc.limits import MAX_DEPTH
+from isocalc.network import require_choice, require_number, require_whole
 from isocalc.variables import POWER, VARIABLES, Scale, Variable
 
 Array = npt.NDArray[np.float64]

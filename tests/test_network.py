@@ -9,7 +9,7 @@ import pytest
 
 import isocalc
 from isocalc import FeedForward, InvalidInputError, ResNet, activation
-from isocalc.network import MAX_DEPTH
+from isocalc.limits import MAX_DEPTH
 
 SIGMA = "a finite number of at least 0"
 POSITIVE = "a finite number greater than 0"

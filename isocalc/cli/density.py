@@ -7,12 +7,12 @@ import click
 
 from isocalc.cli.caveats import Doubles, warn_of_correlated_gates
 from isocalc.cli.law_rows import COLUMN, SUMMARY, density_rows, described_atoms, summary_row
-from isocalc.cli.limits import MOST_ROWS, MOST_VALUES
 from isocalc.cli.option_types import OneOf, Whole
 from isocalc.cli.options import Output, network_or_c_options, output_options, refuse
 from isocalc.cli.sweep import Row, Sweep, run
 from isocalc.cli.values import read_numbers
 from isocalc.errors import InvalidInputError
+from isocalc.limits import MOST_ROWS, MOST_VALUES
 
 if TYPE_CHECKING:
     from isocalc.laws import UniversalLaw

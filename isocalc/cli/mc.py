@@ -15,7 +15,7 @@ from isocalc.cli.option_types import Numbers, OneOf, Whole
 from isocalc.cli.options import Output, network_options, output_options
 from isocalc.cli.sweep import Row, Sweep, run, say
 from isocalc.errors import InvalidInputError
-from isocalc.limits import LEAST_WIDTH, MOST_SEED, MOST_TRIALS, MOST_WIDTH
+from isocalc.limits import LEAST_WIDTH, MOST_ROWS, MOST_SEED, MOST_TRIALS, MOST_WIDTH
 
 if TYPE_CHECKING:
     from isocalc.finite_depth import DepthLaw
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 COLUMNS = ("statistic", "theory", "simulation", "standard_error", "verdict")
 SPECTRUM = ("trial", "singular_value", "log_singular_value")
-MOST_ROWS = 5_000_000
 
 
 @click.command(

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from isocalc.cli.limits import MOST_VALUES
 from isocalc.cli.sweep import Typed
 from isocalc.errors import InvalidInputError
+from isocalc.limits import MOST_VALUES
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from isocalc.cli.caveats import Doubles, warn_of_correlated_gates
-from isocalc.cli.limits import MOST_ROWS
 from isocalc.cli.options import Output, network_options, output_options, refuse
 from isocalc.cli.sweep import Row, Sweep, run, say
 from isocalc.errors import InvalidInputError, NoAnswerError
+from isocalc.limits import MOST_ROWS
 
 if TYPE_CHECKING:
     from isocalc.feedforward import FixedPoint

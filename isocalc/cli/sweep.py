@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
-from isocalc.cli.limits import MOST_VALUES
 from isocalc.errors import InvalidInputError, IsocalcError
+from isocalc.limits import MOST_VALUES
 
 if TYPE_CHECKING:
     from isocalc.output import Table
