@@ -25,6 +25,8 @@ _LARGEST = 1e6
 _SEMICIRCLE_BELOW = 1e-100
 _KNOTS = 257
 _MOST_TERMS = 10**7
+# Nearer to the edge, in units of it, rounding can leave Newton without a root.
+_BESIDE_EDGE = 1 - 256 * float(np.finfo(float).eps)
 # Points that pay for loading Numba, when it is not loaded and when it is; all that a process solves count.
 _NUMBA_FROM = 500_000
 _NUMBA_FROM_LOADED = 4_000
@@ -114,14 +116,23 @@ def density_and_survival(y: Array, curve: Curve) -> tuple[Array, Array]:
     _points_so_far["solved"] += flat.size
     enough = _NUMBA_FROM_LOADED if "numba" in sys.modules else _NUMBA_FROM
     solve = _solve_compiled if _points_so_far["solved"] >= enough else _solve
-    inside = flat < curve.edge
+    beside = (flat < curve.edge) & (flat > curve.edge * _BESIDE_EDGE)
+    inside = (flat < curve.edge) & ~beside
     density, upper = np.zeros_like(flat), np.zeros_like(flat)
+    density[beside], upper[beside] = _expand_at_edge(flat[beside], curve)
     if inside.any():
         density[inside], upper[inside], worst = solve(flat[inside], curve)
         if not worst <= 1e3 * np.finfo(float).eps * curve.edge:
             raise NoAnswerError(f"the universal law at c = {curve.c!r} was not solved to full accuracy")
     survival = np.where(y.ravel() < 0, 1 - upper, upper)
     return density.reshape(y.shape) / curve.stretch, survival.reshape(y.shape)
+
+
+def _expand_at_edge(y: Array, curve: Curve) -> tuple[Array, Array]:
+    """Density and survival below the edge to first order, where y'' = coth(ζ/2) = √(1 + 2/c)."""
+    below = curve.edge - y
+    density = np.sqrt(2 * below * math.sqrt(curve.c / (curve.c + 2))) / (2 * np.pi * curve.c)
+    return density, density * below * (2 / 3)
 
 
 def _solve(y: Array, curve: Curve) -> tuple[Array, Array, float]:
@@ -196,8 +207,9 @@ def log_laplace(power: float, c: float) -> float:
         raise NoAnswerError(f"the moment of λ of order {power!r} at c = {c!r} needs {count:.0g} terms")
     j = np.arange(count - 1)
     ratio = ((p - 1 - j) if tilt > 0 else (1 + p + j)) * x / ((2 + j) * (1 + j))
-    # Thousands of terms: summed in the longest floats there are.
-    terms = np.concatenate(([0.0], np.cumsum(np.log(ratio), dtype=np.longdouble)))
+    # Thousands of terms: summed in the longest floats there are. They vanish where c is next to nothing.
+    with np.errstate(divide="ignore"):
+        terms = np.concatenate(([0.0], np.cumsum(np.log(ratio), dtype=np.longdouble)))
     top = terms.max()
     return float(tilt + top + np.log(np.exp(terms - top).sum()))
 
