@@ -96,6 +96,7 @@ def follow_signal(  # noqa: PLR0917 - kernels take no keywords
         else:
             p = second + 2 * skip * m * average + skip * skip * p
             m = average + skip * m
+            p = max(p, m * m)
         q[done] = variance
         gate[done] = units[2] * exp(clenshaw(coefficients[2], t))
         second_moment[done] = p

@@ -131,7 +131,7 @@ def _propagate_feed_forward(network: FeedForward) -> Propagation:
     else:
         trace = _follow(table, layer, network.input_variance, network.depth)
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        chi = variance * trace.gate
+        chi = np.where(trace.gate > 0, variance * trace.gate, 0.0)
         log_mean = math.fsum(np.log(chi)) if chi.all() else -math.inf
     return Propagation(trace.q, chi, trace.second_moment, trace.mean, log_mean)
 
@@ -155,7 +155,9 @@ class _Layer(NamedTuple):
         if self.pre:
             return self.skip * self.skip * p + self.weight * second + self.bias, 0.0
         output_mean = mean + self.skip * m
-        return second + 2 * self.skip * m * mean + self.skip * self.skip * p, output_mean
+        output = second + 2 * self.skip * m * mean + self.skip * self.skip * p
+        # Where a constant φ and the skip cancel, rounding can leave it below the mean's square, even below 0.
+        return max(output, output_mean * output_mean), output_mean
 
 
 class _Trace(NamedTuple):
