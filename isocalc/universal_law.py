@@ -172,6 +172,8 @@ class UniversalLaw:
         if self.variable == "log":
             return self.c / 2 + self.c * self.c / 12
         relative = 2 * self.c if self.variable == "lambda" else universal.relative_variance_of_s(self.c)
+        if relative == 0:
+            return 0.0
         return self.mean() * relative * self.mean() if relative < math.inf else self.moment(2)
 
     def grid(self, points: int) -> Array:
