@@ -132,6 +132,32 @@ def test_nothing_is_left_of_a_tiny_signal():
     assert without_weights.mean_lambda == 1
 
 
+@pytest.mark.parametrize("start", [1e-12, 1e-20, 1e-98, 5e-324])
+def test_a_constant_that_the_skip_cancels(start, monkeypatch):
+    """x² = φ(h²) − φ(h¹) + x⁰ is next to nothing: rounding must not leave a negative mean square."""
+    for numba_from in (module._NUMBA_FROM, 1):  # noqa: SLF001 - both recursions
+        monkeypatch.setattr(module, "_NUMBA_FROM", numba_from)
+        for sigma_w in (1e-3, 1e-149, 0.0):
+            net = ResNet("sigmoid", depth=9, skip=-1.0, sigma_w=sigma_w, input_variance=start)
+            result = propagate(net)
+            assert np.all(result.second_moment >= result.mean**2)
+            assert result.second_moment[::2] == pytest.approx(np.full(5, 0.25), rel=1e-6)
+            assert np.all(result.second_moment[1::2] < 1e-6)
+            assert result.c == pytest.approx(sigma_w**2 / 16, rel=1e-6, abs=1e-300)
+
+
+def test_weights_beyond_the_doubles():
+    """σ_w² overflows: numbers or a reason, no NaN."""
+    for spec in ("relu6", "tanh", "relu", "sin"):
+        result = propagate(FeedForward(spec, depth=3, sigma_w=1e162, input_variance=1e-42))
+        assert not any(
+            np.isnan(getattr(result, name)).any() for name in ("q", "c_per_layer", "second_moment")
+        )
+        assert not math.isnan(result.log_mean_lambda)
+        with pytest.raises(NoAnswerError):
+            propagate(ResNet(spec, sigma_w=1e308))
+
+
 @pytest.mark.parametrize("block", ["post", "pre"])
 def test_a_signal_that_explodes_has_no_c(block):
     with pytest.raises(NoAnswerError, match=r"^c of squared_relu overflows at layer \d+") as refusal:

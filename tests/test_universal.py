@@ -72,6 +72,28 @@ def test_even_and_zero_outside(c):
     assert survival.tolist() == [0.0] * 5 + [1.0] * 5
 
 
+def test_beside_the_edge():
+    """Within a few ulps rounding can leave the equation without a root; the square root is what there is.
+
+    With ζ = x₀ + it at the edge y falls short of it by coth(x₀/2) t²/2, and density = t/2πc.
+    """
+    trouble = [
+        1.0,
+        5.0278708786546e-08,
+        0.4582576169381985,
+        11.825104528586362,
+        248.7638708966673,
+        155061.36592852706,
+    ]
+    ulps = np.concatenate((np.arange(0, 20), [60, 255, 256, 257, 700, 4000]))
+    for c in trouble + (10 ** np.random.default_rng(5).uniform(-14, 6, 200)).tolist():
+        below = ulps * np.spacing(edge(c))
+        density, mass = solved(edge(c) - below, c)
+        expected = np.sqrt(2 * below * math.sqrt(c / (c + 2))) / (2 * math.pi * c)
+        assert np.all(np.abs(density - expected) <= expected * 4 / np.maximum(ulps, 1))
+        assert np.all(np.abs(mass - 2 / 3 * below * expected) <= 8 * EPS * (1 + c))
+
+
 @pytest.mark.parametrize("c", [1e-300, 1e-101, 1e-99, 1e-40, 1e-13])
 def test_small_c_is_a_semicircle(c):
     radius = 2 * math.sqrt(2 * c)
@@ -134,6 +156,12 @@ def test_large_arrays_are_small_ones(monkeypatch):
     assert survival[1, ::30] == pytest.approx(some[1], abs=1e-14)
     assert solved(np.empty((0, 4)), 2.0)[0].shape == (0, 4)
     assert solved(np.array(0.1), 2.0)[0].shape == ()
+
+
+def test_next_to_nothing():
+    for c in (5e-324, 1e-320, 1e-310):
+        assert 0 <= log_laplace(0.5, c) <= log_laplace(2.0, c) <= 1e-300
+        assert relative_variance_of_s(c) <= 1e-300
 
 
 def test_what_is_out_of_reach_is_refused():
