@@ -3,8 +3,8 @@
     python tests/bench/bench_universal.py
 
 The baseline: 21 vectorised iterations on log((1+m)/m) + c (1 + 2m) = y from m = −1/2 − i/√c, for the density
-alone. Ours: density and distribution function; cold as in a new process, loading Numba where that is chosen, and
-warm.
+alone. Ours: density and distribution function; cold as in a new process, with Numba's loading where it is
+chosen, and warm.
 """
 
 import statistics
@@ -45,7 +45,8 @@ def main():
             y = rng.uniform(-1, 1, size) * universal.edge(1.0)
             if state == "cold":
                 universal._points_so_far.clear()  # noqa: SLF001 - the choice is what is measured
-            plain, own = seconds(baseline, y, 1.0, repeats=repeats), seconds(ours, y, 1.0, repeats=repeats)
+            own = seconds(ours, y, 1.0, repeats=repeats)
+            plain = seconds(baseline, y, 1.0, repeats=repeats)
             ratio = f"{own / plain:.2f} of the baseline"
             print(f"{state} {size:8d} points: {own / size * 1e6:6.3f} µs a point, {ratio}")
     laws = np.linspace(0.1, 5, 1000)
