@@ -148,7 +148,7 @@ class _Layer(NamedTuple):
         """Variance q of the pre-activations, from the mean square of the layer's input."""
         if self.pre:
             return p
-        return self.weight * p + self.bias if self.weight else self.bias
+        return self.weight * p + self.bias if self.weight and p else self.bias
 
     def output(self, p: float, m: float, mean: float, second: float) -> tuple[float, float]:
         """Mean square and mean of the layer's output."""

@@ -148,8 +148,8 @@ def test_a_constant_that_the_skip_cancels(start, monkeypatch):
 
 def test_weights_beyond_the_doubles():
     """σ_w² overflows: numbers or a reason, no NaN."""
-    for spec in ("relu6", "tanh", "relu", "sin"):
-        result = propagate(FeedForward(spec, depth=3, sigma_w=1e162, input_variance=1e-42))
+    for spec in ("relu6", "tanh", "relu", "sin", "gaussian"):
+        result = propagate(FeedForward(spec, depth=3, sigma_w=1.7e308, input_variance=1e-42))
         assert not any(
             np.isnan(getattr(result, name)).any() for name in ("q", "c_per_layer", "second_moment")
         )
