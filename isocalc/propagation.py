@@ -106,7 +106,7 @@ def _propagate_residual(network: ResNet) -> Propagation:
     )
     trace = _follow(AverageTable(network.act), layer, network.input_variance, network.depth)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        c_per_layer = (network.sigma_w / np.float64(network.skip)) ** 2 * trace.gate
+        c_per_layer = _product((network.sigma_w / np.float64(network.skip)) ** 2, trace.gate)
     if not np.isfinite(c_per_layer).all():
         number = int(np.argmin(np.isfinite(c_per_layer))) + 1
         raise NoAnswerError(f"c of {network.act.name} overflows at layer {number}: the signal explodes")
@@ -131,9 +131,14 @@ def _propagate_feed_forward(network: FeedForward) -> Propagation:
     else:
         trace = _follow(table, layer, network.input_variance, network.depth)
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        chi = np.where(trace.gate > 0, variance * trace.gate, 0.0)
+        chi = _product(variance, trace.gate)
         log_mean = math.fsum(np.log(chi)) if chi.all() else -math.inf
     return Propagation(trace.q, chi, trace.second_moment, trace.mean, log_mean)
+
+
+def _product(weight: float, gate: Array) -> Array:
+    """Multiply so that nothing times infinity is nothing."""
+    return np.where(gate > 0, weight * gate, 0.0) if weight else np.zeros_like(gate)
 
 
 class _Layer(NamedTuple):

@@ -156,6 +156,11 @@ def test_weights_beyond_the_doubles():
         assert not math.isnan(result.log_mean_lambda)
         with pytest.raises(NoAnswerError):
             propagate(ResNet(spec, sigma_w=1e308))
+    for net in (
+        FeedForward("squared_relu", sigma_w=0.0, sigma_b=1e308, input_variance=1.0),
+        ResNet("relu", sigma_w=0.0),
+    ):
+        assert propagate(net).c == 0
 
 
 @pytest.mark.parametrize("block", ["post", "pre"])
