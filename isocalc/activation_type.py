@@ -63,6 +63,12 @@ class Activation:
         return activation, (self.name,)
 
     @property
+    def lengths(self) -> tuple[float, ...]:
+        """The lengths in x at which φ changes its shape, (1.0,) where there is none."""
+        found = [abs(point) for point in self.breakpoints if point]
+        return (*found, *([self.scale] if math.isfinite(self.scale) else [])) or (1.0,)
+
+    @property
     def scale_free(self) -> bool:
         """Whether φ(k x) = k φ(x) for every k > 0, so that the law of φ'(x) does not depend on q."""
         return self.slopes is not None and not any(self.breakpoints) and not self.phi(np.zeros(1))[0]

@@ -92,9 +92,7 @@ class AverageTable:
     @cached_property
     def _far(self) -> int:
         """The octave beyond which averages are powers of q to all digits."""
-        lengths = [1.0, *(abs(point) for point in self.act.breakpoints)]
-        lengths += [self.act.scale] if math.isfinite(self.act.scale) else []
-        return min(130 + 2 * math.ceil(math.log2(max(lengths))), 900)
+        return min(130 + 2 * math.ceil(math.log2(max(1.0, *self.act.lengths))), 900)
 
     @cached_property
     def _powers(self) -> Array:

@@ -18,6 +18,8 @@ Phase = Literal["ordered", "critical", "chaotic"]
 
 # Then no square leaves the doubles, and a pair of inputs is averaged in seconds.
 _SMALLEST_SIGMA, _LARGEST_SIGMA = 1e-100, 1e10
+# Of the square of the length over which φ changes: ratios of averages are at their limit there.
+_NEXT_TO_ZERO = 1e-20
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,8 @@ class FixedPoint:
     c_star : float or None
         The stable correlation of two inputs that belongs to ``xi_c``.
     relative_variance : float
-        Relative variance Var λ / (E λ)² that one layer adds, weights included; ``inf`` where χ = 0.
+        Relative variance Var λ / (E λ)² that one layer adds, weights included; ``inf`` where gates open ever
+        more rarely as q → 0 = q*, or without weights.
     escape : float or None
         A larger q from which the variance grows without bound instead; ``None`` where there is none.
     network : FeedForward
@@ -129,16 +132,28 @@ def _describe(variance_map: VarianceMap, q_star: float | None, escape: float | N
     gates = averages(network.act, 1.0 if q_star is None else q_star)
     chi = variance_map.weight * float(gates.gate)
     phase: Phase = "critical" if abs(chi - 1) <= CRITICAL else "ordered" if chi < 1 else "chaotic"
-    gate_variance = float(gates.gate_squared / gates.gate / gates.gate) - 1 if gates.gate else math.inf
     return FixedPoint(
         q_star=q_star,
         chi=chi,
         phase=phase,
         xi_q=depth_scale(slope),
-        relative_variance=gate_variance + (1.0 if network.weights == "gaussian" else 0.0),
+        relative_variance=_relative_variance(network, q_star),
         escape=escape,
         network=network,
     )
+
+
+def _relative_variance(network: FeedForward, q_star: float | None) -> float:
+    """E φ'⁴ / (E φ'²)² − 1, and 1 for Gaussian weights; the limit q → 0+ at q* = 0."""
+    if network.sigma_w == 0:
+        return math.inf
+    gates = averages(network.act, 1.0 if q_star is None else q_star)
+    if not gates.gate:
+        gates = averages(network.act, _NEXT_TO_ZERO * min(network.act.lengths) ** 2)
+    if not gates.gate:
+        return math.inf
+    own = float(gates.gate_squared / gates.gate / gates.gate) - 1
+    return own + (1.0 if network.weights == "gaussian" else 0.0)
 
 
 def depth_scale(slope: float) -> float:

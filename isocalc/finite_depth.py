@@ -151,7 +151,9 @@ class DepthLaw:
     def _quantiles(self) -> tuple[Array, Array]:
         """Log s, ascending, and the mass below: the universal law, displaced where that is accurate."""
         y, mass, m = self.universal
-        if self.is_accurate:
+        if self.c == 0:
+            y = np.zeros_like(y)
+        elif self.is_accurate:
             y = np.maximum.accumulate(y + _displacement(m, self.squares, self.skews))
         mass = np.maximum.accumulate(np.clip(mass, 0.0, 1.0))
         mass[0], mass[-1] = 0.0, 1.0

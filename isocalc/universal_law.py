@@ -80,7 +80,7 @@ class UniversalLaw:
 
     def pdf(self, x: npt.ArrayLike) -> Array:
         """Density at x in the law's variable: 0 outside the support, atoms left out."""
-        x = _numbers(x)
+        x = _numbers("x", x)
         y = self._scale.centred(x)
         density = np.zeros_like(y) if self.c == 0 else self._solve(y)[0]
         if self.variable == "log":
@@ -90,7 +90,7 @@ class UniversalLaw:
 
     def cdf(self, x: npt.ArrayLike) -> Array:
         """Mass at or below x."""
-        y = self._scale.centred(_numbers(x))
+        y = self._scale.centred(_numbers("x", x))
         if self.c == 0:
             return np.where(y >= 0, 1.0, 0.0)[()]
         return self._solve(y)[1][()]
@@ -116,7 +116,7 @@ class UniversalLaw:
         InvalidInputError
             A value is outside [0, 1].
         """
-        u = _numbers(u)
+        u = _numbers("u", u)
         if not ((u >= 0) & (u <= 1)).all():
             raise InvalidInputError("u", "between 0 and 1", float(u[~((u >= 0) & (u <= 1))][0]))
         if self.c == 0:
@@ -237,13 +237,14 @@ class UniversalLaw:
         return universal.Curve.trace(self.c)
 
 
-def _numbers(x: npt.ArrayLike) -> Array:
+def _numbers(parameter: str, value: npt.ArrayLike) -> Array:
+    rule = "a real number or an array of them"
     try:
-        array = np.asarray(x, dtype=float)
-    except (TypeError, ValueError):  # text, complex numbers, ragged lists
-        raise InvalidInputError("x", "a real number or an array of them", x) from None
+        array = np.asarray(value, dtype=float)
+    except (TypeError, ValueError, OverflowError):  # text, complex numbers, ragged lists, huge integers
+        raise InvalidInputError(parameter, rule, value) from None
     if np.isnan(array).any():
-        raise InvalidInputError("x", "a number", math.nan)
+        raise InvalidInputError(parameter, rule, value)
     return array
 
 

@@ -84,9 +84,7 @@ def fixed_variances(variance_map: VarianceMap) -> tuple[list[float], bool, bool]
 
 def _search_grid(variance_map: VarianceMap, at_zero: float) -> Array:
     """Values of q from far below to far above anything φ can tell apart, dense where φ changes its shape."""
-    lengths = [abs(point) for point in variance_map.act.breakpoints if point]
-    lengths += [variance_map.act.scale] if math.isfinite(variance_map.act.scale) else []
-    shape = [min(max(length, _SHORTEST), _LONGEST) ** 2 for length in lengths or [1.0]]
+    shape = [min(max(length, _SHORTEST), _LONGEST) ** 2 for length in variance_map.act.lengths]
     low, high = 1e-3 * min(shape), 1e3 * max(shape)
     lowest = max(min(1e-15 * low, at_zero / 16), variance_map.bias / 2) if at_zero else 1e-15 * low
     highest = max(1e15 * high, 1e6 * at_zero)

@@ -63,7 +63,8 @@ Examples:
 def command(ctx: click.Context, /, networks: Sweep, output: Output, *, summary: bool, **given: Any) -> None:
     """Print the density of the singular values of a residual network's input-output Jacobian.
 
-    In the limit of infinite width, by the universal law, which c (see isocalc param) and a^L fix.
+    In the limit of infinite width, by the universal law, which c (see isocalc param) and a^L fix. This
+    version has no law of feed-forward networks.
     """
     keys = ("activation", "depth") if "activation" in networks.axes else ("c", "depth", "skip")
     if summary:

@@ -90,7 +90,7 @@ def command(ctx: click.Context, /, networks: Sweep, output: Output, **given: Any
     """Simulate residual networks and hold their singular values against the law.
 
     Real forward passes of random networks, on an input of exactly the stated mean square; the Jacobian is
-    accumulated layer by layer.
+    accumulated layer by layer. This version simulates no feed-forward networks.
     """
     _check(ctx, networks, given["width"])
     if given["gates"] == "own":
@@ -176,8 +176,10 @@ def verdict_rows(
     if outliers:
         tell(_told_of_outliers(outliers, len(log_s)))
     reasons = "; ".join(_reasons(law, statistics))
+    status = {}
     if not enough_judged(statistics):
         failures.append(f"not enough could be judged: {reasons}")
+        status["status"] = failures[-1]
         tell(failures[-1])
     elif reasons:
         tell(f"not judged: {reasons}")
@@ -192,6 +194,7 @@ def verdict_rows(
             "simulation": statistic.simulation,
             "standard_error": statistic.standard_error,
             "verdict": statistic.verdict,
+            **status,
         }
         for statistic in statistics
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from isocalc.cli.sweep import Typed
+from isocalc.cli.values import parse_number
 from isocalc.errors import InvalidInputError
 from isocalc.limits import MOST_VALUES
 
@@ -81,10 +82,9 @@ class Whole(click.ParamType):  # type: ignore[type-arg] # not generic before cli
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Parse the text of the option; raise InvalidInputError where it is not within the limits."""
         del ctx
-        try:
-            number = int(value)
-        except ValueError:
-            number = _whole_float(value, self.least - 1)
+        text = str(value)
+        plain = text.isascii() and text.lstrip("+-").isdigit()
+        number = int(text) if plain else _whole_float(text, self.least - 1)
         if self.least <= number <= self.most:
             return number
         rule = f"a whole number from {self.least} to {self.most}"
@@ -94,7 +94,7 @@ class Whole(click.ParamType):  # type: ignore[type-arg] # not generic before cli
 def _whole_float(text: str, otherwise: int) -> int:
     """Return the whole number that a text such as 1e4 means, ``otherwise`` where it means none."""
     try:
-        number = float(text)
+        number = parse_number(text)
     except ValueError:
         return otherwise
     return int(number) if number.is_integer() and abs(number) <= MOST_EXACT else otherwise

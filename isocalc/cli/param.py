@@ -65,6 +65,7 @@ def command(ctx: click.Context, networks: Sweep, output: Output, *, layers: bool
 
     c = sum of sigma_w^2 E phi'^2 over the layers, divided by L a^2. As L -> infinity, residual networks of
     post-activation blocks with the same c and a^L have the same singular values, whatever their activation.
+    A feed-forward network's fixed point has no depth: --depth goes with --layers there.
     """
     doubles = Doubles()
     residual = ctx.params["arch"] == "resnet"
@@ -101,16 +102,22 @@ def resnet_rows(net: "ResNet", *, columns: Sequence[str], doubles: Doubles) -> I
         say(f"{', '.join(edges)}: not computed beyond c = {MOST_C:g}; here c is {signal.c:.6g}")
     else:
         edges = {name: doubles.positive(name, getattr(law, name)) for name in edges}
+    variance = doubles.positive if has_signal(net) else doubles.finite
     yield {
         "activation": net.act.name,
         "depth": net.depth,
-        "c": doubles.finite("c", signal.c),
-        "q_first": doubles.finite("q_first", signal.q_first),
-        "q_last": doubles.finite("q_last", signal.q_last),
+        "c": doubles.positive("c", signal.c) if net.sigma_w else 0.0,
+        "q_first": variance("q_first", signal.q_first),
+        "q_last": variance("q_last", signal.q_last),
         "output_second_moment": doubles.positive("output_second_moment", signal.output_second_moment),
         "mean_lambda": doubles.positive("mean_lambda", signal.mean_lambda),
         **edges,
     }
+
+
+def has_signal(net: "ResNet | FeedForward") -> bool:
+    """Whether the variance of the pre-activations is greater than 0, however small."""
+    return bool(net.sigma_w or net.sigma_b) or getattr(net, "block", "post") == "pre"
 
 
 def layer_rows(net: "ResNet | FeedForward", *, columns: Sequence[str], doubles: Doubles) -> Iterator[Row]:
@@ -126,8 +133,16 @@ def layer_rows(net: "ResNet | FeedForward", *, columns: Sequence[str], doubles: 
         "second_moment": signal.second_moment,
     }
     names = columns[2:]
+    gain = doubles.positive if net.sigma_w else doubles.finite
+    checks = {
+        "q": doubles.positive if has_signal(net) else doubles.finite,
+        "c": gain,
+        "chi": gain,
+        "mean": doubles.finite,
+        "second_moment": doubles.positive,
+    }
     for layer, values in enumerate(zip(*(per_layer[name].tolist() for name in names), strict=True), start=1):
-        numbers = {name: doubles.finite(name, value) for name, value in zip(names, values, strict=True)}
+        numbers = {name: checks[name](name, value) for name, value in zip(names, values, strict=True)}
         yield {"activation": net.act.name, "layer": layer, **numbers}
 
 
@@ -153,7 +168,7 @@ def feedforward_rows(net: "FeedForward", *, columns: Sequence[str], doubles: Dou
             "xi_q": point.xi_q,
             "xi_c": point.xi_c,
             "mean_lambda": doubles.finite("mean_lambda", point.mean_lambda),
-            "relative_variance": point.relative_variance if point.chi > 0 else None,
+            "relative_variance": point.relative_variance,
         }
 
 
@@ -165,6 +180,8 @@ def _explain(net: "FeedForward", points: "Sequence[FixedPoint]") -> None:
     for point in points:
         if point.q_star is None:
             say(f"{which}: every q is a fixed point, so q_star is empty")
+        if point.xi_c is None:
+            say(f"{which}: two inputs keep no stable correlation, so xi_c is empty")
         if point.escape is not None:
             say(f"{which}: started above q = {point.escape:.6g}, the variance grows without bound")
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
+from isocalc.cli.values import parse_number
 from isocalc.errors import InvalidInputError, IsocalcError
 from isocalc.limits import MOST_VALUES
 
@@ -24,7 +25,7 @@ class Typed(float):
 
     def __new__(cls, text: str) -> Self:
         """Return the number that a text means; raise ValueError where it means none."""
-        number = super().__new__(cls, text)
+        number = super().__new__(cls, parse_number(text))
         number.text = text
         return number
 

@@ -7,6 +7,24 @@ from collections.abc import Iterator
 
 from isocalc.errors import InvalidInputError
 
+_WRITTEN = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?inf(inity)?|nan", re.ASCII | re.IGNORECASE)
+
+
+def parse_number(text: str) -> float:
+    """Return the number that a text writes.
+
+    Raises
+    ------
+    ValueError
+        It writes none (Python's ``1_0`` and other scripts' digits among them), or one too small for a double.
+    """
+    if not _WRITTEN.fullmatch(text):
+        raise ValueError(f"{text!r} is no number")
+    number = float(text)
+    if number == 0 and re.search("[1-9]", text.lower().split("e", maxsplit=1)[0]):
+        raise ValueError(f"{text!r} is too small for a double")
+    return number
+
 
 def read_numbers(parameter: str, text: str, least: float | None) -> list[float]:
     """Return the numbers of a comma list, or of standard input for "-", in the order given.
@@ -39,7 +57,7 @@ def read_numbers(parameter: str, text: str, least: float | None) -> list[float]:
 
 def _number(parameter: str, word: str, rule: str, least: float | None, where: str) -> float:
     try:
-        number = float(word)
+        number = parse_number(word)
     except ValueError:
         number = math.nan
     if not math.isfinite(number) or (least is not None and number < least):
