@@ -132,13 +132,15 @@ def _propagate_feed_forward(network: FeedForward) -> Propagation:
         trace = _follow(table, layer, network.input_variance, network.depth)
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         chi = _product(variance, trace.gate)
+        if np.isnan(chi).any():
+            raise NoAnswerError(f"sigma_w = {network.sigma_w!r} is too large: its square is not a double")
         log_mean = math.fsum(np.log(chi)) if chi.all() else -math.inf
     return Propagation(trace.q, chi, trace.second_moment, trace.mean, log_mean)
 
 
 def _product(weight: float, gate: Array) -> Array:
-    """Multiply so that nothing times infinity is nothing."""
-    return np.where(gate > 0, weight * gate, 0.0) if weight else np.zeros_like(gate)
+    """Multiply, with nothing times infinity nothing where it is the weights that are nothing."""
+    return np.asarray(weight * gate) if weight else np.zeros_like(gate)
 
 
 class _Layer(NamedTuple):
