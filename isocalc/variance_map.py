@@ -120,7 +120,7 @@ def _touching_roots(variance_map: VarianceMap, low: float, high: float, *, above
     for _ in range(60):
         q = math.sqrt(left) * math.sqrt(right)
         value, slope = variance_map.at(q)
-        if (value > q) != above:
+        if (value > q) != above and abs(value / q - 1) > _NOISE:
             lower = _crossing(variance_map, low, q, rising=not above)
             return [lower, _crossing(variance_map, q, high, rising=above)]
         if (q * slope / value < 1) == above:

@@ -139,6 +139,8 @@ def test_saturated_far_out(sigma_w):
         ("elu", 1.5, 0.0),
         ("threshold:1:2", 1e10, 0.0),
         ("squared_relu", 0.5, 1e10),
+        # Slope 1 at 0: between tiny and small q the map is the diagonal, to rounding.
+        ("gelu", 2.0, 1e-59),
     ],
 )
 def test_none(spec, sigma_w, sigma_b):
