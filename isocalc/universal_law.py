@@ -238,13 +238,12 @@ class UniversalLaw:
 
 
 def _numbers(parameter: str, value: npt.ArrayLike) -> Array:
-    rule = "a real number or an array of them"
     try:
         array = np.asarray(value, dtype=float)
     except (TypeError, ValueError, OverflowError):  # text, complex numbers, ragged lists, huge integers
-        raise InvalidInputError(parameter, rule, value) from None
+        raise InvalidInputError(parameter, "a real number or an array of them", value) from None
     if np.isnan(array).any():
-        raise InvalidInputError(parameter, rule, value)
+        raise InvalidInputError(parameter, "a number", math.nan if value is not None else None)
     return array
 
 

@@ -19,6 +19,7 @@ LAW = isocalc.UniversalLaw(1.0)
         lambda: LAW.pdf("a"),
         lambda: LAW.pdf([[1, 2], [3]]),
         lambda: LAW.pdf(1j),
+        lambda: LAW.pdf(10**400),
         lambda: LAW.cdf(np.nan),
         lambda: LAW.ppf("x"),
         lambda: LAW.ppf(1.5),

@@ -269,7 +269,8 @@ def test_large_grids_are_small_ones():
     [
         (lambda law: law.pdf([1.0, math.nan]), "x must be a number, got nan"),
         (lambda law: law.cdf(math.nan), "x must be a number, got nan"),
-        (lambda law: law.ppf(math.nan), "x must be a number, got nan"),
+        (lambda law: law.ppf(math.nan), "u must be a number, got nan"),
+        (lambda law: law.cdf(None), "x must be a number, got None"),
         (lambda law: law.ppf([0.5, 1.5]), "u must be between 0 and 1, got 1.5"),
         (lambda law: law.ppf(-1e-300), "u must be between 0 and 1, got -1e-300"),
         (lambda law: law.moment(math.nan), "k must be a finite number, got nan"),
