@@ -9,6 +9,7 @@ The density is even in y. Functions here trust their arguments: c > 0, arrays of
 """
 
 import math
+import os
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -30,6 +31,7 @@ _BESIDE_EDGE = 1 - 256 * float(np.finfo(float).eps)
 # Points that pay for loading Numba, when it is not loaded and when it is; all that a process solves count.
 _NUMBA_FROM = 500_000
 _NUMBA_FROM_LOADED = 4_000
+_WORTH_A_THREAD = 20_000
 _points_so_far = Counter[str]()
 
 
@@ -93,7 +95,7 @@ def _highest(c: float) -> float:
 
 
 def density_and_survival(y: Array, curve: Curve) -> tuple[Array, Array]:
-    """Return the density of y and the mass above y.
+    """Return the density of y, 0 outside the support, and the mass above y; arrays of y's shape.
 
     Parameters
     ----------
@@ -101,11 +103,6 @@ def density_and_survival(y: Array, curve: Curve) -> tuple[Array, Array]:
         Any real values, infinities included.
     curve : Curve
         The law.
-
-    Returns
-    -------
-    density, survival : arrays of y's shape
-        Density 0 outside the support.
 
     Raises
     ------
@@ -159,8 +156,19 @@ def _solve_compiled(y: Array, curve: Curve) -> tuple[Array, Array, float]:
     from isocalc._kernels import solve_universal  # noqa: PLC0415 - loading Numba takes half a second
 
     density, survival = np.empty_like(y), np.empty_like(y)
-    worst = solve_universal(y, curve.c, curve.edge, curve.x, curve.t, curve.newton_steps, density, survival)
-    return density, survival, worst
+
+    def solve(part: slice) -> float:
+        found = density[part], survival[part]
+        return solve_universal(y[part], curve.c, curve.edge, curve.x, curve.t, curve.newton_steps, *found)
+
+    size = max(_WORTH_A_THREAD, math.ceil(y.size / (os.cpu_count() or 1)))
+    parts = [slice(start, start + size) for start in range(0, y.size, size)]
+    if len(parts) == 1:
+        return density, survival, solve(parts[0])
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - only large grids need it
+
+    with ThreadPoolExecutor(len(parts)) as pool:
+        return density, survival, max(pool.map(solve, parts))
 
 
 def quantile(survival: Array, curve: Curve) -> Array:
