@@ -11,6 +11,7 @@ import numpy.typing as npt
 from isocalc.average_table import SMALLEST_Q, AverageTable
 from isocalc.errors import NoAnswerError
 from isocalc.network import FeedForward, ResNet, require_network
+from isocalc.variables import exp_or_inf
 
 Array = npt.NDArray[np.float64]
 
@@ -63,7 +64,7 @@ class Propagation:
     @property
     def mean_lambda(self) -> float:
         """Mean squared singular value of the Jacobian at this depth, ``inf`` where it overflows."""
-        return math.exp(self.log_mean_lambda) if self.log_mean_lambda < 709.7 else math.inf
+        return exp_or_inf(self.log_mean_lambda)
 
 
 def propagate(network: ResNet | FeedForward) -> Propagation:

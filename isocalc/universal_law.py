@@ -11,7 +11,7 @@ from isocalc import universal
 from isocalc.errors import InvalidInputError
 from isocalc.limits import MAX_DEPTH
 from isocalc.network import require_choice, require_number, require_whole
-from isocalc.variables import POWER, VARIABLES, Scale, Variable
+from isocalc.variables import POWER, VARIABLES, Scale, Variable, exp_or_inf
 
 Array = npt.NDArray[np.float64]
 
@@ -150,7 +150,7 @@ class UniversalLaw:
             order = require_whole("k", k, 0, 10**3)
             return self._moment_of_log_s(order)
         power = require_number("k", k, "a finite number", math.isfinite) * POWER[self.variable]
-        return _exp(2 * power * self.mean_log_s + universal.log_laplace(power, self.c))
+        return exp_or_inf(2 * power * self.mean_log_s + universal.log_laplace(power, self.c))
 
     def _moment_of_log_s(self, order: int) -> float:
         # In a unit that no power takes out of a double's range; numpy rounds (-x)^3 and x^3 differently.
@@ -219,7 +219,7 @@ class UniversalLaw:
     @property
     def condition_number(self) -> float:
         """Ratio ``s_max / s_min``."""
-        return _exp(self._edge)
+        return exp_or_inf(self._edge)
 
     @property
     def _edge(self) -> float:
@@ -245,7 +245,3 @@ def _numbers(parameter: str, value: npt.ArrayLike) -> Array:
     if np.isnan(array).any():
         raise InvalidInputError(parameter, "a number", math.nan if value is not None else None)
     return array
-
-
-def _exp(power: float) -> float:
-    return math.exp(power) if power < 709.7 else math.inf

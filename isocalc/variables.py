@@ -20,6 +20,11 @@ POWER = {"singular": 0.5, "lambda": 1.0}
 _SAFE_LOG = 300.0
 
 
+def exp_or_inf(power: float) -> float:
+    """Return e^power, inf where a double cannot hold it."""
+    return math.exp(power) if power < 709.7 else math.inf
+
+
 @dataclass(frozen=True)
 class Scale:
     """Between x in some variable and y = log λ − 2L log|a|, the centred one that laws are computed in.
