@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 _WORTH_SCIPY = 20_000
+# Beyond, erfc underflows.
+_SATURATED = 28.0
 
 
 def erf(x: Array) -> Array:
@@ -30,5 +32,8 @@ def erfc(x: Array) -> Array:
 
 
 def _entrywise(function: Callable[[float], float], x: Array) -> Array:
-    entries: Iterable[float] = np.ravel(x).tolist()
-    return np.fromiter(map(function, entries), np.float64, np.size(x)).reshape(np.shape(x))
+    inside = ~(np.abs(x) >= _SATURATED)
+    result = np.where(x > 0, function(math.inf), function(-math.inf))
+    entries: Iterable[float] = np.asarray(x)[inside].tolist()
+    result[inside] = np.fromiter(map(function, entries), np.float64)
+    return result

@@ -131,14 +131,17 @@ def averages(act: Activation, q: npt.ArrayLike) -> Averages:
         result = _scale_free_averages(act, flat)
     else:
         result = Averages(*(np.empty(flat.size) for _ in Averages._fields))
-        # One batch for each 16 octaves: the panels of a batch are those of its largest q.
-        batch = np.where(flat > 0, np.frexp(flat)[1] // 16, _APART)
-        # set, not np.unique: the latter imports numpy.ma, 8 ms.
-        for key in set(batch.tolist()):
-            chosen = np.flatnonzero(batch == key)
+        for chosen in _batches(flat):
             for whole, part in zip(result, _quadrature(act, flat[chosen]), strict=True):
                 whole[chosen] = part
     return Averages(*(array.reshape(q.shape) for array in result))
+
+
+def _batches(q: Array) -> list[npt.NDArray[np.intp]]:
+    """Part the indices of q, 16 octaves together: the panels of a batch are those of its largest q."""
+    batch = np.where(q > 0, np.frexp(q)[1] // 16, _APART)
+    # set, not np.unique: the latter imports numpy.ma, 8 ms.
+    return [np.flatnonzero(batch == key) for key in set(batch.tolist())]
 
 
 def _quadrature(act: Activation, q: Array) -> Averages:
@@ -188,9 +191,13 @@ def second_moment_and_slope(act: Activation, q: Array) -> tuple[Array, Array]:
     if act.closed_averages is not None or act.scale_free or act.jumps:
         all_of_them = averages(act, q)
         return all_of_them.second, all_of_them.curvature / (2 * q)
-    sigma = np.sqrt(q)
+    second, slope = np.empty(q.size), np.empty(q.size)
     with np.errstate(over="ignore", under="ignore"):
-        z, weights = normal_rule(act, q)
-        x = sigma[:, None] * z
-        phi = act.phi(x)
-        return (weights * phi * phi).sum(axis=1), (weights * phi * act.dphi(x) * z).sum(axis=1) / sigma
+        for chosen in _batches(q):
+            z, weights = normal_rule(act, q[chosen])
+            sigma = np.sqrt(q[chosen])
+            x = sigma[:, None] * z
+            phi = act.phi(x)
+            second[chosen] = (weights * phi * phi).sum(axis=1)
+            slope[chosen] = (weights * phi * act.dphi(x) * z).sum(axis=1) / sigma
+    return second, slope
