@@ -152,7 +152,7 @@ def _relative_variance(network: FeedForward, q_star: float | None) -> float:
         gates = averages(network.act, _NEXT_TO_ZERO * min(network.act.lengths) ** 2)
     if not gates.gate:
         return math.inf
-    own = float(gates.gate_squared / gates.gate / gates.gate) - 1
+    own = float(gates.gate_squared) / float(gates.gate) / float(gates.gate) - 1
     return own + (1.0 if network.weights == "gaussian" else 0.0)
 
 

@@ -288,6 +288,13 @@ def test_closed_gates():
     assert jumping.xi_c is None
 
 
+def test_gates_that_are_hardly_ever_open():
+    """E φ'⁴ / (E φ'²)² is one over the probability: beyond the doubles."""
+    point = only("hardtanh:0.07574304506958243:5.644467396021472", 0.026372628828592395)
+    assert 0 < point.chi < 1e-300
+    assert point.relative_variance == math.inf
+
+
 def test_no_weights():
     point = only("tanh", 0.0, 1.0)
     assert (point.q_star, point.chi, point.xi_q, point.xi_c) == (1.0, 0.0, 0.0, 0.0)
