@@ -1,4 +1,5 @@
 import dataclasses
+import doctest
 import math
 import pickle
 import subprocess
@@ -128,6 +129,18 @@ def test_public_names_load_on_first_use():
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert run.stdout.split("\n")[:4] == ["[]", "True", "True", "['numpy']"]
+
+
+def test_docstring_examples():
+    finder, runner = doctest.DocTestFinder(), doctest.DocTestRunner()
+    names = {name: getattr(isocalc, name) for name in isocalc.__all__}
+    for name, value in names.items():
+        if not isinstance(value, str):
+            assert value.__doc__, name
+            for test in finder.find(value, name, globs=dict(names)):
+                runner.run(test)
+    assert runner.summarize(verbose=False).failed == 0
+    assert runner.tries > 0
 
 
 def test_unknown_public_names():
