@@ -58,6 +58,16 @@ def test_a_series_where_the_average_falls_steeply():
     assert visited(act, 2.0**-20) == (0.0, 0.0, 0.0)
 
 
+@pytest.mark.parametrize("spec", ["hardshrink", "softshrink", "threshold:0.5:0"])
+def test_steep_averages_are_not_interpolated_beyond_their_series(spec):
+    act = activation(spec)
+    for q in np.geomspace(2.3e-4, 4e-2, 60):
+        _, second, gate = direct(act, q)
+        got = visited(act, float(q))
+        assert got.second == pytest.approx(second, rel=1e-12), q
+        assert got.gate == pytest.approx(gate, rel=1e-12), q
+
+
 def test_a_few_visits_do_not_pay_a_table():
     act = activation("tanh")
     table = AverageTable(act)

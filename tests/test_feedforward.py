@@ -177,6 +177,22 @@ def test_escape_of_squared_relu_in_closed_form():
         assert point.escape == pytest.approx((1 + root) / (2 * weight), rel=1e-14)
 
 
+@pytest.mark.parametrize("apart", [1e-2, 1e-4, 1e-7, 1e-10])
+def test_escape_right_beside_the_fixed_point(apart):
+    """The two roots of the quadratic are (1 ± √apart)/(3 σ_w²): closer than any grid."""
+    sigma_w = 0.9
+    sigma_b = math.sqrt((1 - apart) / (6 * sigma_w**2))
+    with mp.workdps(30):
+        weight, bias = mpf(1.5) * mpf(sigma_w) ** 2, mpf(sigma_b) ** 2
+        root = mp.sqrt(1 - 4 * weight * bias)
+        low, high = float((1 - root) / (2 * weight)), float((1 + root) / (2 * weight))
+    point = only("squared_relu", sigma_w, sigma_b)
+    assert point.q_star == pytest.approx(low, rel=4e-16 / math.sqrt(apart))
+    assert point.escape == pytest.approx(high, rel=4e-16 / math.sqrt(apart))
+    with pytest.raises(NoAnswerError):
+        only("squared_relu", sigma_w, sigma_b * (1 + 2 * apart))
+
+
 def test_two_stable_fixed_points():
     """The threshold's value pulls q up once it is reached often enough."""
     low, high = fixed_points(FeedForward("threshold:-1:10", sigma_w=0.9))

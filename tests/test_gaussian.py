@@ -47,8 +47,10 @@ def test_against_many_more_panels(spec):
     q = np.array([q for q in Q if resolved(act, q)])
     result = averages(act, q)
     for i in range(q.size):
+        # A tail beyond z standard deviations is conditioned like z².
+        tail = any(abs(point) > 5 * q[i] ** 0.5 for point in act.breakpoints)
         for name, got, (value, size) in zip(NAMES, result, naive.averages(act, q[i]), strict=True):
-            assert abs(got[i] - value) <= 2e-13 * size + UNDERFLOW, (name, q[i])
+            assert abs(got[i] - value) <= (2e-13 if tail else 5e-15) * size + UNDERFLOW, (name, q[i])
 
 
 @pytest.mark.parametrize("spec", SMOOTH)
