@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from isocalc._special import Array
+from isocalc._special import Array, capped, positive_part
 from isocalc.activation_type import Activation, Function
 
 quiet = np.errstate(over="ignore")
@@ -24,7 +24,7 @@ def leaky_relu(slope: float) -> Activation:
 
     return Activation(
         phi=phi,
-        dphi=lambda x: np.where(x > 0.0, 1.0, slope),
+        dphi=lambda x: np.where(x.real > 0.0, 1.0, slope),
         breakpoints=(0.0,),
         slopes=(slope, 1.0),
     )
@@ -54,7 +54,7 @@ def _kinked(low: float, high: float, phi: Function, *, slope: float = 1.0, odd: 
     """Return the activation of slope ``slope`` between ``low`` and ``high``, flat elsewhere."""
 
     def dphi(x: Array) -> Array:
-        return slope * ((x > low) & (x < high)).astype(np.float64)
+        return slope * ((x.real > low) & (x.real < high)).astype(np.float64)
 
     if math.isinf(high):
         return Activation(phi=phi, dphi=dphi, breakpoints=(low,), slopes=(0.0, slope))
@@ -63,7 +63,7 @@ def _kinked(low: float, high: float, phi: Function, *, slope: float = 1.0, odd: 
 
 def hardswish() -> Activation:
     def dphi(x: Array) -> Array:
-        return np.where(x < 3.0, np.where(x > -3.0, np.clip(x, -3.0, 3.0) / 3.0 + 0.5, 0.0), 1.0)
+        return np.where(x.real < 3.0, np.where(x.real > -3.0, capped(x, 3.0) / 3.0 + 0.5, 0.0), 1.0)
 
     return Activation(phi=lambda x: x * _hardsigmoid(x), dphi=dphi, breakpoints=(-3.0, 3.0))
 
@@ -81,7 +81,7 @@ def _shrink(lambd: float, phi: Function, *, jumps: bool) -> Activation:
         return linear()
     return Activation(
         phi=phi,
-        dphi=lambda x: np.greater(np.abs(x), lambd).astype(np.float64),
+        dphi=lambda x: np.greater(np.abs(x.real), lambd).astype(np.float64),
         breakpoints=(-lambd, lambd),
         jumps=(-lambd, lambd) if jumps else (),
         slopes=(1.0, 0.0, 1.0),
@@ -92,7 +92,7 @@ def _shrink(lambd: float, phi: Function, *, jumps: bool) -> Activation:
 def threshold(at: float, value: float) -> Activation:
     return Activation(
         phi=lambda x: np.where(x > at, x, value),
-        dphi=lambda x: np.greater(x, at).astype(np.float64),
+        dphi=lambda x: np.greater(x.real, at).astype(np.float64),
         breakpoints=(at,),
         jumps=() if at == value else (at,),
         slopes=(0.0, 1.0),
@@ -100,7 +100,7 @@ def threshold(at: float, value: float) -> Activation:
 
 
 def absolute() -> Activation:
-    return Activation(phi=np.abs, dphi=np.sign, breakpoints=(0.0,), slopes=(-1.0, 1.0))
+    return Activation(phi=np.abs, dphi=lambda x: np.sign(x.real), breakpoints=(0.0,), slopes=(-1.0, 1.0))
 
 
 def squared_relu() -> Activation:
@@ -110,6 +110,6 @@ def squared_relu() -> Activation:
 
     @quiet
     def dphi(x: Array) -> Array:
-        return 2.0 * np.maximum(x, 0.0)
+        return 2.0 * positive_part(x)
 
     return Activation(phi=phi, dphi=dphi, breakpoints=(0.0,))

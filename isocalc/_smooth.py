@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from isocalc._special import Array, erfc
+from isocalc._special import Array, capped, erfc, magnitude, negative_part
 
 SELU_ALPHA = 1.6732632423543772848170429916717
 SELU_SCALE = 1.0507009873554804934193349852946
@@ -21,8 +21,8 @@ quiet = np.errstate(over="ignore")
 
 def _odds(x: Array) -> tuple[Array, Array, Array]:
     """Return w, v, w + v with w/v = exp(x) and the larger of them 1."""
-    e = np.exp(-np.abs(x))
-    negative = x < 0
+    e = np.exp(-magnitude(x))
+    negative = x.real < 0.0
     return np.where(negative, e, 1.0), np.where(negative, 1.0, e), 1.0 + e
 
 
@@ -32,7 +32,7 @@ def sigmoid(x: Array) -> Array:
 
 
 def dsigmoid(x: Array) -> Array:
-    e = np.exp(-np.abs(x))
+    e = np.exp(-magnitude(x))
     return e / np.square(1.0 + e)
 
 
@@ -83,7 +83,7 @@ def gelu(x: Array) -> Array:
 
 
 def dgelu(x: Array) -> Array:
-    t = np.clip(x, -_EXP_SQUARE_IS_0, _EXP_SQUARE_IS_0)
+    t = capped(x, _EXP_SQUARE_IS_0)
     return 0.5 * erfc(-_SQRT_HALF * t) + t * np.exp(-0.5 * t * t) / math.sqrt(2.0 * math.pi)
 
 
@@ -93,14 +93,14 @@ def gelu_tanh(x: Array) -> Array:
 
 
 def dgelu_tanh(x: Array) -> Array:
-    t = np.clip(x, -_EXP_SQUARE_IS_0, _EXP_SQUARE_IS_0)
+    t = capped(x, _EXP_SQUARE_IS_0)
     square = t * t
     w, v, total = _odds(_GELU_SLOPE * t * (1.0 + _GELU_CUBIC * square))
     return w / total * (1.0 + _GELU_SLOPE * t * (1.0 + 3.0 * _GELU_CUBIC * square) * (v / total))
 
 
 def dtanh(x: Array) -> Array:
-    e = np.exp(-np.abs(x))
+    e = np.exp(-magnitude(x))
     e *= e
     return 4.0 * e / np.square(1.0 + e)
 
@@ -124,12 +124,12 @@ def derf(x: Array) -> Array:
 
 
 def gaussian(x: Array) -> Array:
-    t = np.clip(x, -_EXP_SQUARE_IS_0, _EXP_SQUARE_IS_0)
+    t = capped(x, _EXP_SQUARE_IS_0)
     return np.exp(-t * t)
 
 
 def dgaussian(x: Array) -> Array:
-    t = np.clip(x, -_EXP_SQUARE_IS_0, _EXP_SQUARE_IS_0)
+    t = capped(x, _EXP_SQUARE_IS_0)
     return -2.0 * t * np.exp(-t * t)
 
 
@@ -143,7 +143,7 @@ def softsign(x: Array) -> Array:
 
 
 def dsoftsign(x: Array) -> Array:
-    r = 1.0 / (1.0 + np.abs(x))
+    r = 1.0 / (1.0 + magnitude(x))
     return r * r
 
 
@@ -156,6 +156,6 @@ def elu(alpha: float, length: float = 1.0, scale: float = 1.0) -> Pair:
 
     @quiet
     def dphi(x: Array) -> Array:
-        return np.where(x > 0.0, scale, scale * alpha / length * np.exp(np.minimum(x, 0.0) / length))
+        return np.where(x.real > 0.0, scale, scale * alpha / length * np.exp(negative_part(x) / length))
 
     return phi, dphi

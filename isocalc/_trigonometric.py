@@ -9,7 +9,7 @@ from functools import partial
 
 import numpy as np
 
-from isocalc._special import Array
+from isocalc._special import Array, capped
 from isocalc.activation_type import Activation
 
 _EXP_IS_0 = 800.0
@@ -22,6 +22,7 @@ def sin() -> Activation:
         dphi=np.cos,
         scale=1.0,
         odd=True,
+        period=math.pi,
         closed_averages=_sin_averages,
         closed_correlation=_sin_correlation,
     )
@@ -57,7 +58,7 @@ def _product_of_cosines(q: float, correlation: Array) -> Array:
 def snake(a: float) -> Activation:
     def angle(x: Array) -> Array:
         with np.errstate(over="ignore"):
-            return np.clip(a * x, -_LARGEST, _LARGEST)
+            return capped(a * x, _LARGEST)
 
     def phi(x: Array) -> Array:
         sine = np.sin(angle(x))
@@ -73,6 +74,7 @@ def snake(a: float) -> Activation:
         phi=phi,
         dphi=dphi,
         scale=1.0 / abs(a),
+        period=math.pi / abs(a),
         closed_averages=partial(_snake_averages, a),
         closed_correlation=partial(_snake_correlation, a),
     )

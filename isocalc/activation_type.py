@@ -25,7 +25,8 @@ class Activation:
         What :func:`isocalc.activation` turns into this object: ``"tanh"``, ``"leaky_relu:0.2"``.
     phi, dphi : callable
         φ and φ', float64 arrays in and out, any shape. No warnings for finite input; at a kink φ' is what
-        PyTorch's gradient is there.
+        PyTorch's gradient is there. φ' takes complex arrays too, near the real axis: each entry is continued
+        analytically from the interval between breakpoints on which its real part lies.
     breakpoints : tuple of float
         Ascending; the points where φ or some derivative of it is discontinuous.
     jumps : tuple of float
@@ -36,6 +37,8 @@ class Activation:
         Length in x over which the pieces of φ vary; ``math.inf`` where they are polynomials.
     odd : bool
         Whether φ(-x) = -φ(x).
+    period : float
+        Period of φ'², ``math.inf`` where it has none.
     formula, reference : str
         φ(x) for people to read, and where it comes from.
     closed_averages : callable or None
@@ -52,6 +55,7 @@ class Activation:
     slopes: tuple[float, ...] | None = field(default=None, compare=False)
     scale: float = field(default=math.inf, compare=False)
     odd: bool = field(default=False, compare=False)
+    period: float = field(default=math.inf, compare=False)
     formula: str = field(default="", compare=False)
     reference: str = field(default="", compare=False)
     closed_averages: ClosedAverages | None = field(default=None, compare=False)
@@ -98,7 +102,7 @@ class Activation:
         masses: dict[float, float] = {}
         for slope, (low, high) in zip(self.slopes, pairwise(edges), strict=True):
             square = slope * slope
-            masses[square] = masses.get(square, 0.0) + _normal_mass(low, high)
+            masses[square] = masses.get(square, 0.0) + normal_mass(low, high)
         return tuple(sorted(masses.items()))
 
 
@@ -108,7 +112,7 @@ def _standardised(point: float, q: float) -> float:
     return math.copysign(math.inf, point) if point else 0.0
 
 
-def _normal_mass(low: float, high: float) -> float:
+def normal_mass(low: float, high: float) -> float:
     """Probability of √2·low < z < √2·high, z standard normal, without cancellation in the tails."""
     if high <= 0:
         low, high = -high, -low
