@@ -15,7 +15,7 @@ VARIABLES: tuple[Variable, ...] = ("singular", "lambda", "log")
 # Each is this power of λ.
 POWER = {"singular": 0.5, "lambda": 1.0}
 
-# a^2L is used as a number while it is far from over- and underflow: log(s / a^L) keeps digits that a
+# The centre is used as a number while it is far from over- and underflow: log(s / a^L) keeps digits that a
 # difference of logarithms loses.
 _SAFE_LOG = 300.0
 
@@ -27,33 +27,30 @@ def exp_or_inf(power: float) -> float:
 
 @dataclass(frozen=True)
 class Scale:
-    """Between x in some variable and y = log λ − 2L log|a|, the centred one that laws are computed in.
+    """Between x in some variable and y = log λ − centre, the centred one that laws are computed in.
 
     Parameters
     ----------
-    skip : float
-        |a|, greater than 0.
-    depth : int
-        L.
+    centre : tuple of (float, float)
+        The singular value at y = 0 as a product of base^power, bases greater than 0: |a|^L, σ_w^L.
     variable : {"singular", "lambda", "log"}
         What x is.
     """
 
-    skip: float
-    depth: int
+    centre: tuple[tuple[float, float], ...]
     variable: Variable
 
-    @property
+    @cached_property
     def log_s(self) -> float:
-        """L log|a|."""
-        return self.depth * math.log(self.skip)
+        """Logarithm of the singular value at y = 0."""
+        return math.fsum(power * math.log(base) for base, power in self.centre)
 
     @cached_property
     def _unit(self) -> float | None:
         """The x at y = 0, where that is well inside a double's range."""
-        if abs(self.log_s) > _SAFE_LOG:
+        if sum(abs(power * math.log(base)) for base, power in self.centre) > _SAFE_LOG:
             return None
-        return math.pow(self.skip, 2 * POWER[self.variable] * self.depth)
+        return math.prod(math.pow(base, 2 * POWER[self.variable] * power) for base, power in self.centre)
 
     def centred(self, x: Array) -> Array:
         """Return y at x; -inf at and below 0 where x cannot be negative."""

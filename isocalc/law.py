@@ -1,0 +1,256 @@
+"""What laws of singular values share: a variable, a scale, and questions that one centred law answers."""
+
+import copy
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from functools import cached_property
+from typing import ClassVar, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from isocalc.errors import InvalidInputError, NoAnswerError
+from isocalc.network import require_choice, require_number, require_whole
+from isocalc.variables import POWER, VARIABLES, Scale, Variable, exp_or_inf
+
+Array = npt.NDArray[np.float64]
+Pairs = tuple[tuple[float, float], ...]
+
+_MOST_POINTS = 10**9
+
+
+class Centred(Protocol):
+    """A law of y = log λ − centre. Functions of y take any shape and trust their arguments."""
+
+    @property
+    def intervals(self) -> Pairs:
+        """Intervals of y that carry the density, ascending; ends may be infinite."""
+
+    @property
+    def atoms(self) -> Pairs:
+        """Point masses as (y, mass), ascending; y is −inf where λ is 0."""
+
+    @property
+    def mean(self) -> float:
+        """E y, −inf where λ has a point mass at 0."""
+
+    @property
+    def variance(self) -> float:
+        """Variance of y."""
+
+    def density_and_below(self, y: Array) -> tuple[Array, Array]:
+        """Return the density at y, atoms left out, and the mass at or below y."""
+
+    def quantile(self, u: Array) -> Array:
+        """Return the smallest y with at least the mass u at or below it, u in [0, 1]."""
+
+    def log_laplace(self, power: float) -> float:
+        """Return log E λ^power e^(−power centre)."""
+
+    def relative_variance(self, power: float) -> float:
+        """Return Var λ^power / (E λ^power)²."""
+
+    def mean_of(self, function: Callable[[Array], Array]) -> float:
+        """Return E function(y)."""
+
+    def grid(self, points: int) -> Array:
+        """Return so many values of y, fit for trapezoid sums of the density."""
+
+
+class Law(ABC):
+    """A law of singular values, shaped like a frozen distribution of SciPy.
+
+    Methods take arrays of any shape and return arrays of that shape; a scalar gives a float. What x is, the
+    attribute ``variable`` says: a singular value s, its square λ, or log s.
+    """
+
+    name: ClassVar[str]
+    variable: Variable
+
+    @property
+    @abstractmethod
+    def _centred(self) -> Centred:
+        """The law of log λ less a constant."""
+
+    @property
+    @abstractmethod
+    def _centre(self) -> Pairs:
+        """That constant: the log of the square of a product, of base^power for each pair."""
+
+    def using(self, variable: Variable) -> Self:
+        """Return the same law in another variable."""
+        require_choice("variable", variable, VARIABLES)
+        self._centred  # noqa: B018 - made once for all variables
+        law = copy.copy(self)
+        for cached in ("_scale", "_solved"):
+            law.__dict__.pop(cached, None)
+        object.__setattr__(law, "variable", variable)
+        return law
+
+    def pdf(self, x: npt.ArrayLike) -> Array:
+        """Density at x in the law's variable: 0 outside the support, atoms left out.
+
+        Raises
+        ------
+        NoAnswerError
+            So far out in a tail, or so near to λ = 0, that next to no mass lies beyond.
+        """
+        x = _numbers("x", x)
+        density = self._solve(x)[0]
+        if np.isnan(density).any():
+            place = float(x[np.isnan(density)][0])
+            raise NoAnswerError(f"the density at {place!r} is not resolved: next to no mass lies beyond")
+        if self.variable == "log":
+            return (2 * density)[()]
+        with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+            return np.where(density > 0, density / (POWER[self.variable] * x), 0.0)[()]
+
+    def cdf(self, x: npt.ArrayLike) -> Array:
+        """Mass at or below x."""
+        return self._solve(_numbers("x", x))[1].copy()[()]
+
+    def _solve(self, x: Array) -> tuple[Array, Array]:
+        """Return density of y and mass below, kept for the second of them to be asked for."""
+        key = x.tobytes(), x.shape, self.variable
+        if key not in self._solved:
+            self._solved.clear()
+            self._solved[key] = self._centred.density_and_below(self._scale.centred(x))
+        return self._solved[key]
+
+    @cached_property
+    def _solved(self) -> dict[tuple[bytes, tuple[int, ...], str], tuple[Array, Array]]:
+        return {}
+
+    def ppf(self, u: npt.ArrayLike) -> Array:
+        """Quantile: the smallest x at or below which lies the mass u, in [0, 1].
+
+        Raises
+        ------
+        InvalidInputError
+            A value is outside [0, 1].
+        """
+        u = _numbers("u", u)
+        if not ((u >= 0) & (u <= 1)).all():
+            raise InvalidInputError("u", "between 0 and 1", float(u[~((u >= 0) & (u <= 1))][0]))
+        return self._scale.uncentred(self._centred.quantile(u))[()]
+
+    def support(self) -> Pairs:
+        """Return the intervals that carry the density, ascending; a pure point mass has none."""
+        return tuple((self._at(low), self._at(high)) for low, high in self._centred.intervals)
+
+    @property
+    def atoms(self) -> Pairs:
+        """Point masses as (location, mass), ascending."""
+        return tuple((self._at(place), mass) for place, mass in self._centred.atoms)
+
+    def moment(self, k: float) -> float:
+        """Mean of x^k: any real k, whole k >= 0 in the variable "log".
+
+        Raises
+        ------
+        InvalidInputError
+            ``k`` breaks that rule.
+        NoAnswerError
+            It is beyond what the law can compute.
+        """
+        if self.variable == "log":
+            return self._moment_of_log_s(require_whole("k", k, 0, 10**3))
+        power = require_number("k", k, "a finite number", math.isfinite) * POWER[self.variable]
+        return exp_or_inf(2 * power * self._scale.log_s + self._centred.log_laplace(power))
+
+    def _moment_of_log_s(self, order: int) -> float:
+        # In a unit that no power takes out of a double's range; numpy rounds (-x)^3 and x^3 differently.
+        log_s = self._scale.log_s
+        unit = math.frexp(max(abs(log_s + end / 2) for end in self._ends))[1]
+
+        def power(y: Array) -> Array:
+            x = np.ldexp(log_s + y / 2, -unit)
+            return np.asarray(np.abs(x) ** order * np.sign(x) ** (order % 2))
+
+        with np.errstate(over="ignore", under="ignore"):
+            return float(np.ldexp(self._centred.mean_of(power), unit * order))
+
+    def mean(self) -> float:
+        """Mean of x."""
+        return self.mean_log_s if self.variable == "log" else self.moment(1)
+
+    def var(self) -> float:
+        """Variance of x: of λ it is the measure of isometry σ²_JJᵀ."""
+        if self.variable == "log":
+            return self._centred.variance / 4
+        mean, relative = self.mean(), self._centred.relative_variance(POWER[self.variable])
+        if mean in {0.0, math.inf}:
+            return mean
+        return mean * relative * mean if relative < math.inf else self.moment(2)
+
+    def grid(self, points: int) -> Array:
+        """Return ``points`` values of x over the support, dense at its edges: cosine-spaced in log s.
+
+        Trapezoid sums of the density on it converge as if the square-root edges were not there.
+
+        Raises
+        ------
+        InvalidInputError
+            ``points`` is not a whole number of at least 1.
+        """
+        require_whole("points", points, 1, _MOST_POINTS)
+        return self._scale.uncentred(self._centred.grid(points))
+
+    @property
+    def mean_log_s(self) -> float:
+        """Mean of log s, −inf where s = 0 has a mass."""
+        return self._scale.log_s + self._centred.mean / 2
+
+    @property
+    def log_s_max(self) -> float:
+        """Logarithm of the largest singular value."""
+        return self._scale.log_s + self._ends[1] / 2
+
+    @property
+    def log_s_min(self) -> float:
+        """Logarithm of the smallest singular value of the part that is not at 0."""
+        return self._scale.log_s + self._ends[0] / 2
+
+    @property
+    def s_max(self) -> float:
+        """Largest singular value."""
+        return self._in_s(self._ends[1])
+
+    @property
+    def s_min(self) -> float:
+        """Smallest singular value of the part that is not at 0."""
+        return self._in_s(self._ends[0])
+
+    @property
+    def condition_number(self) -> float:
+        """Ratio ``s_max / s_min``, ``inf`` where there is none."""
+        low, high = self._ends
+        return exp_or_inf((high - low) / 2) if math.isfinite(low) else math.inf
+
+    @property
+    def _ends(self) -> tuple[float, float]:
+        """Ends of the part of the law that is not at 0, in y."""
+        places = [end for interval in self._centred.intervals for end in interval]
+        places += [place for place, _ in self._centred.atoms if place > -math.inf]
+        return (min(places), max(places)) if places else (-math.inf, -math.inf)
+
+    def _at(self, y: float) -> float:
+        return float(self._scale.uncentred(np.array(y)))
+
+    def _in_s(self, y: float) -> float:
+        return float(Scale(self._centre, "singular").uncentred(np.array(y)))
+
+    @cached_property
+    def _scale(self) -> Scale:
+        return Scale(self._centre, self.variable)
+
+
+def _numbers(parameter: str, value: npt.ArrayLike) -> Array:
+    try:
+        array = np.asarray(value, dtype=float)
+    except (TypeError, ValueError, OverflowError):  # text, complex numbers, ragged lists, huge integers
+        raise InvalidInputError(parameter, "a real number or an array of them", value) from None
+    if np.isnan(array).any():
+        raise InvalidInputError(parameter, "a number", math.nan if value is not None else None)
+    return array
