@@ -2,7 +2,7 @@
 
 import math
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
@@ -17,6 +17,7 @@ Block = Literal["post", "pre"]
 
 WEIGHTS: tuple[Weights, ...] = ("gaussian", "orthogonal")
 BLOCKS: tuple[Block, ...] = ("post", "pre")
+MAX_WIDTH = 10**9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +107,13 @@ class FeedForward(_Network):
     input_variance : float or None
         Mean square p⁰ of the entries of the input, greater than 0. ``None``: the pre-activations of every
         layer have the variance of the fixed point q*.
+    layer_widths : sequence of int or None
+        Widths N_0, ..., N_L of input and layers, of which only the ratios matter: a chain of rectangular
+        layers, with entries of variance ``sigma_w**2 / N_{l-1}`` or semi-orthogonal matrices. ``None``: all
+        the same.
+    tied : bool
+        Whether all layers share their weights, as the steps of a recurrent network do. The law of N → ∞ is
+        the same [2]_.
 
     Raises
     ------
@@ -114,15 +122,35 @@ class FeedForward(_Network):
 
     References
     ----------
-    Pennington, Schoenholz, Ganguli, arXiv 1802.09979.
+    .. [1] Pennington, Schoenholz, Ganguli, arXiv 1802.09979; rectangular layers: Chhaibi, Daouda, Kahn,
+       arXiv 2111.00841.
+    .. [2] Yang, arXiv 2009.10685.
     """
 
     input_variance: float | None = None
+    layer_widths: Sequence[int] | None = None
+    tied: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.input_variance is not None:
             self._require("input_variance", "a finite number greater than 0", lambda value: value > 0)
+        if self.layer_widths is not None:
+            object.__setattr__(self, "layer_widths", self._required_widths(self.layer_widths))
+
+    def _required_widths(self, widths: Sequence[int]) -> tuple[int, ...]:
+        try:
+            given = tuple(widths)
+        except TypeError:
+            raise InvalidInputError("layer_widths", "a sequence of whole numbers", widths) from None
+        if len(given) != self.depth + 1:
+            rule = f"{self.depth + 1} widths, of the input and of the layers, at depth {self.depth}"
+            raise InvalidInputError("layer_widths", rule, len(given))
+        checked = tuple(require_whole("layer_widths", width, 1, MAX_WIDTH) for width in given)
+        if self.tied and len(set(checked)) > 1:
+            rule = "all the same where layers share their weights"
+            raise InvalidInputError("layer_widths", rule, widths)
+        return checked
 
 
 def require_number(parameter: str, value: object, rule: str, holds: Callable[[float], bool]) -> float:

@@ -97,6 +97,33 @@ def test_defaults():
     assert FeedForward("tanh").input_variance is None
 
 
+@pytest.mark.parametrize(
+    ("widths", "rule", "value"),
+    [
+        ((3, 4), "3 widths, of the input and of the layers, at depth 2", 2),
+        ((), "3 widths, of the input and of the layers, at depth 2", 0),
+        ((3, 0, 4), "a whole number from 1 to 1000000000", 0),
+        ((3, 1.5, 4), "a whole number from 1 to 1000000000", 1.5),
+        ("123", "a whole number from 1 to 1000000000", "1"),
+        (5, "a sequence of whole numbers", 5),
+    ],
+)
+def test_widths_that_are_refused(widths, rule, value):
+    with pytest.raises(InvalidInputError) as refusal:
+        FeedForward("tanh", depth=2, layer_widths=widths)
+    assert str(refusal.value) == f"layer_widths must be {rule}, got {value!r}"
+
+
+def test_widths_are_whole_numbers_and_the_same_where_weights_are_shared():
+    net = FeedForward("tanh", depth=2, layer_widths=np.array([3, 4, 5]))
+    assert net.layer_widths == (3, 4, 5)
+    assert {type(width) for width in net.layer_widths} == {int}
+    assert hash(net) == hash(FeedForward("tanh", depth=2, layer_widths=[3, 4, 5]))
+    assert FeedForward("tanh", depth=2, layer_widths=[3, 3, 3], tied=True).tied
+    with pytest.raises(InvalidInputError, match="layer_widths must be all the same where layers share"):
+        FeedForward("tanh", depth=2, layer_widths=[3, 4, 3], tied=True)
+
+
 @pytest.mark.parametrize("kind", [ResNet, FeedForward])
 def test_networks_are_values(kind):
     net = kind("leaky_relu:0.2", sigma_w=1.5)
