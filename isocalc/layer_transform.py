@@ -1,0 +1,141 @@
+"""The feed-forward layer as a factor: a gate and weights."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from isocalc.complex_logs import log_ratio, lower_log
+from isocalc.factor_kinds import GAUSSIAN, NARROWING, ORTHOGONAL, FactorArrays, gate_nodes
+from isocalc.gate_sums import gate_averages, gate_log_mean, gate_mean_log, last_real, lowest_open
+from isocalc.gates import GateRule
+from isocalc.transforms import Complex, Pairs, Tangent, tangent_of_curve
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A feed-forward layer, scaled so that ``log S`` has no constant from the weights; its unknown is log t.
+
+    Parameters
+    ----------
+    gate : GateRule
+        Law of φ'².
+    orthogonal : bool
+        Semi-orthogonal weights O, O Oᵀ or Oᵀ O the identity; else independent Gaussian entries of variance
+        1/N_l.
+    share : float
+        Λ = N_0/N_l, the width of the network's input over that of the layer's output.
+    growth : float
+        κ = N_l/N_{l−1}.
+
+    Notes
+    -----
+    Λm = E dt/(1 − dt), and S = t (1 + Λm)/(Λm) of the gate times that of the weights: 1/(1 + Λm), or 1 for
+    orthogonal weights with κ >= 1, (1 + κΛm)/(1 + Λm) with κ < 1. Chhaibi, Daouda, Kahn, arXiv 2111.00841.
+    """
+
+    unknowns: ClassVar[int] = 1
+
+    gate: GateRule
+    orthogonal: bool
+    share: float = 1.0
+    growth: float = 1.0
+
+    def start(self, zeta: Complex) -> Complex:
+        """Return log t to leading order at m → 0."""
+        return math.log(self.share / self.gate.mean) - zeta[None]
+
+    def tangent(self, u: Complex, zeta: Complex | None) -> Tangent:
+        """Return the factor at log t and at ζ."""
+        a, b, slope = gate_averages(self.gate, u[0])
+        total = a if self.share == 1 else a + (self.share - 1)
+        own, own_slope = log_ratio(b / self.share, total / self.share), slope / total - slope / b
+        if self.orthogonal and self.share == 1 and self.growth >= 1:
+            log_s, log_s_slope = u[0] + own, 1 + own_slope
+        else:
+            log_s, log_s_slope = u[0] - lower_log(b), 1 - slope / b
+            if self.orthogonal and self.growth >= 1:
+                log_s, log_s_slope = log_s + lower_log(a), log_s_slope + slope / a
+            elif self.orthogonal:
+                inner = 1 + self.growth * b
+                log_s, log_s_slope = log_s + lower_log(inner), log_s_slope + self.growth * slope / inner
+        return tangent_of_curve(own if zeta is None else zeta, (own, own_slope), (log_s, log_s_slope))
+
+    def minus_imag_m(self, u: Complex) -> npt.NDArray[np.float64]:
+        """Return −Im m, of 1 + Λm: with its digits where that is nearly real."""
+        return -gate_averages(self.gate, u[0])[0].imag / self.share
+
+    def potential(self, u: Complex, zeta: Complex) -> Complex:  # noqa: ARG002 - other factors need it
+        """Return ∫ m d log S from m = 0."""
+        a, b, _ = gate_averages(self.gate, u[0])
+        integral = -gate_log_mean(self.gate, u[0]) - b
+        if self.orthogonal and self.growth >= 1:
+            integral += b - lower_log(a)
+        elif self.orthogonal:
+            integral += b - lower_log(1 + self.growth * b) / self.growth
+        return integral / self.share
+
+    @property
+    def arrays(self) -> FactorArrays:
+        """The layer for compiled code."""
+        kind = GAUSSIAN if not self.orthogonal else ORTHOGONAL if self.growth >= 1 else NARROWING
+        return FactorArrays(kind, self.share, self.growth, gate_nodes(self.gate.d, self.gate.weights))
+
+    @property
+    def log_mean(self) -> float:
+        """−log S(0)."""
+        return math.log(self.gate.mean)
+
+    @property
+    def relative_variance(self) -> float:
+        """−(log S)'(0)."""
+        own = max(0.0, self.gate.mean_square / self.gate.mean**2 - 1)
+        return self.share * (own + (max(0.0, 1 - self.growth) if self.orthogonal else 1.0))
+
+    @property
+    def mean_log(self) -> float | None:
+        """E log λ, for square weights."""
+        if self.share != 1 or self.growth != 1:
+            return None
+        return gate_mean_log(self.gate) - (0.0 if self.orthogonal else 1.0)
+
+    @property
+    def mass_at_zero(self) -> float:
+        """What the rank leaves."""
+        return 1 - min(1.0, (1 - self.gate.zero_mass) / self.share, 1 / (self.share * self.growth))
+
+    @property
+    def point_masses(self) -> Pairs:
+        """Those of the gate, less what the shape of orthogonal weights takes; a mass below 0 is a debt."""
+        if not self.orthogonal:
+            return ()
+        lost, scale = max(0.0, 1 / self.growth - 1), min(1.0, self.growth)
+        masses = [pair for pair in self.gate.masses if pair[0] > 0]
+        return tuple((math.log(value / scale), 1 - (1 - mass + lost) / self.share) for value, mass in masses)
+
+    @property
+    def last_real(self) -> float:
+        """Where t meets the continuous law of the gate."""
+        return last_real(self.gate)
+
+    @property
+    def is_unbounded(self) -> bool:
+        """Whether the gate is."""
+        return self.gate.largest == math.inf
+
+    @property
+    def rank(self) -> float:
+        """Share of open gates, of the width of the network's input."""
+        return (1 - self.gate.zero_mass) / self.share
+
+    @property
+    def keeps_rank(self) -> bool:
+        """Whether it is invertible with a bounded inverse."""
+        return self.orthogonal and self.growth == 1 and not self.gate.zero_mass
+
+    @property
+    def reaches_zero(self) -> bool:
+        """Whether some open gates are next to closed."""
+        return lowest_open(self.gate) == 0

@@ -1,0 +1,201 @@
+"""From a network to the factors of its law: one for each layer that differs, with how often it occurs."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from isocalc.activations import Activation
+from isocalc.errors import NoAnswerError
+from isocalc.gate_pieces import unit_length
+from isocalc.gates import GateRule, gate_rule
+from isocalc.layer_quadrature import Whole, few_layers
+from isocalc.layer_transform import Layer
+from isocalc.network import FeedForward, ResNet
+from isocalc.propagation import propagate
+from isocalc.residual_transform import ResidualLayer
+from isocalc.rotation_transform import Rotation
+from isocalc.transforms import Factor
+
+Array = npt.NDArray[np.float64]
+Pairs = tuple[tuple[float, float], ...]
+
+# Layers whose gates are closed most often decide what happens near 0: so many keep a factor each.
+_KEPT = 4
+_SIGMAS = 8.5
+_FAR = 1e17
+_PERIODS = 100.0
+# Standard deviations at which gates that close far out are as good as closed, in lengths over which φ varies.
+_CLOSED = 1e20
+
+
+@dataclass(frozen=True, eq=False)
+class Layers:
+    """The factors of a network's JᵀJ.
+
+    Attributes
+    ----------
+    factors : tuple of Factor
+        Distinct factors that are not a number.
+    counts : tuple of float
+        How often each occurs; a fraction where a factor stands for a range of layers.
+    centre : tuple of (float, float)
+        The rest, a number: singular values are those of the factors' product times base^power of each pair.
+    vanishes : bool
+        Whether some factor is 0.
+    gate : (Activation, float), optional
+        The activation and its variance, where the law is that of one gate that is not point masses.
+    """
+
+    factors: tuple[Factor, ...]
+    counts: tuple[float, ...]
+    centre: Pairs
+    vanishes: bool = False
+    gate: tuple[Activation, float] | None = None
+
+    @cached_property
+    def depth(self) -> float:
+        """Number of layers with a factor."""
+        return math.fsum(self.counts)
+
+
+def layers(network: ResNet | FeedForward) -> Layers:
+    """Return the factors of a network at its depth, for width N → ∞.
+
+    Parameters
+    ----------
+    network : ResNet or FeedForward
+        A feed-forward network without ``input_variance`` stays at its smallest stable fixed point.
+
+    Returns
+    -------
+    Layers
+
+    Raises
+    ------
+    NoAnswerError
+        The signal or its averages overflow, or a feed-forward network has no fixed point to start from.
+    """
+    if network.sigma_w == 0:
+        if isinstance(network, ResNet):
+            return Layers((), (), ((abs(network.skip), network.depth),))
+        return Layers((), (), (), vanishes=True)
+    if isinstance(network, ResNet):
+        return _residual(network, _gates(network))
+    widths = network.layer_widths or ()
+    if len(set(widths)) > 1:
+        return _rectangular(network, widths)
+    found = _feed_forward(network, _gates(network))
+    if (
+        network.depth == 1
+        and network.weights == "orthogonal"
+        and network.act.slopes is None
+        and found.factors
+    ):
+        q = float(propagate(network).q[0])
+        return replace(found, gate=(network.act, q)) if q else found
+    return found
+
+
+def _gates(network: ResNet | FeedForward) -> list[tuple[GateRule, float]]:
+    """Return the distinct gates and how many layers have each."""
+    act = network.act
+    if act.scale_free:
+        return [(gate_rule(act, 1.0), float(network.depth))]
+    variances = np.minimum(propagate(network).q, _changes_up_to(act) ** 2)
+    if not np.isfinite(variances).all():
+        raise NoAnswerError(
+            f"the signal overflows, so that the gates of {act.name} are not known at all depths"
+        )
+    q, counts = few_layers(variances, _straight_up_to(act), _first_to_keep(act))
+    return [(gate_rule(act, float(value)), float(count)) for value, count in zip(q, counts, strict=True)]
+
+
+def _straight_up_to(act: Activation) -> float:
+    """Return a √q up to which φ is straight on either side of 0 for all but 1e-16 of its inputs, or 0."""
+    tiny = np.array([-1.0, 1.0]) * np.finfo(float).tiny
+    if act.slopes is None and (math.isinf(act.scale) or not act.dphi(tiny).all()):
+        return 0.0
+    return min((act.scale, *(abs(point) for point in act.breakpoints if point))) / _SIGMAS
+
+
+def _changes_up_to(act: Activation) -> float:
+    """Return a √q from which the law of the gate stays what it is, to rounding; inf if there is none."""
+    if math.isfinite(act.period):
+        return _PERIODS * act.period
+    far = np.array([-1.0, 1.0]) * _FAR * max((1.0, *map(abs, act.breakpoints)))
+    slopes = act.dphi(far)
+    if not np.array_equal(slopes, act.dphi(1e3 * far)):
+        return math.inf
+    # Closed ever more often, where both slopes are 0: next to always.
+    return float(far[1]) if slopes.any() else _CLOSED * unit_length(act)
+
+
+def _first_to_keep(act: Activation) -> Callable[[Array], Whole] | None:
+    """Return what picks the variances whose gates are closed most often, where gates can be closed."""
+    if act.slopes is None or 0.0 not in act.slopes:
+        return None
+
+    def most_closed(q: Array) -> Whole:
+        closed = np.array([dict(act.gate_masses(value)).get(0.0, 0.0) for value in q.tolist()])
+        return np.argsort(-closed, kind="stable")[:_KEPT]
+
+    return most_closed
+
+
+def _feed_forward(network: FeedForward, gates: Sequence[tuple[GateRule, float]]) -> Layers:
+    orthogonal = network.weights == "orthogonal"
+    centre = [(network.sigma_w, float(network.depth))]
+    factors: list[Factor] = []
+    counts = []
+    for gate, count in gates:
+        if gate.mean == 0:
+            return Layers((), (), (), vanishes=True)
+        if orthogonal and gate.smallest == gate.largest:
+            centre.append((math.sqrt(gate.largest), count))
+        else:
+            factors.append(Layer(gate, orthogonal))
+            counts.append(count)
+    return Layers(tuple(factors), tuple(counts), tuple(centre))
+
+
+def _rectangular(network: FeedForward, widths: Sequence[int]) -> Layers:
+    """Return the factors of a chain of rectangular layers, alike ones counted."""
+    orthogonal = network.weights == "orthogonal"
+    centre = [(network.sigma_w, float(network.depth))]
+    variances = [1.0] * network.depth if network.act.scale_free else propagate(network).q.tolist()
+    alike = Counter(zip(variances, widths, widths[1:], strict=False))
+    gates = {q: gate_rule(network.act, q) for q, _, _ in alike}
+    factors: list[Factor] = []
+    counts = []
+    for (q, before, width), count in alike.items():
+        gate, growth = gates[q], width / before
+        if gate.mean == 0:
+            return Layers((), (), (), vanishes=True)
+        if not orthogonal or growth < 1:
+            centre.append((math.sqrt(growth), float(count)))
+        if orthogonal and growth >= 1 and gate.smallest == gate.largest:
+            centre.append((math.sqrt(gate.largest), float(count)))
+        else:
+            factors.append(Layer(gate, orthogonal, widths[0] / width, growth))
+            counts.append(float(count))
+    return Layers(tuple(factors), tuple(counts), tuple(centre))
+
+
+def _residual(network: ResNet, gates: Sequence[tuple[GateRule, float]]) -> Layers:
+    orthogonal = network.weights == "orthogonal"
+    variance = (network.sigma_w / network.skip) ** 2 / network.depth
+    factors: list[Factor] = []
+    counts = []
+    for gate, count in gates:
+        if variance * gate.mean > 0:
+            constant = orthogonal and gate.smallest == gate.largest
+            factors.append(
+                Rotation(variance * gate.mean) if constant else ResidualLayer(gate, orthogonal, variance)
+            )
+            counts.append(count)
+    return Layers(tuple(factors), tuple(counts), ((abs(network.skip), float(network.depth)),))

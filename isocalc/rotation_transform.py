@@ -1,0 +1,87 @@
+"""The residual layer of a linear activation and orthogonal weights: 1 + √v O, whose law is known in full."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from isocalc.complex_logs import log_one_plus_m, lower_log
+from isocalc.factor_kinds import ROTATION, FactorArrays
+from isocalc.transforms import Complex, Pairs, Tangent, tangent_of_curve
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """The layer 1 + √v O, O Haar orthogonal: λ = 1 + v + 2√v cos θ, θ uniform.
+
+    Its unknown is x = log z, z its own spectral parameter, in the upper half-plane as that of the product is.
+
+    Parameters
+    ----------
+    variance : float
+        v, greater than 0.
+
+    Notes
+    -----
+    1 + m = z/√((z − a)(z − b)), a and b = (1 ∓ √v)², and log S = log((1+m)/m) − log z.
+    """
+
+    unknowns: ClassVar[int] = 1
+    last_real: ClassVar[float] = math.inf
+    is_unbounded: ClassVar[bool] = False
+    mass_at_zero: ClassVar[float] = 0.0
+    point_masses: ClassVar[Pairs] = ()
+
+    variance: float
+
+    def start(self, zeta: Complex) -> Complex:
+        """Return the unknown to leading order at m → 0."""
+        return zeta[None] + self.log_mean
+
+    def _roots(self, x: Complex) -> tuple[Complex, Complex, Complex]:
+        """Return z, √(z − a) and √(z − b)."""
+        z, root_v = np.exp(x), math.sqrt(self.variance)
+        z.imag = np.maximum(z.imag, 0.0)
+        return z, np.sqrt(z - (1 - root_v) ** 2), np.sqrt(z - (1 + root_v) ** 2)
+
+    def tangent(self, u: Complex, zeta: Complex | None) -> Tangent:
+        """Return the factor at its unknown and at ζ."""
+        z, low, high = self._roots(u[0])
+        square = low * high
+        # (z − √((z − a)(z − b)))/z, without cancellation at large z.
+        one, v = 1 + self.variance, self.variance
+        inverse = (2 * one - (1 - v) ** 2 / z) / (z + square)
+        own = -lower_log(inverse)
+        slope = (one - (1 - v) ** 2 / z) / (square * inverse)
+        return tangent_of_curve(own if zeta is None else zeta, (own, slope), (own - u[0], slope - 1))
+
+    def potential(self, u: Complex, zeta: Complex) -> Complex:
+        """Return ∫ m d log S from m = 0: −log(1+m) − E log(1 − λ/z)."""
+        _, low, high = self._roots(u[0])
+        return np.asarray(-log_one_plus_m(zeta) - 2 * np.log((low + high) / 2) + u[0])
+
+    @property
+    def arrays(self) -> FactorArrays:
+        """The factor for compiled code."""
+        return FactorArrays(ROTATION, self.variance)
+
+    @property
+    def log_mean(self) -> float:
+        """log(1 + v)."""
+        return math.log1p(self.variance)
+
+    @property
+    def relative_variance(self) -> float:
+        """2v/(1 + v)²."""
+        return 2 * self.variance / (1 + self.variance) ** 2
+
+    @property
+    def mean_log(self) -> float:
+        """E log λ."""
+        return max(0.0, math.log(self.variance))
+
+    @property
+    def reaches_zero(self) -> bool:
+        """Whether −1 is an eigenvalue of √v O."""
+        return self.variance == 1

@@ -1,0 +1,180 @@
+"""The factors that spectra are products of: S-transforms in a form that composes.
+
+A free product multiplies S-transforms, so with m = zG(z) − 1 and ζ = log((1+m)/m) a network's law solves
+
+    ζ − Σ log S(m) = log z
+
+(theory of free multiplicative convolution; Pennington et al., arXiv 1802.09979). S of a gate is implicit,
+so a factor is not a function of m but a curve in unknowns of its own, analytic in them. With log z in the
+strip 0 < Im < π, m and 1 + m lie in the open lower half-plane. Near z = 0, where m → −1, ζ keeps the digits
+of 1 + m that m loses.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from isocalc.complex_logs import lower_log
+from isocalc.factor_kinds import BERNOULLI, SMOOTH, UNIVERSAL, FactorArrays
+
+Complex = npt.NDArray[np.complex128]
+Pairs = tuple[tuple[float, float], ...]
+
+_KINDS = {"universal": UNIVERSAL, "smooth": SMOOTH, "bernoulli": BERNOULLI}
+
+
+class Tangent(NamedTuple):
+    """A factor linearised at its unknowns and a ζ: arrays of shape (n,), drift and direction (unknowns, n).
+
+    Where ζ is to be ``zeta`` + δ, Newton moves the unknowns by ``drift + direction·δ``, and log S becomes
+    ``log_s + rate·δ``.
+    """
+
+    zeta: Complex
+    log_s: Complex
+    rate: Complex
+    drift: Complex
+    direction: Complex
+    rounding: npt.NDArray[np.float64] | float = 0.0
+    """Size of the drift that rounding alone makes"""
+
+
+def tangent_of_curve(zeta: Complex, own: tuple[Complex, Complex], log_s: tuple[Complex, Complex]) -> Tangent:
+    """Return the tangent of a factor with one unknown, from its ζ and log S with their slopes."""
+    rate, miss = log_s[1] / own[1], own[0] - zeta
+    return Tangent(zeta, log_s[0] - rate * miss, rate, -miss[None] / own[1], 1 / own[1][None])
+
+
+class Factor(Protocol):
+    """One factor of a free product."""
+
+    @property
+    def unknowns(self) -> int:
+        """How many unknowns it has."""
+
+    def start(self, zeta: Complex) -> Complex:
+        """Return the unknowns to leading order at m → 0."""
+
+    def tangent(self, u: Complex, zeta: Complex | None) -> Tangent:
+        """Return the factor at unknowns u, shape (unknowns, n), and at ζ or, for None, its own."""
+
+    def potential(self, u: Complex, zeta: Complex) -> Complex:
+        """Return ∫ m d log S from m = 0, of which distribution functions are made."""
+
+    @property
+    def arrays(self) -> FactorArrays:
+        """The factor for compiled code."""
+
+    @property
+    def log_mean(self) -> float:
+        """Logarithm of the mean, −log S(0)."""
+
+    @property
+    def relative_variance(self) -> float:
+        """Relative variance, −(log S)'(0)."""
+
+    @property
+    def mean_log(self) -> float | None:
+        """E log λ, ``None`` where it has no formula."""
+
+    @property
+    def mass_at_zero(self) -> float:
+        """Mass at 0."""
+
+    @property
+    def point_masses(self) -> Pairs:
+        """Other point masses, as (log of the place, mass)."""
+
+    @property
+    def last_real(self) -> float:
+        """The first unknown where m stops to be real though finite, ``inf`` where it does not."""
+
+    @property
+    def is_unbounded(self) -> bool:
+        """Whether λ has no upper bound."""
+
+    @property
+    def reaches_zero(self) -> bool:
+        """Whether the law has no lower bound but 0, a point mass there left aside."""
+
+
+@dataclass(frozen=True)
+class ClosedForm:
+    """A factor whose S is a function of m; its unknown is ζ.
+
+    Parameters
+    ----------
+    kind : {"universal", "smooth", "bernoulli"}
+        Universal law of residual networks, S = e^{−c(1+2m)} (Tarnowski et al., arXiv 1809.08848, eq. 18);
+        the two limits L → ∞ of critical feed-forward networks with orthogonal weights at fixed total
+        relative variance c: smooth, S = e^{−cm}, and Bernoulli, S = e^{−cm/(1+m)} (Pennington et al., arXiv
+        1802.09979).
+    c : float
+        At least 0.
+    """
+
+    unknowns: ClassVar[int] = 1
+    last_real: ClassVar[float] = math.inf
+    is_unbounded: ClassVar[bool] = False
+    mass_at_zero: ClassVar[float] = 0.0
+
+    kind: Literal["universal", "smooth", "bernoulli"]
+    c: float = 1.0
+
+    def start(self, zeta: Complex) -> Complex:
+        """Return the unknown at m → 0."""
+        return zeta[None]
+
+    def tangent(self, u: Complex, zeta: Complex | None) -> Tangent:
+        """Return the factor at its unknown and at ζ."""
+        m, one_plus_m = 1 / np.expm1(u[0]), -1 / np.expm1(-u[0])
+        slope = -m * one_plus_m
+        if self.kind == "universal":
+            log_s = -self.c * (1 + 2 * m), -2 * self.c * slope
+        elif self.kind == "smooth":
+            log_s = -self.c * m, -self.c * slope
+        else:
+            log_s = -self.c * np.exp(-u[0]), self.c * np.exp(-u[0])
+        return tangent_of_curve(u[0] if zeta is None else zeta, (u[0], np.ones_like(m)), log_s)
+
+    def potential(self, u: Complex, zeta: Complex) -> Complex:  # noqa: ARG002 - other factors need it
+        """Return ∫ m d log S from m = 0."""
+        m, one_plus_m = 1 / np.expm1(u[0]), -1 / np.expm1(-u[0])
+        if self.kind == "universal":
+            return np.asarray(-self.c * m * m)
+        if self.kind == "smooth":
+            return np.asarray(-self.c * m * m / 2)
+        return np.asarray(self.c * (np.exp(-u[0]) - lower_log(one_plus_m)))
+
+    @property
+    def arrays(self) -> FactorArrays:
+        """The factor for compiled code."""
+        return FactorArrays(_KINDS[self.kind], self.c)
+
+    @property
+    def log_mean(self) -> float:
+        """−log S(0)."""
+        return self.c if self.kind == "universal" else 0.0
+
+    @property
+    def relative_variance(self) -> float:
+        """−(log S)'(0)."""
+        return 2 * self.c if self.kind == "universal" else self.c
+
+    @property
+    def mean_log(self) -> float:
+        """−∫ log S from m = −1 to 0."""
+        return {"smooth": -self.c / 2, "bernoulli": -math.inf}.get(self.kind, 0.0)
+
+    @property
+    def point_masses(self) -> Pairs:
+        """Of the Bernoulli class: what all gates let pass."""
+        return ((self.c, max(0.0, 1 - self.c)),) if self.kind == "bernoulli" else ()
+
+    @property
+    def reaches_zero(self) -> bool:
+        """Gates that close do."""
+        return self.kind == "bernoulli"
