@@ -1,12 +1,42 @@
 """All compiled code, on floats and arrays. It stays together because Numba's cache watches one file."""
+# ruff: noqa: FBT001 - kernels take no keywords
 
-from math import acos, atan2, cos, exp, expm1, frexp, inf, log2, pi, sin, sinh, sqrt
+import cmath
+from math import (
+    acos,
+    atan2,
+    cos,
+    exp,
+    expm1,
+    floor,
+    frexp,
+    inf,
+    isfinite,
+    log1p,
+    log2,
+    pi,
+    sin,
+    sinh,
+    sqrt,
+)
 
 import numba
 import numpy as np
 import numpy.typing as npt
 
+from isocalc.factor_kinds import (
+    NARROWING,
+    ORTHOGONAL,
+    RESIDUAL_ORTHOGONAL,
+    ROTATION,
+    SMOOTH,
+    UNIVERSAL,
+    FreeProductArrays,
+)
+
 Array = npt.NDArray[np.float64]
+Complex = npt.NDArray[np.complex128]
+Whole = npt.NDArray[np.int64]
 
 # error_model="numpy": no zero-division branches in inner loops. No fastmath: residuals are held to rounding.
 kernel = numba.njit(cache=True, error_model="numpy", nogil=True)
@@ -74,7 +104,7 @@ def follow_signal(  # noqa: PLR0917 - kernels take no keywords
     weight: float,
     bias: float,
     skip: float,
-    pre: bool,  # noqa: FBT001 - kernels take no keywords
+    pre: bool,
     exponent: int,
     units: Array,
     coefficients: Array,
@@ -112,3 +142,545 @@ def clenshaw(series: Array, t: float) -> float:
     for k in range(series.size - 1, -1, -1):
         b, previous = series[k] + 2 * t * b - previous, b
     return b - t * previous
+
+
+# Sums over the nodes of a gate may be taken in any order: that lets them use vector instructions.
+summing = numba.njit(cache=True, error_model="numpy", nogil=True, fastmath={"reassoc", "contract"})
+
+CONTRACTION = 0.1
+LONGEST_STEP, LONGEST_ALONG, LONGEST_POLISH = 64.0, 1.0, 1e-2
+# Steps along the real axis at least as long a part of the whole; other steps; what may be left beside a pole.
+ALONG, SHORTEST, SINGULAR, SINGULAR_NOISES = 0.1, 1e-15, 1e-12, 1e3
+AGREE = 1e-13
+ROUNDING, MOST_ROUNDING = 2e-15, 1e-3
+LIVE = 1e-7
+# Im ζ this far outside of [0, π] is rounding.
+BELOW = 1e-9
+# Near an edge Newton ends at the square root of rounding.
+MOST_POLISHING, POLISHED = 8, 1e-3
+BARELY = 1e-300
+NEAR = 1e-6
+HUGE = 1e3
+FAR, LARGE = 340.0, 1e100
+HALF_PI = 0.5 * pi
+
+
+@kernel
+def round_half(x: float) -> float:
+    """Return the nearest whole number."""
+    return floor(x + 0.5)
+
+
+@kernel
+def log1p_complex(x: complex) -> complex:
+    """log(1 + x), accurate for small x."""
+    return complex(0.5 * log1p(x.real * (2 + x.real) + x.imag * x.imag), atan2(x.imag, 1 + x.real))
+
+
+@kernel
+def expm1_complex(x: complex) -> complex:
+    """e^x − 1, accurate for small x."""
+    sine = sin(x.imag / 2)
+    return complex(expm1(x.real) * cos(x.imag) - 2 * sine * sine, exp(x.real) * sin(x.imag))
+
+
+@kernel
+def inverse(x: complex) -> complex:
+    """1/x, where Numba's division raises at 0 and so takes time elsewhere."""
+    scale = max(abs(x.real), abs(x.imag))
+    real, imag = x.real / scale, x.imag / scale
+    size = scale * (real * real + imag * imag)
+    return complex(real / size, -imag / size)
+
+
+@kernel
+def lower_log(x: complex) -> complex:
+    """Do what ``complex_logs.lower_log`` does."""
+    log = cmath.log(x)
+    return log - 2j * pi if log.imag > pi / 2 else log
+
+
+@kernel
+def log_ratio(m: complex, one_plus_m: complex) -> complex:
+    """Do what ``complex_logs.log_ratio`` does."""
+    if m.real * m.real + m.imag * m.imag > 4:
+        return log1p_complex(inverse(m))
+    return lower_log(one_plus_m) - lower_log(m)
+
+
+@kernel
+def log1p_like(x: complex, log: complex) -> complex:
+    """Do what ``complex_logs.log1p_like`` does."""
+    if (1 + x.real) ** 2 + x.imag**2 < 0.25:
+        return log
+    own = log1p_complex(x)
+    return own + 2j * pi * round_half((log.imag - own.imag) / (2 * pi))
+
+
+@summing
+def gate_sums(nodes: Array, t_real: float, t_imag: float) -> tuple[float, float, float, float, float, float]:
+    """Real and imaginary parts of E 1/(1 − dt), E dt/(1 − dt), E dt/(1 − dt)²."""
+    a_real, a_imag, b_real, b_imag, c_real, c_imag = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for i in range(nodes.shape[1]):
+        d_real, d_imag = nodes[0, i], nodes[1, i]
+        real, imag = d_real * t_real - d_imag * t_imag, d_real * t_imag + d_imag * t_real
+        norm = 1 / ((1 - real) * (1 - real) + imag * imag)
+        inverse_real, inverse_imag = (1 - real) * norm, imag * norm
+        term_real = nodes[2, i] * inverse_real - nodes[3, i] * inverse_imag
+        term_imag = nodes[2, i] * inverse_imag + nodes[3, i] * inverse_real
+        a_real += term_real
+        a_imag += term_imag
+        next_real, next_imag = term_real * real - term_imag * imag, term_real * imag + term_imag * real
+        b_real += next_real
+        b_imag += next_imag
+        c_real += next_real * inverse_real - next_imag * inverse_imag
+        c_imag += next_real * inverse_imag + next_imag * inverse_real
+    return a_real, a_imag, b_real, b_imag, c_real, c_imag
+
+
+@kernel
+def gate_sums_far(
+    nodes: Array, t_real: float, t_imag: float
+) -> tuple[float, float, float, float, float, float]:
+    """Return what ``gate_sums`` does, where squares of t overflow."""
+    a, b, c = 0j, 0j, 0j
+    for i in range(nodes.shape[1]):
+        dt = complex(nodes[0, i], nodes[1, i]) * complex(t_real, t_imag)
+        inverted = inverse(1 - dt)
+        term = complex(nodes[2, i], nodes[3, i]) * inverted
+        a += term
+        b += term * dt
+        c += term * dt * inverted
+    return a.real, a.imag, b.real, b.imag, c.real, c.imag
+
+
+@kernel
+def gate_averages(nodes: Array, u: complex) -> tuple[complex, complex, complex]:
+    """Do what ``gate_sums.gate_averages`` does for one u; ``nodes`` are those of ``FactorArrays``."""
+    t = cmath.exp(u)
+    above = u.imag < -pi
+    t_imag = min(-t.imag if above else t.imag, -BARELY * abs(t.real))
+    sums = gate_sums_far(nodes, t.real, t_imag) if u.real > FAR else gate_sums(nodes, t.real, t_imag)
+    a, a_i, b, b_i, c, c_i = sums
+    sign = -1.0 if above else 1.0
+    return complex(a, sign * a_i), complex(b, sign * b_i), complex(c, sign * c_i)
+
+
+@kernel
+def layer_tangent(  # noqa: PLR0917 - kernels take no keywords
+    kind: int,
+    share: float,
+    growth: float,
+    nodes: Array,
+    leads: bool,
+    state: Complex,
+    row: int,
+    tangent: Complex,
+) -> None:
+    """Do what ``layer_transform.Layer.tangent`` does; see ``factor_tangent``."""
+    a, b, slope = gate_averages(nodes, state[row])
+    total = a if share == 1 else a + (share - 1)
+    own, own_slope = log_ratio(b / share, total / share), slope * inverse(total) - slope * inverse(b)
+    if kind == ORTHOGONAL and share == 1:
+        log_s, log_s_slope = state[row] + own, 1 + own_slope
+    else:
+        log_s, log_s_slope = state[row] - lower_log(b), 1 - slope * inverse(b)
+        if kind == ORTHOGONAL:
+            log_s, log_s_slope = log_s + lower_log(a), log_s_slope + slope * inverse(a)
+        elif kind == NARROWING:
+            inner = 1 + growth * b
+            log_s, log_s_slope = log_s + lower_log(inner), log_s_slope + growth * slope * inverse(inner)
+    zeta = own if leads else state[0]
+    own_rate = inverse(own_slope)
+    rate, miss = log_s_slope * own_rate, own - zeta
+    tangent[0], tangent[1], tangent[2] = zeta, log_s - rate * miss, rate
+    tangent[3], tangent[5] = -miss * own_rate, own_rate
+
+
+@kernel
+def log_of_t(xi: complex) -> complex:
+    """Do what ``residual_transform._log_t`` does."""
+    sinh = 2 * cmath.sinh(xi / 2)
+    return -2 * lower_log(sinh.conjugate()).conjugate()
+
+
+@kernel
+def residual_tangent(  # noqa: PLR0917 - kernels take no keywords
+    power: int, log_variance: float, nodes: Array, state: Complex, row: int, tangent: Complex
+) -> float:
+    """Do what ``residual_transform.ResidualLayer.tangent`` does; return the size of rounding."""
+    u, xi, zeta = state[row], state[row + 1], state[0]
+    a, b, slope = gate_averages(nodes, u)
+    beyond, m_a = -inverse(expm1_complex(-xi)), inverse(expm1_complex(xi))
+    m, one_plus_m = inverse(expm1_complex(zeta)), -inverse(expm1_complex(-zeta))
+    t, coth, product = beyond * m_a, beyond + m_a, m * one_plus_m
+    miss = m_a + b - m if abs(m) < 0.5 else beyond + b - one_plus_m
+    log_t = log_of_t(xi)
+    tie = u - log_variance + power * cmath.log(a) - log_t
+    tie -= 2j * pi * round_half(tie.imag / (2 * pi))
+    growth = 1 + power * slope * inverse(a)
+    common = t * growth + coth * slope
+    per_common = inverse(common)
+    drift = (miss * growth - tie * slope) * per_common
+    exact = log_t - log_of_t(zeta)
+    excess = miss * (1 + 2 * m) * inverse(product)
+    near = excess - log1p_like(b * (coth + b) * inverse(t), excess - exact)
+    log_s = near if abs(excess) < NEAR else exact
+    tangent[0], tangent[1] = zeta, log_s - coth * drift
+    tangent[2] = 1 + 2 * m - coth * growth * product * per_common
+    tangent[3], tangent[4] = (-tie * t - miss * coth) * per_common, drift
+    tangent[5], tangent[6] = -coth * product * per_common, growth * product * per_common
+    return ROUNDING * abs(b) * (abs(coth) + abs(growth)) / abs(common)
+
+
+@kernel
+def closed_tangent(kind: int, c: float, leads: bool, state: Complex, row: int, tangent: Complex) -> None:  # noqa: PLR0917 - kernels take no keywords
+    """Do what ``transforms.ClosedForm.tangent`` does."""
+    u = state[row]
+    m, one_plus_m = inverse(expm1_complex(u)), -inverse(expm1_complex(-u))
+    slope = -m * one_plus_m
+    if kind == UNIVERSAL:
+        log_s, rate = -c * (1 + 2 * m), -2 * c * slope
+    elif kind == SMOOTH:
+        log_s, rate = -c * m, -c * slope
+    else:
+        log_s, rate = -c * cmath.exp(-u), c * cmath.exp(-u)
+    miss = 0j if leads else u - state[0]
+    tangent[0], tangent[1], tangent[2], tangent[3], tangent[5] = (
+        u - miss,
+        log_s - rate * miss,
+        rate,
+        -miss,
+        1.0,
+    )
+
+
+@kernel
+def rotation_roots(variance: float, x: complex) -> tuple[complex, complex, complex]:
+    """Do what ``rotation_transform.Rotation._roots`` does."""
+    z = cmath.exp(x)
+    z = complex(z.real, max(z.imag, 0.0))
+    root_v = sqrt(variance)
+    return z, cmath.sqrt(z - (1 - root_v) ** 2), cmath.sqrt(z - (1 + root_v) ** 2)
+
+
+@kernel
+def rotation_tangent(v: float, leads: bool, state: Complex, row: int, tangent: Complex) -> None:
+    """Do what ``rotation_transform.Rotation.tangent`` does."""
+    z, low, high = rotation_roots(v, state[row])
+    square, by_z = low * high, (1 - v) ** 2 * inverse(z)
+    ratio = (2 * (1 + v) - by_z) * inverse(z + square)
+    own = -lower_log(ratio)
+    own_rate = square * ratio * inverse(1 + v - by_z)
+    miss = 0j if leads else own - state[0]
+    rate = 1 - own_rate
+    tangent[0], tangent[1], tangent[2] = own - miss, own - state[row] - rate * miss, rate
+    tangent[3], tangent[5] = -miss * own_rate, own_rate
+
+
+@kernel
+def factor_tangent(  # noqa: PLR0917 - kernels take no keywords
+    kind: int,
+    first: float,
+    second: float,
+    nodes: Array,
+    leads: bool,
+    state: Complex,
+    row: int,
+    tangent: Complex,
+) -> float:
+    """Write a factor's tangent: ζ, log S, its rate, drift and direction of two unknowns; return rounding."""
+    tangent[4], tangent[6] = 0j, 0j
+    if kind <= NARROWING:
+        layer_tangent(kind, first, second, nodes, leads, state, row, tangent)
+        return 0.0
+    if kind <= RESIDUAL_ORTHOGONAL:
+        return residual_tangent(kind - NARROWING, first, nodes, state, row, tangent)
+    if kind == ROTATION:
+        rotation_tangent(first, leads, state, row, tangent)
+    else:
+        closed_tangent(kind, first, leads, state, row, tangent)
+    return 0.0
+
+
+@kernel
+def newton_free(
+    product: FreeProductArrays,
+    state: Complex,
+    target: complex,
+    moved: Complex,
+    tangents: Complex,
+) -> tuple[float, float, float]:
+    """Write the state after a Newton iteration; return its largest change, and rounding in that and in log z.
+
+    The twin of ``free_product.FreeProduct._newton``.
+    """
+    slope, rest, base, rounding, sum_of_sizes = 1 + 0j, target, state[0], 0.0, abs(target)
+    for k in range(product.kinds.size):
+        part = product.nodes[:, product.ends[k] : product.ends[k + 1]]
+        first, second = product.parameters[k, 0], product.parameters[k, 1]
+        if k == 1:
+            # All factors are linearised at the same ζ, the first one's own where that leads.
+            state[0] = base
+        leads, row, tangent = product.leads and k == 0, product.rows[k], tangents[k]
+        rounding += factor_tangent(product.kinds[k], first, second, part, leads, state, row, tangent)
+        if k == 0:
+            base = tangent[0]
+            rest -= base
+        slope -= product.counts[k] * tangent[2]
+        rest += product.counts[k] * tangent[1]
+        sum_of_sizes += product.counts[k] * (abs(tangent[1]) + abs(state[row]) + abs(base))
+    per_slope = inverse(slope)
+    change = rest * per_slope
+    size = abs(change)
+    moved[0] = base + change
+    noise_of_y = ROUNDING * sum_of_sizes
+    noise = noise_of_y * abs(per_slope) + ROUNDING * (1 + abs(base))
+    rounding += noise
+    for k in range(product.kinds.size):
+        for j in range(product.rows[k + 1] - product.rows[k]):
+            step = tangents[k, 3 + j] + tangents[k, 5 + j] * change
+            size = max(size, abs(step))
+            rounding = max(rounding, noise * abs(tangents[k, 5 + j]))
+            moved[product.rows[k] + j] = state[product.rows[k] + j] + step
+    return (size if isfinite(size) else inf), rounding, noise_of_y
+
+
+@kernel
+def contracts(size: float, before: float, agree: float) -> bool:
+    """Tell whether a Newton step is so much shorter than the one before, or rounding."""
+    return size <= CONTRACTION * min(1.0, before) or size < agree
+
+
+@kernel
+def move_free(  # noqa: PLR0917 - kernels take no keywords
+    product: FreeProductArrays,
+    state: Complex,
+    start: complex,
+    stop: complex,
+    shortest: float,
+    longest: float,
+    work: Complex,
+    tangents: Complex,
+) -> tuple[float, float]:
+    """Move a state along a straight line, in place, in steps no shorter than ``shortest``.
+
+    Returns what is left, and rounding in log z.
+
+    The twin of ``free_product.FreeProduct._follow``.
+    """
+    once, twice = work[0], work[1]
+    done, step, away, noise = 0.0, 1.0, abs(stop - start), 0.0
+    while done < 1:
+        reach = min(done + step, 1.0)
+        target = stop if reach == 1 else start + (stop - start) * reach
+        first, _, noise = newton_free(product, state, target, once, tangents)
+        kept = first < longest
+        if kept:
+            second, rounding, noise = newton_free(product, once, target, twice, tangents)
+            agree = min(max(AGREE * min(1.0, abs(twice[0]) + abs(target)), rounding), MOST_ROUNDING)
+            kept = contracts(second, first, agree)
+        if kept and second >= agree:
+            third, _, _ = newton_free(product, twice, target, once, tangents)
+            kept = contracts(third, second, agree)
+            twice[:] = once
+        if kept and -BELOW < twice[0].imag < pi + BELOW:
+            state[:] = twice
+            done = reach
+            step *= 2
+        else:
+            step /= 2
+            if step * away <= max(shortest, noise):
+                break
+    return (1 - done) * away, noise
+
+
+@kernel
+def polish_free(
+    product: FreeProductArrays, state: Complex, target: complex, work: Complex, tangents: Complex
+) -> bool:
+    """Newton until its steps stop shrinking, in place; tell whether the last was no more than rounding.
+
+    The twin of ``free_product.FreeProduct._polish``.
+    """
+    better = work[0]
+    size, done = 2 * LONGEST_POLISH, False
+    for _ in range(MOST_POLISHING):
+        new_size, rounding, _ = newton_free(product, state, target, better, tangents)
+        done = min(size, new_size) <= max(POLISHED, rounding)
+        if not new_size <= min(size, LONGEST_POLISH):
+            break
+        state[:] = better
+        if new_size >= size / 2:
+            break
+        size = new_size
+    return done
+
+
+@kernel
+def is_live(state: Complex) -> bool:
+    """Tell whether a solution is well inside a band: from there to there the real axis is a path too."""
+    height = state[1].imag / pi
+    distance: float = abs(height - round_half(height))
+    return distance > LIVE
+
+
+@kernel
+def solve_free(  # noqa: C901, PLR0917 - kernels take no keywords
+    product: FreeProductArrays,
+    place: float,
+    line: Complex,
+    known: Array,
+    known_states: Complex,
+    y: Array,
+    states: Complex,
+) -> int:
+    """Fill the states at descending real y; return how many were found, all of them unless a path ended.
+
+    ``line`` is the state at log z = place + iπ/2, right of all y; ``known`` ascends. The twin of
+    ``free_product.FreeProduct._solve_ascending``.
+    """
+    work, tangents = np.empty((2, line.size), np.complex128), np.empty((product.kinds.size, 7), np.complex128)
+    line, state = line.copy(), line.copy()
+    start, previous = complex(place, HALF_PI), inf
+    for i in range(y.size):
+        stop = complex(y[i], 0.0)
+        if known.size:
+            near = min(int(np.searchsorted(known, y[i])), known.size - 1)
+            if near > 0 and y[i] - known[near - 1] < known[near] - y[i]:
+                near -= 1
+            if abs(known[near] - y[i]) < previous - y[i]:
+                state[:], previous = known_states[near], known[near]
+        left, noise = inf, 0.0
+        if previous < inf and is_live(state):
+            part = ALONG * abs(previous - y[i])
+            left, noise = move_free(
+                product, state, complex(previous, 0.0), stop, part, LONGEST_ALONG, work, tangents
+            )
+        if left > 0 or not is_live(state):
+            corner = complex(y[i], HALF_PI)
+            left, noise = move_free(product, line, start, corner, SHORTEST, LONGEST_STEP, work, tangents)
+            if left > 0:
+                return i
+            start = corner
+            state[:] = line
+            left, noise = move_free(product, state, corner, stop, SHORTEST, LONGEST_ALONG, work, tangents)
+        if left == 0:
+            if not polish_free(product, state, stop, work, tangents):
+                return i
+        elif left > SINGULAR * max(1.0, abs(y[i])) + SINGULAR_NOISES * noise:
+            return i
+        states[i] = state
+        previous = y[i]
+    return y.size
+
+
+@kernel
+def walk_free(
+    product: FreeProductArrays, place: float, line: Complex, at_zero: float, enough: float
+) -> float:
+    """Move a state at log z = place + iπ/2 left, in place, until 1 + m is ``at_zero`` but for ``enough``.
+
+    Returns where that is, or where the path ended. The twin of ``free_product.FreeProduct._line``.
+    """
+    work, tangents = np.empty((2, line.size), np.complex128), np.empty((product.kinds.size, 7), np.complex128)
+    before, step = line.copy(), 1.0
+    while abs(-inverse(expm1_complex(-line[0])) - at_zero) > enough:
+        before[:] = line
+        stop = complex(place - step, HALF_PI)
+        left, _ = move_free(
+            product, line, complex(place, HALF_PI), stop, 0.2 * step, LONGEST_STEP, work, tangents
+        )
+        if left == 0:
+            place -= step
+            step *= 2
+        else:
+            line[:] = before
+            step /= 4
+            if step < 1e-9 * max(1.0, abs(place)):
+                break
+    return place
+
+
+@kernel
+def gate_log_mean(nodes: Array, u: complex) -> complex:
+    """Do what ``gate_sums.gate_log_mean`` does for one u."""
+    t = cmath.exp(u)
+    above = u.imag < -pi
+    t_imag = min(-t.imag if above else t.imag, -BARELY * abs(t.real))
+    mean = 0j
+    for i in range(nodes.shape[1]):
+        d_real, d_imag = nodes[0, i], nodes[1, i]
+        real, imag = d_imag * t_imag - d_real * t.real, -(d_real * t_imag + d_imag * t.real)
+        if abs(real) + abs(imag) > LARGE:
+            mean += complex(nodes[2, i], nodes[3, i]) * cmath.log(complex(1 + real, imag))
+            continue
+        size = real * (2 + real) + imag * imag
+        # At a point mass itself, dt = 1.
+        log_size = max(0.5 * log1p(size), -HUGE) if size > -1 else -HUGE
+        mean += complex(nodes[2, i], nodes[3, i]) * complex(log_size, atan2(imag, 1 + real))
+    return complex(mean.real, -mean.imag) if above else mean
+
+
+@kernel
+def sided_log(x: complex, below: bool) -> complex:
+    """Do what ``residual_transform._sided_log`` does."""
+    return lower_log(x) if below else lower_log(x.conjugate()).conjugate()
+
+
+@kernel
+def layer_potential(kind: int, share: float, growth: float, nodes: Array, u: complex) -> complex:
+    """Do what ``layer_transform.Layer.potential`` does."""
+    a, b, _ = gate_averages(nodes, u)
+    integral = -gate_log_mean(nodes, u)
+    if kind == ORTHOGONAL:
+        integral -= lower_log(a)
+    elif kind == NARROWING:
+        integral -= lower_log(1 + growth * b) / growth
+    else:
+        integral -= b
+    return integral / share
+
+
+@kernel
+def residual_potential(kind: int, nodes: Array, u: complex, xi: complex, zeta: complex) -> complex:
+    """Do what ``residual_transform.ResidualLayer.potential`` does."""
+    a, b, _ = gate_averages(nodes, u)
+    beyond, m_a = -inverse(expm1_complex(-xi)), inverse(expm1_complex(xi))
+    log_a = sided_log(a, u.imag >= -pi)
+    own = -gate_log_mean(nodes, u) - (log_a if kind == RESIDUAL_ORTHOGONAL else b)
+    log = lower_log(-inverse(expm1_complex(-zeta))) - sided_log(beyond, xi.imag <= pi) - log_a
+    return own + log1p_like(-m_a * b * inverse(beyond * a), log)
+
+
+@kernel
+def closed_potential(kind: int, c: float, u: complex) -> complex:
+    """Do what ``transforms.ClosedForm.potential`` does."""
+    m, one_plus_m = inverse(expm1_complex(u)), -inverse(expm1_complex(-u))
+    if kind == UNIVERSAL:
+        return -c * m * m
+    if kind == SMOOTH:
+        return -c * m * m / 2
+    return c * (cmath.exp(-u) - lower_log(one_plus_m))
+
+
+@kernel
+def survival_free(product: FreeProductArrays, states: Complex, survival: Array) -> None:
+    """Fill the mass above each solution: the twin of ``free_product.FreeProduct.survival``."""
+    for i in range(survival.size):
+        zeta = states[i, 0]
+        potential = -lower_log(-inverse(expm1_complex(-zeta)))
+        for k in range(product.kinds.size):
+            kind, first, second = product.kinds[k], product.parameters[k, 0], product.parameters[k, 1]
+            nodes, u = product.nodes[:, product.ends[k] : product.ends[k + 1]], states[i, product.rows[k]]
+            if kind <= NARROWING:
+                part = layer_potential(kind, first, second, nodes, u)
+            elif kind <= RESIDUAL_ORTHOGONAL:
+                part = residual_potential(kind, nodes, u, states[i, product.rows[k] + 1], zeta)
+            elif kind == ROTATION:
+                _, low, high = rotation_roots(first, u)
+                part = -lower_log(-inverse(expm1_complex(-zeta))) - 2 * cmath.log((low + high) / 2) + u
+            else:
+                part = closed_potential(kind, first, u)
+            potential -= product.counts[k] * part
+        survival[i] = min(max(potential.imag / pi, 0.0), 1.0)
