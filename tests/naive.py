@@ -223,3 +223,43 @@ def universal_moment(power, c):
     """E λ^power at a = 1: Laguerre's function of any order, by Kummer's series."""
     p, c = abs(mpf(power)), mpf(c)
     return mp.exp(c * p) * mp.hyp1f1(1 - p, 2, -2 * c * p)
+
+
+# --- A residual layer --------------------------------------------------------------------------------------
+
+
+def normal_gates(dphi, q):
+    """Values of φ'² and their weights, by the trapezoid rule: any error dies out as poles move away."""
+    z = np.arange(-9.5, 9.5, 0.004)
+    weights = np.exp(-z * z / 2)
+    return dphi(math.sqrt(q) * z) ** 2, weights / weights.sum()
+
+
+def residual_density(s, d, weights, variance, *, orthogonal):
+    """Density of the singular values s of 1 + X, X of √variance times gates and weights.
+
+    Singular values with both signs have the law of a free sum, of ±1 and those of X: the subordination
+    functions are the fixed point of Belinschi and Bercovici, for Gaussian weights one within another.
+    """
+    v, inner = variance, -1j
+
+    def green_of_layer(omega):
+        nonlocal inner
+        if orthogonal:
+            return (weights * omega / (omega * omega - v * d)).sum()
+        for _ in range(10_000):
+            # The Dyson equation of rows of different variances, averaged with itself.
+            moved = (1 / (omega - v * (weights * d / (omega - v * d * inner)).sum()) + inner) / 2
+            if abs(moved - inner) < 1e-15 * abs(moved):
+                break
+            inner = moved
+        return moved
+
+    first = s + 1j
+    for _ in range(10_000):
+        second = s - 1 / first  # 1/G(ω) − ω for ±1 is −1/ω
+        moved = s + 1 / green_of_layer(second) - second
+        if abs(moved - first) < 1e-14 * abs(moved):
+            break
+        first = (moved + first) / 2
+    return -2 * (first / (first * first - 1)).imag / math.pi

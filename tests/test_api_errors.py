@@ -13,7 +13,7 @@ LAW = isocalc.UniversalLaw(1.0)
     [
         lambda: isocalc.fixed_points(isocalc.ResNet("tanh")),
         lambda: isocalc.propagate("tanh"),
-        lambda: isocalc.spectrum(isocalc.FeedForward("tanh")),
+        lambda: isocalc.spectrum(isocalc.FeedForward("tanh"), law="universal"),
         lambda: isocalc.spectrum(None),
         lambda: isocalc.ResNet("tanh", sigma_w=np.array([1.0, 2.0])),
         lambda: LAW.pdf("a"),

@@ -310,9 +310,25 @@ def test_spectrum_of_a_network():
         spectrum(ResNet("relu", depth=10**5), "lambda").mean(), rel=1e-5
     )
     with pytest.raises(InvalidInputError, match=r"^network must be"):
-        spectrum(FeedForward("tanh"))
+        spectrum("tanh")
+    with pytest.raises(InvalidInputError, match=r"^law must be one of layered, universal, got 'exact'"):
+        spectrum(net, law="exact")
     with pytest.raises(InvalidInputError, match=r"^variable must be one of"):
         spectrum(net, "s")
+
+
+def test_which_law_a_network_has():
+    """One linear Gaussian layer is the quarter circle; a residual network has both laws."""
+    law = spectrum(FeedForward("linear", depth=1))
+    assert law.name == spectrum(FeedForward("linear", depth=1), law="layered").name == "layered"
+    assert law.pdf(1.0) == pytest.approx(math.sqrt(3) / math.pi, rel=1e-10)
+    with pytest.raises(InvalidInputError, match=r"^law must be layered for a feed-forward network"):
+        spectrum(FeedForward("linear"), law="universal")
+    net = ResNet("linear", depth=5, sigma_w=0.7, skip=0.9)
+    assert spectrum(net).name == spectrum(net, law="universal").name == "universal"
+    layered = spectrum(net, "lambda", law="layered")
+    assert layered.name == "layered"
+    assert layered.mean() == pytest.approx((0.81 + 0.49 / 5) ** 5, rel=1e-12)
 
 
 def test_laws_are_values():

@@ -1,0 +1,71 @@
+"""Nodes and masses that stand for a continuous law: Gauss quadrature on panels that resolve it."""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from isocalc.gaussian import legendre_rule
+
+Array = npt.NDArray[np.float64]
+
+_NODES = 16
+_FIRST_PANELS = 4
+_ROUNDS = 40
+_ACCURACY = 1e-12
+# The mean of λ, which rounding far in the upper tail reaches, in units of that.
+_ACCURACY_OF_MEAN = 1e-2
+_SMALLEST = 1e-8
+
+
+def mass_rule(
+    density_at: Callable[[Array], Array], intervals: Sequence[tuple[float, float]], log_mean: float
+) -> tuple[Array, Array]:
+    """Return nodes y and the masses they carry.
+
+    Parameters
+    ----------
+    density_at : callable
+        y to the density at y.
+    intervals : sequence of (float, float)
+        Where the density is; square roots and their inverses at the ends do no harm.
+    log_mean : float
+        The mean of e^(y − log_mean) is resolved as well as the mass.
+
+    Returns
+    -------
+    y, masses : arrays
+    """
+    x, weights = legendre_rule(_NODES)
+    last_terms = weights * _legendre(x)[-2:] * (2 * np.arange(_NODES - 2, _NODES)[:, None] + 1) / 2
+    edges = np.linspace(0.0, np.pi, _FIRST_PANELS + 1)
+    panels = np.array([(*ends, *part) for ends in intervals for part in pairwise(edges)])
+    nodes, masses = [], []
+    for _ in range(_ROUNDS):
+        low, high, start, stop = panels.T[:, :, None]
+        angle = (start + stop) / 2 + (stop - start) / 2 * x
+        from_low, from_high = np.sin(angle / 2) ** 2, np.cos(angle / 2) ** 2
+        y = np.where(from_low < 0.5, low + (high - low) * from_low, high - (high - low) * from_high)
+        density = density_at(y.ravel()).reshape(y.shape)
+        values = density * (high - low) / 2 * np.sin(angle) * (stop - start) / 2
+        felt = values * np.maximum(1, _ACCURACY_OF_MEAN * np.exp(np.minimum(y - log_mean, 100)))
+        unresolved = np.abs(felt @ last_terms.T).sum(axis=1) > _ACCURACY
+        unresolved &= (stop - start)[:, 0] > _SMALLEST
+        nodes.append(y[~unresolved].ravel())
+        masses.append((values * weights)[~unresolved].ravel())
+        if not unresolved.any():
+            break
+        low, high, start, stop = panels[unresolved].T
+        middle = (start + stop) / 2
+        halves = (low, high, start, middle), (low, high, middle, stop)
+        panels = np.concatenate([np.stack(half, axis=1) for half in halves])
+    return np.concatenate(nodes), np.concatenate(masses)
+
+
+def _legendre(x: Array) -> Array:
+    """Return the Legendre polynomials of degree 0 to len(x) − 1, one a row."""
+    rows = [np.ones_like(x), x]
+    for k in range(2, x.size):
+        rows.append(((2 * k - 1) * x * rows[-1] - (k - 1) * rows[-2]) / k)
+    return np.stack(rows)

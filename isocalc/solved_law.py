@@ -1,0 +1,266 @@
+"""A law of y = log λ that is solved point by point: distribution function, quantiles, moments, grid."""
+
+import math
+from collections.abc import Callable
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from isocalc.bands import Band
+from isocalc.errors import NoAnswerError
+from isocalc.law_grid import grid_of
+from isocalc.mass_rule import mass_rule
+from isocalc.scan import Scan
+
+Array = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+Pairs = tuple[tuple[float, float], ...]
+
+# A point this close to a point mass is at it; its gap is wider.
+_AT = 1e-13
+_BEYOND = 1e-9
+_FINEST = 1e-14
+_SAME_MASS = 2e-16
+_LEAST_MASS = 1e-300
+# Mass that integrals of the density may miss.
+_MOST_MISSED = 1e-6
+_NEWTON_STEPS = 80
+
+
+class Source(Protocol):
+    """What solves a law of y = log λ."""
+
+    @property
+    def atoms(self) -> Pairs:
+        """Point masses as (y, mass), ascending; y is −inf where λ is 0."""
+
+    @property
+    def scan(self) -> Scan:
+        """The law solved at points placed by its mass, beyond both ends of it."""
+
+    @property
+    def bands(self) -> tuple[Band, ...]:
+        """The intervals that carry the density, ascending; they may touch."""
+
+    @property
+    def mean(self) -> float | None:
+        """E y, −inf where λ has a point mass at 0; ``None`` where it has no formula."""
+
+    @property
+    def log_mean(self) -> float:
+        """Logarithm of E λ."""
+
+    @property
+    def relative_variance(self) -> float:
+        """Var λ / (E λ)²."""
+
+    def density_and_survival(self, y: Array) -> tuple[Array, Array]:
+        """Return the density and the mass above y, any floats."""
+
+    def density(self, y: Array) -> Array:
+        """Return the density alone."""
+
+
+class SolvedLaw:
+    """The law of y = log λ of a source: a `law.Centred`.
+
+    Parameters
+    ----------
+    source : Source
+    """
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self.atoms = source.atoms
+        self.mass_at_zero = sum(mass for y, mass in source.atoms if y == -math.inf)
+
+    def density_and_below(self, y: Array) -> tuple[Array, Array]:
+        """Return the density at y, atoms left out, nan where unresolved, and the mass at or below y."""
+        flat = y.ravel()
+        density, survival = self._source.density_and_survival(flat)
+        for place, _ in self.atoms:
+            density[self._is_at(flat, place)] = 0.0
+        density[self._is_unresolved(flat)] = np.nan
+        return density.reshape(y.shape), self._with_atoms(flat, survival).reshape(y.shape)
+
+    def _is_unresolved(self, y: Array) -> Flags:
+        """Tell where an open end of the law has next to no mass, but the density is not 0."""
+        bands, scan = self._source.bands, self._source.scan
+        below = (y < scan.y[0]) & (bands[0].low == -math.inf)
+        return np.asarray(below | ((y > scan.y[-1]) & (bands[-1].high == math.inf) & (y < math.inf)))
+
+    @staticmethod
+    def _is_at(y: Array, place: float) -> Flags:
+        if place == -math.inf:
+            return np.zeros(y.shape, dtype=bool)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(np.abs(y - place) <= _AT * max(1.0, abs(place)))
+
+    def _below(self, y: Array) -> Array:
+        return self._with_atoms(y, self._source.density_and_survival(y)[1])
+
+    def _with_atoms(self, y: Array, survival: Array) -> Array:
+        """Return the mass at or below y from the mass above it, whose limits at a point mass are two."""
+        for place, _ in self.atoms:
+            at = self._is_at(y, place)
+            if at.any():
+                beside = np.array([place + _BEYOND * max(1.0, abs(place))])
+                survival[at] = self._source.density_and_survival(beside)[1]
+        return np.clip(1 - survival, self.mass_at_zero, 1.0)
+
+    @cached_property
+    def intervals(self) -> Pairs:
+        """Intervals of y that carry the density, ascending."""
+        joined: list[tuple[float, float]] = []
+        for band in self._source.bands:
+            low = joined.pop()[0] if joined and joined[-1][1] == band.low else band.low
+            joined.append((low, band.high))
+        return tuple(joined)
+
+    @cached_property
+    def _reach(self) -> Pairs:
+        """The bands, cut where they carry no mass that counts."""
+        lowest, highest = float(self._source.scan.y[0]), float(self._source.scan.y[-1])
+        return tuple((max(band.low, lowest), min(band.high, highest)) for band in self._source.bands)
+
+    @cached_property
+    def masses(self) -> tuple[Array, Array]:
+        """Nodes y and masses that stand for the density."""
+        return mass_rule(self._source.density, self._reach, self._source.log_mean)
+
+    @cached_property
+    def _resolved(self) -> tuple[Array, Array]:
+        """The same, known to stand for all of the density.
+
+        Raises
+        ------
+        NoAnswerError
+            They do not.
+        """
+        y, masses = self.masses
+        missed = abs(math.fsum(masses) + math.fsum(mass for _, mass in self.atoms) - 1)
+        if missed > _MOST_MISSED:
+            raise NoAnswerError(f"the density was integrated to within {missed:.0e} of its mass only")
+        return y, masses
+
+    def quantile(self, u: Array) -> Array:
+        """Return the smallest y with at least the mass u at or below it."""
+        flat = u.ravel()
+        y = self._inverted(flat)
+        for place, mass in self.atoms:
+            top = float(self._below(np.array([place]))[0])
+            y = np.where((flat > top - mass) & (flat <= top), place, y)
+        lowest = min(self._source.bands[0].low, *(place for place, _ in self.atoms), math.inf)
+        highest = max(self._source.bands[-1].high, *(place for place, _ in self.atoms), -math.inf)
+        y = np.where(flat <= 0, lowest, np.where(flat >= 1, highest, y))
+        return y.reshape(u.shape)
+
+    def _inverted(self, u: Array) -> Array:
+        """Solve for y with the mass u below: Newton on the logarithm of the mass on the lighter side."""
+        places, below = self._knots
+        right = np.clip(np.searchsorted(below, u), 1, places.size - 1)
+        low, high = places[right - 1], places[right]
+        share = (u - below[right - 1]) / np.maximum(below[right] - below[right - 1], _LEAST_MASS)
+        y = low + (high - low) * np.clip(share, 0.0, 1.0)
+        open_ = np.flatnonzero(below[right] != u)
+        for _ in range(_NEWTON_STEPS):
+            if not open_.size:
+                break
+            density, survival = self._source.density_and_survival(y[open_])
+            wanted, found = u[open_], 1 - survival
+            low[open_] = np.where(found < wanted, y[open_], low[open_])
+            high[open_] = np.where(found < wanted, high[open_], y[open_])
+            upper = wanted > 0.5
+            with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+                mass = np.where(upper, survival, found - self.mass_at_zero)
+                aim = np.where(upper, 1 - wanted, wanted - self.mass_at_zero)
+                step = np.where(upper, -1.0, 1.0) * mass * np.log(aim / mass) / density
+            place = y[open_] + step
+            inside = (place > low[open_]) & (place < high[open_])
+            place = np.where(inside, place, (low[open_] + high[open_]) / 2)
+            done = np.abs(found - wanted) <= _SAME_MASS
+            moved = np.abs(place - y[open_])
+            y[open_] = np.where(done, y[open_], place)
+            done |= np.where(inside, moved, high[open_] - low[open_]) <= _FINEST * np.maximum(
+                1.0, np.abs(place)
+            )
+            open_ = open_[~done]
+        return y
+
+    @cached_property
+    def _knots(self) -> tuple[Array, Array]:
+        """Places and the mass below them, ascending, from end to end."""
+        scan = self._source.scan
+        ends = np.array([end for band in self._reach for end in band])
+        beside = np.minimum(np.searchsorted(scan.y, ends), scan.y.size - 1)
+        survival = np.where(scan.density[beside] == 0, scan.survival[beside], np.nan)
+        inside = np.isfinite(survival)
+        places = np.concatenate((scan.y, ends[inside]))
+        order = np.argsort(places, kind="stable")
+        below = 1 - np.concatenate((scan.survival, survival[inside]))[order]
+        return places[order], np.maximum.accumulate(below)
+
+    @cached_property
+    def mean(self) -> float:
+        """E y."""
+        mean = self._source.mean
+        return self.mean_of(lambda y: y) if mean is None else mean
+
+    @cached_property
+    def variance(self) -> float:
+        """Variance of y."""
+        return math.inf if self.mean == -math.inf else self.mean_of(lambda y: (y - self.mean) ** 2)
+
+    def log_laplace(self, power: float) -> float:
+        """Return log E λ^power.
+
+        Raises
+        ------
+        NoAnswerError
+            It is decided by values beyond what the density resolves.
+        """
+        log_mean = self._source.log_mean
+        if power in {0, 1}:
+            return power * log_mean
+        if power == 2:
+            return 2 * log_mean + math.log1p(self._source.relative_variance)
+        if power < 0 and self.mass_at_zero:
+            return math.inf
+        y, masses = self._resolved
+        terms = np.log(masses[masses > 0]) + power * y[masses > 0]
+        terms = np.append(terms, [math.log(mass) + power * place for place, mass in self.atoms])
+        top = float(terms.max())
+        if self._decided_at_open_end(power, top):
+            if power < 0:
+                return math.inf
+            raise NoAnswerError(f"the moment of λ of order {power!r} is decided by values the density misses")
+        return top + math.log(np.exp(terms - top).sum())
+
+    def _decided_at_open_end(self, power: float, top: float) -> bool:
+        """Tell whether e^(power y) times the density has not died out at an end that is not an edge."""
+        low, high = self._source.bands[0].low, self._source.bands[-1].high
+        end = self._reach[0][0] if power < 0 else self._reach[-1][1]
+        if math.isfinite(low if power < 0 else high):
+            return False
+        near = np.array([end, end + (1 if power < 0 else -1)])
+        density = self._source.density(near)
+        return bool(density[1] > 0 and math.log(density[1]) + power * near[1] > top - 25)
+
+    def relative_variance(self, power: float) -> float:
+        """Return the relative variance of λ^power."""
+        if power == 1:
+            return self._source.relative_variance
+        mean = self.log_laplace(power)
+        return self.mean_of(lambda y: np.expm1(power * y - mean) ** 2)
+
+    def mean_of(self, function: Callable[[Array], Array]) -> float:
+        """Return E function(y)."""
+        y, masses = self._resolved
+        at_atoms = [mass * float(function(np.array(place))) for place, mass in self.atoms]
+        return float((masses * function(y)).sum()) + math.fsum(at_atoms)
+
+    def grid(self, points: int) -> Array:
+        """Return values of y over the support, from the quantile 1e-9 where it reaches down to λ = 0."""
+        return grid_of(self, self._source.bands, self._reach, points)
