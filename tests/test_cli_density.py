@@ -245,9 +245,3 @@ def test_pre_activation_blocks_are_warned_about_once(act, warned):
     result = call("density", "--act", act, "--block", "pre", "--sigma-w", "1,2", "--points", 2)
     assert result.exit_code == 0
     assert result.stderr.count("correlated across layers") == warned
-
-
-def test_feed_forward_networks_are_refused():
-    message = refusal("density", "--act", "tanh", "--arch", "feedforward")
-    assert "--arch must be resnet" in message
-    assert "not part of this version" in message

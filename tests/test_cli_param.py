@@ -221,3 +221,115 @@ def test_too_many_rows_are_refused():
     assert "combinations" in refusal(
         "param", "--act", "relu", "--sigma-w", "1:2:1001", "--sigma-b", "1:2:1001"
     )
+
+
+def of_depth(*arguments):
+    (row,) = table("param", "--arch", "feedforward", *arguments)
+    assert ",".join(row) == FEEDFORWARD + ",depth,lambda_max,sigma2_jjt"
+    return float(row["lambda_max"]), float(row["sigma2_jjt"])
+
+
+@pytest.mark.parametrize("depth", [1, 3, 50])
+def test_linear_layers(depth):
+    largest = math.exp((depth + 1) * math.log(depth + 1) - depth * math.log(depth))
+    assert of_depth("--act", "linear", "--depth", depth) == pytest.approx((largest, depth), rel=1e-11)
+    assert of_depth("--act", "linear", "--depth", depth, "--weights", "orthogonal") == (1, 0)
+
+
+@pytest.mark.parametrize(("weights", "each"), [("gaussian", 2), ("orthogonal", 1)])
+def test_relu_layers(weights, each):
+    """Pennington et al., arXiv 1802.09979, table 1: variance L (1 - s_1), s_1 = -1 or 0."""
+    options = ("--sigma-w", repr(math.sqrt(2)), "--depth", 20, "--weights", weights)
+    assert of_depth("--act", "relu", *options)[1] == pytest.approx(20 * each, rel=1e-11)
+
+
+@pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
+@pytest.mark.parametrize("act", ["hardtanh", "erf"])
+def test_saturating_layers(act, weights):
+    """Pennington et al., table 1, away from criticality: E D^2 and E D^4 in terms of q*."""
+    network = (
+        "--arch",
+        "feedforward",
+        "--act",
+        act,
+        "--sigma-w",
+        1.1,
+        "--sigma-b",
+        0.2,
+        "--weights",
+        weights,
+    )
+    (point,) = table("param", *network)
+    (row,) = table("param", *network, "--depth", 4)
+    q = float(row["q_star"])
+    assert {name: row[name] for name in point} == point
+    if act == "hardtanh":
+        square = fourth = math.erf(1 / math.sqrt(2 * q))
+    else:  # erf(x), where the paper has erf(sqrt(pi) x/2)
+        square, fourth = 4 / math.pi / math.sqrt(1 + 4 * q), 16 / math.pi**2 / math.sqrt(1 + 8 * q)
+    relative = fourth / square**2 - (weights == "orthogonal")
+    assert float(row["mean_lambda"]) == pytest.approx(1.21 * square, rel=1e-12)
+    assert float(row["relative_variance"]) == pytest.approx(relative, rel=1e-11)
+    assert float(row["sigma2_jjt"]) == pytest.approx(4 * relative * (1.21 * square) ** 8, rel=1e-10)
+
+
+def test_the_largest_singular_value_is_that_of_the_law():
+    network = ("--act", "tanh", "--arch", "feedforward", "--sigma-w", 1.2, "--sigma-b", 0.1, "--depth", 3)
+    (row,) = table("param", *network)
+    (law,) = table("density", *network, "--summary")
+    assert float(row["lambda_max"]) == pytest.approx(float(law["s_max"]) ** 2, rel=1e-14)
+    assert row["sigma2_jjt"] == law["sigma2_jjt"]
+
+
+def test_layers_at_the_fixed_point_that_a_start_reaches():
+    network = (
+        "param",
+        "--act",
+        "tanh",
+        "--arch",
+        "feedforward",
+        "--sigma-w",
+        1.2,
+        "--sigma-b",
+        0.1,
+        "--depth",
+        3,
+    )
+    assert table(*network, "--input-variance", 7) == table(*network)
+
+
+def test_unbounded_gates_have_no_largest_singular_value():
+    """Squared ReLU: D = 2 max(h, 0), so E D^2 = 2 q and E D^4 = 24 q^2."""
+    largest, variance = of_depth("--act", "squared_relu", "--sigma-w", 0.5, "--sigma-b", 0.5, "--depth", 1)
+    q = (1 - math.sqrt(1 - 6 * 0.25 * 0.25)) / (3 * 0.25)  # q = 3 q^2 sigma_w^2/2 + sigma_b^2
+    assert largest == math.inf
+    assert variance == pytest.approx(0.25**2 * (24 * q**2 + 4 * q**2) - (0.25 * 2 * q) ** 2, rel=1e-10)
+
+
+def test_a_largest_singular_value_beyond_a_double():
+    result = call(
+        "param", "--arch", "feedforward", "--act", "linear", "--sigma-w", "0.01,0.99", "--depth", 500
+    )
+    rows = list(csv.DictReader(result.stdout.splitlines()))
+    assert [row["lambda_max"] != "" for row in rows] == [False, True]
+    assert "lambda_max, sigma2_jjt: some values do not fit a double" in result.stderr
+
+
+def test_a_sweep_over_depth_and_weights():
+    rows = table(
+        "param",
+        "--arch",
+        "feedforward",
+        "--act",
+        "linear",
+        "--depth",
+        "1,2",
+        "--weights",
+        "gaussian,orthogonal",
+    )
+    assert list(rows[0])[:2] == ["depth", "weights"]
+    assert [float(row["sigma2_jjt"]) for row in rows] == pytest.approx([1, 0, 2, 0])
+    assert (
+        "lambda_max"
+        not in table("param", "--arch", "feedforward", "--act", "tanh", "--weights", "gaussian")[0]
+    )

@@ -49,7 +49,7 @@ NETWORK = {
     "--arch": st.sampled_from(["resnet", "feedforward", "cnn"]),
     "--block": st.sampled_from(["post", "pre"]),
     "--depth": DEPTH,
-    "--weights": st.sampled_from(["gaussian", "orthogonal"]),
+    "--weights": st.sampled_from(["gaussian", "orthogonal", "gaussian,orthogonal"]),
     "--sigma-w": numbers(0, 4) | st.sampled_from(["1e-200", "1e10", "1e200"]),
     "--sigma-b": numbers(0, 2) | st.sampled_from(["1e-200", "1e200"]),
     "--skip": numbers(-2, 2) | st.sampled_from(["1e-300", "1e300"]),
@@ -63,7 +63,9 @@ DENSITY = NETWORK | {
     "--points": st.integers(1, 60).map(str),
     "--at": numbers(-1, 5),
     "--summary": st.just(None),
-    "--law": st.sampled_from(["auto", "universal"]),
+    "--law": st.sampled_from(["auto", "universal", "layered"]),
+    "--layer-widths": st.sampled_from(["3,4", "4,3,3", "7,7", "3", "2,x", "5,0"]),
+    "--tied": st.just(None),
 }
 
 

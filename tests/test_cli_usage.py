@@ -63,10 +63,6 @@ RELU = ("param", "--act", "relu")
         ((*RELU, "extra"), ("must belong to an option, got 'extra'. See isocalc param --help.",)),
         (("param", "--act"), ("--act must be given a value. See isocalc",)),
         (("param", "--act", "relu", "-o", ""), ("--output must be a file name, got ''",)),
-        (
-            ("param", "--act", "tanh", "--arch", "feedforward", "--depth", "10,20"),
-            ("--depth cannot be given", "without --layers", "Leave it out"),
-        ),
         (("dens",), ("COMMAND must be one of", "got 'dens'. Did you mean density?")),
         (("xyz",), ("COMMAND must be one of", "--help")),
         (("--nope",), ("No such option '--nope'",)),

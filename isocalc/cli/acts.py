@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from isocalc.cli.options import Output, output_options
+from isocalc.cli.output_options import Output, output_options
 
 if TYPE_CHECKING:
     from isocalc.activations import Family

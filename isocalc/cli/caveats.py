@@ -28,6 +28,10 @@ class Doubles:
         """Return a number that is positive and finite if nothing was lost, ``None`` if it was."""
         return self.finite(name, value if value != 0 else math.inf)
 
+    def at(self, name: str, value: float, log_value: float) -> float | None:
+        """Return e^log_value, 0 and infinity too where they are true, ``None`` where a double is lost."""
+        return value if math.isinf(log_value) else self.positive(name, value)
+
     def finite(self, name: str, value: float) -> float | None:
         """Return a number that is finite if nothing was lost, ``None`` if it was."""
         if math.isfinite(value):
@@ -45,12 +49,12 @@ class Doubles:
 
 
 def warn_of_correlated_gates(block: str, names: Iterable[Value]) -> None:
-    """Say on standard error that the universal law is off for pre-activation blocks with these."""
+    """Say on standard error that both laws are off for pre-activation blocks with these."""
     wrong = [str(name) for name in names if block == "pre" and not _linear(str(name))]
     if wrong:
         say(
-            f"--block pre with {', '.join(wrong)}: gates are correlated across layers, so the universal law "
-            "is off at any depth (KS distance 0.03 to 0.08 in the cases measured)"
+            f"--block pre with {', '.join(wrong)}: gates are correlated across layers, so the law of "
+            "independent ones is off at any depth (KS distance 0.03 to 0.08 in the cases measured)"
         )
 
 

@@ -8,14 +8,21 @@ import click
 from isocalc.cli.caveats import Doubles, warn_of_correlated_gates
 from isocalc.cli.law_rows import COLUMN, SUMMARY, density_rows, described_atoms, summary_row
 from isocalc.cli.option_types import OneOf, Whole
-from isocalc.cli.options import Output, network_or_c_options, output_options, refuse
-from isocalc.cli.sweep import Row, Sweep, run
+from isocalc.cli.options import network_or_c_options, refuse
+from isocalc.cli.output_options import Output, output_options
+from isocalc.cli.sweep import Row, Sweep, run, say
 from isocalc.cli.values import read_numbers
-from isocalc.errors import InvalidInputError
+from isocalc.errors import InvalidInputError, NoAnswerError
 from isocalc.limits import MOST_ROWS, MOST_VALUES
 
 if TYPE_CHECKING:
-    from isocalc.laws import UniversalLaw
+    from isocalc.law import Law
+    from isocalc.network import FeedForward
+
+CAPTIONS = {
+    "universal": "Universal law (L -> infinity)",
+    "layered": "Law at this depth (layers asymptotically free)",
+}
 
 
 @click.command(
@@ -28,6 +35,9 @@ NUMBERS: a value, a list 0.5,1,2 or a range start:stop:count; several make a swe
 Examples:
   isocalc density --act tanh --depth 100
   isocalc density --act relu --sigma-w 0.5:2:4 --points 500 -o densities.csv
+  isocalc density --act relu --depth 10 --law layered --summary
+  isocalc density --arch feedforward --act tanh --sigma-w 1.1 --weights orthogonal
+  isocalc density --arch feedforward --act relu --layer-widths 784,1000,1000,10
   isocalc density --act all --summary --format csv | cut -d, -f1,4,13-
   isocalc density --c 0.1,1,10 --variable log --format json | jq '.[].density'
   seq 0.5 0.1 2 | isocalc density --act gelu --at -
@@ -36,10 +46,11 @@ Examples:
 @network_or_c_options
 @click.option(
     "--law",
-    type=OneOf(["auto", "universal"]),
+    type=OneOf(["auto", "universal", "layered"]),
     default="auto",
     show_default=True,
-    help="Both mean the universal law, the limit L -> infinity.",
+    help="At this depth (layered), or the limit L -> infinity of ResNets (universal). auto: layered for "
+    "feed-forward networks, universal for ResNets.",
 )
 @click.option(
     "--variable",
@@ -61,12 +72,13 @@ Examples:
 @output_options
 @click.pass_context
 def command(ctx: click.Context, /, networks: Sweep, output: Output, *, summary: bool, **given: Any) -> None:
-    """Print the density of the singular values of a residual network's input-output Jacobian.
+    """Print the density of the singular values of a network's input-output Jacobian, at infinite width.
 
-    In the limit of infinite width, by the universal law, which c (see isocalc param) and a^L fix. This
-    version has no law of feed-forward networks.
+    Residual networks have the universal law as L -> infinity, which c (see isocalc param) and a^L fix; that
+    at their own depth is --law layered. Feed-forward networks have theirs at their depth.
     """
     keys = ("activation", "depth") if "activation" in networks.axes else ("c", "depth", "skip")
+    _require_law_of(ctx, networks, given["law"])
     if summary:
         refuse(ctx, ("points", "at", "variable"), "with --summary, which is about the whole law")
         values, columns = None, tuple(dict.fromkeys((*keys, *SUMMARY)))
@@ -77,15 +89,15 @@ def command(ctx: click.Context, /, networks: Sweep, output: Output, *, summary: 
     if "activation" in networks.axes:
         warn_of_correlated_gates(ctx.params["block"], networks.axes["activation"])
     doubles = Doubles()
-    laws: list[UniversalLaw] = []
+    laws: list[Law] = []
 
     def rows(subject: Any) -> Iterator[Row]:
-        laws.append(law := _law(subject))
+        laws.append(law := _law(subject, given["law"]))
         if summary:
-            about = subject.act.name if "activation" in keys else None
-            return iter(
-                [{"activation": about, "depth": law.depth, "skip": law.skip, **summary_row(law, doubles)}]
-            )
+            about = {key: getattr(subject, key) for key in keys if key != "activation"}
+            if "activation" in keys:
+                about["activation"] = subject.act.name
+            return iter([{**about, **summary_row(law, doubles)}])
         return density_rows(law.using(given["variable"]), given["points"], values, doubles)
 
     table, failed = run(networks, columns, rows)
@@ -94,11 +106,41 @@ def command(ctx: click.Context, /, networks: Sweep, output: Output, *, summary: 
     ctx.exit(int(failed))
 
 
-def _law(subject: Any) -> "UniversalLaw":
+def _law(subject: Any, law: str) -> "Law":
     """Return the law of a network; a law is its own."""
     from isocalc.laws import UniversalLaw, spectrum  # noqa: PLC0415 - numerics load when a command computes
 
-    return subject if isinstance(subject, UniversalLaw) else spectrum(subject)
+    if isinstance(subject, UniversalLaw):
+        return subject
+    if not hasattr(subject, "skip") and subject.input_variance is None and not subject.act.scale_free:
+        _explain_start(subject)
+    return spectrum(subject, law="layered" if law == "layered" else None)
+
+
+def _explain_start(network: "FeedForward") -> None:
+    """Say which of several fixed points a network stays at, and what to do where there is none."""
+    from isocalc.feedforward import fixed_points  # noqa: PLC0415 - numerics load when a command computes
+
+    try:
+        points = fixed_points(network)
+    except NoAnswerError as error:
+        advice = "give --input-variance, the mean square of the input's entries"
+        raise NoAnswerError(f"{error}; {advice}") from None
+    if len(points) > 1:
+        say(
+            f"{network.act.name}, sigma_w {network.sigma_w!r}, sigma_b {network.sigma_b!r}: {len(points)} "
+            f"stable fixed points; the law is that at the smallest, q = {points[0].q_star:.6g}; "
+            "--input-variance starts elsewhere"
+        )
+
+
+def _require_law_of(ctx: click.Context, networks: Sweep, law: str) -> None:
+    """Refuse a law that what was described does not have."""
+    if law == "layered" and "activation" not in networks.axes:
+        raise InvalidInputError("law", "universal with --c", law, "Give --act for the law at finite depth.")
+    if law == "universal" and ctx.params["arch"] == "feedforward":
+        advice = "The universal law is that of residual networks."
+        raise InvalidInputError("law", "layered with --arch feedforward", law, advice)
 
 
 def _values(ctx: click.Context, variable: str, at: str | None) -> list[float] | None:
@@ -116,8 +158,10 @@ def _require_few_rows(networks: int, points: int, values: Sequence[float] | None
         raise InvalidInputError(parameter, rule, each, f"There are {networks} networks.")
 
 
-def _caption(laws: Sequence["UniversalLaw"]) -> str:
+def _caption(laws: Sequence["Law"]) -> str:
     """Return which law it is, its parameter and its point masses."""
-    text = "Universal law (L -> infinity)" + (f", c = {laws[0].c:.6g}" if len(laws) == 1 else "")
+    text = "; ".join(dict.fromkeys(CAPTIONS[law.name] for law in laws))
+    parameter = getattr(laws[0], "c", None) if len(laws) == 1 else None
+    text += "" if parameter is None else f", c = {parameter:.6g}"
     atoms = dict.fromkeys(atom for law in laws for atom in described_atoms(law))
     return f"{text}; point mass {', '.join(atoms)}" if atoms else f"{text}; no point mass"

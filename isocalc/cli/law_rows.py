@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from isocalc.laws import UniversalLaw
+    from isocalc.law import Law
 
     Array = npt.NDArray[np.float64]
 
@@ -33,70 +33,93 @@ SUMMARY = (
 )
 
 
-def described_atoms(law: "UniversalLaw") -> list[str]:
+def described_atoms(law: "Law") -> list[str]:
     """Return each point mass and its place in words, in terms of log s where s does not fit a double."""
     places = zip(law.using("singular").atoms, law.using("log").atoms, strict=True)
     return [
-        f"{mass:g} at s = {s:.6g}" if 0 < s < math.inf else f"{mass:g} at log s = {log_s:.6g}"
+        f"{mass:g} at s = {s:.6g}"
+        if 0 < s < math.inf or log_s == -math.inf
+        else f"{mass:g} at log s = {log_s:.6g}"
         for (s, mass), (log_s, _) in places
     ]
 
 
-def density_rows(
-    law: "UniversalLaw", points: int, at: Sequence[float] | None, doubles: Doubles
-) -> Iterator[Row]:
+def density_rows(law: "Law", points: int, at: Sequence[float] | None, doubles: Doubles) -> Iterator[Row]:
     """Yield the density and the distribution function at each value of ``at``, or of the law's own grid."""
     for atom in described_atoms(law):
         say(f"the law has a point mass {atom}, which density leaves out")
     names = (COLUMN[law.variable], "density", "cdf")
     columns = [column.tolist() for column in _evaluated(law, points, at)]
     for name, column in zip(names, columns, strict=True):
-        if not all(map(math.isfinite, column)):
+        if not all(map(math.isfinite, column)) and name != COLUMN["log"]:  # log 0 is no number lost
             column[:] = [doubles.finite(name, number) for number in column]
     for numbers in zip(*columns, strict=True):
         yield dict(zip(names, numbers, strict=True))
 
 
-def _evaluated(
-    law: "UniversalLaw", points: int, at: Sequence[float] | None
-) -> tuple["Array", "Array", "Array"]:
+def _evaluated(law: "Law", points: int, at: Sequence[float] | None) -> tuple["Array", "Array", "Array"]:
     """Return x, density and cdf: infinite where the number does not fit a double."""
     import numpy as np  # noqa: PLC0415 - numerics load when a command computes
 
-    count = 1 if law.atoms else points
+    count = points if law.support() else len(law.atoms)
     x = law.grid(count) if at is None else np.array(at)
     density, cdf = law.pdf(x), law.cdf(x)
     if at is None and law.variable != "log":
         in_log = law.using("log")
         lost = (x == 0) | np.isinf(x)
-        x[lost] = density[lost] = np.inf
-        cdf[lost] = in_log.cdf(in_log.grid(count)[lost])
+        if lost.any():
+            log_x = in_log.grid(count)
+            lost &= np.isfinite(log_x)
+            x[lost] = density[lost] = np.inf
+            cdf[lost] = in_log.cdf(log_x[lost])
     if at is None and count > 1 and not np.all(x[1:] > x[:-1]) and np.isfinite(x).all():
-        say(f"c = {law.c!r}: the law is narrower than doubles resolve in this variable, so values repeat")
+        say("the law is narrower than doubles resolve in this variable, so values repeat")
     return x, density, cdf
 
 
-def summary_row(law: "UniversalLaw", doubles: Doubles) -> Row:
+def variance_of_lambda(law: "Law", doubles: Doubles) -> float | None:
+    """Return σ²_JJᵀ, the variance of λ: 0 of a point mass, else positive."""
+    if math.fsum(mass for _, mass in law.atoms) == 1:
+        return 0.0
+    return doubles.positive("sigma2_jjt", law.using("lambda").var())
+
+
+def summary_row(law: "Law", doubles: Doubles) -> Row:
     """Return the row that sums up a law of singular values."""
     squared = law.using("lambda")
-    point_mass = law.c == 0
-    row: dict[str, float | None] = {
-        "c": law.c,
-        "mass_at_zero": 0.0,
-        "mean_s": doubles.positive("mean_s", law.mean()),
-        "mean_lambda": doubles.positive("mean_lambda", squared.mean()),
-        "second_moment_lambda": doubles.positive("second_moment_lambda", squared.moment(2)),
-        "sigma2_jjt": 0.0 if point_mass else doubles.positive("sigma2_jjt", squared.var()),
-        "mean_log_s": law.mean_log_s,
-        "s_min": doubles.positive("s_min", law.s_min),
-        "s_max": doubles.positive("s_max", law.s_max),
-        "condition_number": doubles.positive("condition_number", law.condition_number),
-    }
-    edges = [doubles.positive("support", edge) for interval in law.support() for edge in interval]
-    places = [doubles.positive("atoms", place) for place, _ in law.atoms]
     masses = [mass for _, mass in law.atoms]
+    at_zero = math.fsum(mass for place, mass in law.using("log").atoms if place == -math.inf)
+    vanishes = at_zero == 1
+    row: dict[str, float | None] = {
+        "c": getattr(law, "c", None),
+        "mass_at_zero": at_zero,
+        "mean_s": 0.0 if vanishes else doubles.positive("mean_s", law.mean()),
+        "mean_lambda": 0.0 if vanishes else doubles.positive("mean_lambda", squared.mean()),
+        "second_moment_lambda": 0.0
+        if vanishes
+        else doubles.positive("second_moment_lambda", squared.moment(2)),
+        "sigma2_jjt": variance_of_lambda(law, doubles),
+        "mean_log_s": law.mean_log_s,
+        "s_min": doubles.at("s_min", law.s_min, law.log_s_min),
+        "s_max": doubles.at("s_max", law.s_max, law.log_s_max),
+        "condition_number": doubles.at(
+            "condition_number",
+            law.condition_number,
+            law.log_s_max - law.log_s_min if not vanishes else math.inf,
+        ),
+    }
+    in_log = law.using("log")
+    edges = [
+        doubles.at("support", end, log_end)
+        for interval, log_interval in zip(law.support(), in_log.support(), strict=True)
+        for end, log_end in zip(interval, log_interval, strict=True)
+    ]
+    places = [
+        doubles.at("atoms", place, log_place)
+        for (place, _), (log_place, _) in zip(law.atoms, in_log.atoms, strict=True)
+    ]
     return row | {
-        "law": "universal",
+        "law": law.name,
         "support": None if None in edges else ";".join(map("{!r}:{!r}".format, edges[::2], edges[1::2])),
         "atoms": None if None in places else ";".join(map("{!r}:{!r}".format, places, masses)),
     }

@@ -12,7 +12,8 @@ import click
 
 from isocalc.cli.caveats import Doubles, warn_of_correlated_gates
 from isocalc.cli.option_types import Numbers, OneOf, Whole
-from isocalc.cli.options import Output, network_options, output_options
+from isocalc.cli.options import network_options
+from isocalc.cli.output_options import Output, output_options
 from isocalc.cli.sweep import Row, Sweep, run, say
 from isocalc.errors import InvalidInputError
 from isocalc.limits import LEAST_WIDTH, MOST_ROWS, MOST_SEED, MOST_TRIALS, MOST_WIDTH
@@ -90,7 +91,7 @@ def command(ctx: click.Context, /, networks: Sweep, output: Output, **given: Any
     """Simulate residual networks and hold their singular values against the law.
 
     Real forward passes of random networks, on an input of exactly the stated mean square; the Jacobian is
-    accumulated layer by layer. This version simulates no feed-forward networks.
+    accumulated layer by layer. This version simulates no feed-forward networks, tied or rectangular layers.
     """
     _check(ctx, networks, given["width"])
     if given["gates"] == "own":

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 EMPTY = "An item is empty."
 MOST_EXACT = 10**15  # whole numbers up to here are doubles
+_MOST_DIGITS = 4000  # Python refuses to read more
 
 
 class Numbers(click.ParamType):  # type: ignore[type-arg] # not generic before click 8.4
@@ -82,17 +83,36 @@ class Whole(click.ParamType):  # type: ignore[type-arg] # not generic before cli
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         """Parse the text of the option; raise InvalidInputError where it is not within the limits."""
         del ctx
-        text = str(value)
-        plain = text.isascii() and text.lstrip("+-").isdigit()
-        number = int(text) if plain else _whole_float(text, self.least - 1)
+        number = _whole(str(value), self.least - 1)
         if self.least <= number <= self.most:
             return number
         rule = f"a whole number from {self.least} to {self.most}"
         raise InvalidInputError((param.name if param else None) or "value", rule, value)
 
 
-def _whole_float(text: str, otherwise: int) -> int:
-    """Return the whole number that a text such as 1e4 means, ``otherwise`` where it means none."""
+class Widths(click.ParamType):  # type: ignore[type-arg] # not generic before click 8.4
+    """Widths of the input and the layers of one network; a tuple of ints."""
+
+    name = "widths"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        """Parse the text of the option; raise InvalidInputError where it is no list of at least two."""
+        del ctx
+        if not isinstance(value, str):
+            return tuple(value)
+        widths = tuple(_whole(item.strip(), 0) for item in value.split(","))
+        if len(widths) < 2 or min(widths) < 1:
+            rule = "whole numbers of at least 1, of the input and of each layer, such as 784,1000,10"
+            raise InvalidInputError((param.name if param else None) or "value", rule, value)
+        return widths
+
+
+def _whole(text: str, otherwise: int) -> int:
+    """Return the whole number that a text such as 10 or 1e4 means, ``otherwise`` where it means none."""
+    if text.isascii() and text.lstrip("+-").isdigit() and len(text) <= _MOST_DIGITS:
+        return int(text)
     try:
         number = parse_number(text)
     except ValueError:
@@ -110,6 +130,18 @@ class OneOf(click.Choice[str]):
             name = (param.name if param else None) or "value"
             raise InvalidInputError(name, f"one of {', '.join(self.choices)}", value)
         return str(value)
+
+
+class SeveralOf(OneOf):
+    """One of several words, or a comma list of them; a tuple of words."""
+
+    def convert(  # type: ignore[override] # a choice that is several
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        """Split the list; raise InvalidInputError where a word is another."""
+        if not isinstance(value, str):
+            return tuple(value)
+        return tuple(super(SeveralOf, self).convert(word.strip(), param, ctx) for word in value.split(","))
 
 
 class Activations(click.ParamType):  # type: ignore[type-arg] # not generic before click 8.4

@@ -3,17 +3,14 @@
 import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from isocalc.cli.option_types import Activations, Numbers, OneOf
+from isocalc.cli.option_types import Activations, Numbers, OneOf, SeveralOf, Widths
 from isocalc.cli.sweep import Sweep, Value
 from isocalc.errors import InvalidInputError
-
-if TYPE_CHECKING:
-    from isocalc.output import Table
 
 Function = Callable[..., Any]
 NETWORK_OPTIONS = (
@@ -47,10 +44,10 @@ NETWORK_OPTIONS = (
     ),
     click.option(
         "--weights",
-        type=OneOf(["gaussian", "orthogonal"]),
+        type=SeveralOf(["gaussian", "orthogonal"]),
         default="gaussian",
         show_default=True,
-        help="Independent entries, or orthogonal matrices.",
+        help="Independent entries, or orthogonal matrices; or a comma list of both.",
     ),
     click.option(
         "--sigma-w",
@@ -82,8 +79,31 @@ NETWORK_OPTIONS = (
         metavar="NUMBERS",
         help="Mean square of the input's entries.  [default: 1; feed-forward: that of the fixed point]",
     ),
+    click.option(
+        "--layer-widths",
+        type=Widths(),
+        metavar="WIDTHS",
+        help="Feed-forward, in density: those of input and layers, such as 784,1000,10; they give the depth.",
+    ),
+    click.option(
+        "--tied",
+        is_flag=True,
+        help="Feed-forward, in density: layers share their weights, like steps in time; the law is the same.",
+    ),
 )
-NETWORK_NAMES = ("act", "arch", "block", "depth", "weights", "sigma_w", "sigma_b", "skip", "input_variance")
+NETWORK_NAMES = (
+    "act",
+    "arch",
+    "block",
+    "depth",
+    "weights",
+    "sigma_w",
+    "sigma_b",
+    "skip",
+    "input_variance",
+    "layer_widths",
+    "tied",
+)
 
 
 C_OPTION = click.option(
@@ -102,26 +122,20 @@ def network_options(function: Function) -> Function:
         network = {name: values.pop(name) for name in NETWORK_NAMES}
         return function(networks=networks_of(click.get_current_context(), network), **values)
 
-    return _decorated(with_networks, NETWORK_OPTIONS)
+    return decorated(with_networks, NETWORK_OPTIONS)
 
 
 def network_or_c_options(function: Function) -> Function:
-    """Add the options that describe a residual network, or --c: ``networks`` is of ResNet or UniversalLaw."""
+    """Add the options that describe a network, or --c: ``networks`` is of networks or UniversalLaw."""
 
     @functools.wraps(function)
     def with_laws(*, c: tuple[float, ...] | None, **values: Any) -> Any:
         ctx = click.get_current_context()
         network = {name: values.pop(name) for name in NETWORK_NAMES}
-        if c is not None:
-            networks = _laws_of(ctx, c, network)
-        elif network["arch"] != "resnet":
-            advice = "The law of feed-forward networks is not part of this version."
-            raise InvalidInputError("arch", f"resnet for {ctx.command.name}", network["arch"], advice)
-        else:
-            networks = networks_of(ctx, network)
+        networks = networks_of(ctx, network) if c is None else _laws_of(ctx, c, network)
         return function(networks=networks, **values)
 
-    return _decorated(with_laws, (NETWORK_OPTIONS[0], C_OPTION, *NETWORK_OPTIONS[1:]))
+    return decorated(with_laws, (NETWORK_OPTIONS[0], C_OPTION, *NETWORK_OPTIONS[1:]))
 
 
 def _laws_of(ctx: click.Context, c: Sequence[float], values: Mapping[str, Any]) -> Sweep:
@@ -138,13 +152,18 @@ def networks_of(ctx: click.Context, values: Mapping[str, Any]) -> Sweep:
     if values["act"] is None:
         raise click.UsageError("--act must be given: an activation such as relu, a comma list, or all.", ctx)
     residual = values["arch"] == "resnet"
-    if not residual:
+    if residual:
+        refuse(ctx, ("layer_widths", "tied"), "with --arch resnet, whose layers are square and independent")
+    else:
         refuse(ctx, ("block", "skip"), "with --arch feedforward, which has no skip connections")
     from isocalc.network import FeedForward, ResNet  # noqa: PLC0415 - loads numpy
 
+    widths = values["layer_widths"]
+    by_widths = widths is not None and not is_given(ctx, "depth")
     axes: dict[str, Sequence[Value]] = {
         "activation": _canonical(values["act"]),
-        "depth": values["depth"],
+        "depth": (len(widths) - 1,) if by_widths else values["depth"],
+        "weights": values["weights"],
         "sigma_w": values["sigma_w"],
         "sigma_b": values["sigma_b"],
     }
@@ -152,7 +171,7 @@ def networks_of(ctx: click.Context, values: Mapping[str, Any]) -> Sweep:
         axes["skip"] = values["skip"]
     if values["input_variance"] is not None:
         axes["input_variance"] = values["input_variance"]
-    fixed = {"weights": values["weights"]} | ({"block": values["block"]} if residual else {})
+    fixed = {"block": values["block"]} if residual else {"layer_widths": widths, "tied": values["tied"]}
     return Sweep(functools.partial(ResNet if residual else FeedForward, **fixed), axes)
 
 
@@ -174,67 +193,18 @@ def _canonical(specs: Sequence[str]) -> list[str]:
 def refuse(ctx: click.Context, names: Sequence[str], why: str) -> None:
     """Refuse options given on the command line that cannot matter to what was asked."""
     for name in names:
-        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+        if is_given(ctx, name):
             option = "--" + name.replace("_", "-")
             raise click.UsageError(f"{option} cannot be given {why}. Leave it out.", ctx)
 
 
-class Output:
-    """Where the table of a command goes, and in which form.
-
-    Parameters
-    ----------
-    form : {"auto", "table", "csv", "json"}
-        ``auto``: a table on a terminal, JSON in a file that is named so, CSV elsewhere.
-    path : str or None
-        File to write; ``None`` or "-" is standard output.
-    """
-
-    def __init__(self, form: str, path: str | None) -> None:
-        self.form, self.path = form, path
-
-    def check(self) -> None:
-        """Raise InvalidInputError where the file could not be written; leave nothing behind."""
-        if self.path is not None and self.path != "-":
-            from isocalc.output_file import check_writable  # noqa: PLC0415 - --help must not pay for it
-
-            check_writable(self.path)
-
-    def write(self, table: "Table") -> None:
-        """Write the table; raise OSError where that fails."""
-        from isocalc.output import write  # noqa: PLC0415 - --help must not pay for it
-
-        write(table, self.form, self.path)
+def is_given(ctx: click.Context, name: str) -> bool:
+    """Whether an option is on the command line."""
+    return ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
 
 
-def output_options(function: Function) -> Function:
-    """Add --format and -o; the function gets them as ``output``, an Output whose file can be written."""
-
-    @functools.wraps(function)
-    def with_output(*, form: str, path: str | None, **values: Any) -> Any:
-        output = Output(form, path)
-        output.check()
-        return function(output=output, **values)
-
-    return _decorated(
-        with_output,
-        (
-            click.option(
-                "--format",
-                "form",
-                type=OneOf(["auto", "table", "csv", "json"]),
-                default="auto",
-                show_default=True,
-                help="auto: a table on a terminal, JSON in a file that ends in .json, CSV elsewhere.",
-            ),
-            click.option(
-                "-o", "--output", "path", type=click.Path(), metavar="FILE", help="Write there instead."
-            ),
-        ),
-    )
-
-
-def _decorated(function: Function, options: Sequence[Callable[[Function], Function]]) -> Function:
+def decorated(function: Function, options: Sequence[Callable[[Function], Function]]) -> Function:
+    """Return a command with options added, shown in their order."""
     for option in reversed(options):
         function = option(function)
     return function
