@@ -1,0 +1,194 @@
+"""Random networks, every law checked by what must hold: no wrong and no missing point.
+
+    python tests/bench/sweep_laws.py [--networks 10000] [--points 50] [--seed 0] [--workers 2]
+
+Activation × architecture × weights × depth 1 to 10⁶ × σ_w 0.05 to 10 × σ_b 0 to 3 × skip × input variance.
+Each network's law is solved at quantiles and between, in log s, and held to
+
+- the equation: residual of ζ − Σ n log S = log z at every point, relative to the size of its terms;
+- the half-planes: 0 <= Im ζ <= π, −π <= Im u <= 0, which only the right branch has;
+- the distribution function: ascending, its differences the integral of the density (Gauss-Legendre);
+- mass plus atoms: 1 within 1e-6;
+- the first two moments: by additivity of log S against integrals of the density, where those converge.
+
+Prints what failed, the counts and the slowest networks. A refusal in words is counted apart.
+"""
+# ruff: noqa: SLF001 - the solver behind the law is what is held
+
+import argparse
+import collections
+import math
+import time
+import warnings
+from concurrent.futures import ProcessPoolExecutor
+
+import numpy as np
+
+import isocalc
+from isocalc.activations import FAMILIES
+from isocalc.rotation_transform import Rotation
+
+ACTIVATIONS = [name for name in FAMILIES if name != "threshold"] + [
+    "threshold:0.1:0.5",
+    "leaky_relu:0.2",
+    "hardtanh:-2:2",
+    "softplus:5",
+    "celu:0.3",
+]
+
+
+def random_network(rng):
+    """Return a network and a line that makes it again."""
+    settings = {
+        "depth": int(10 ** rng.uniform(0, rng.choice([1, 2, 6]))),
+        "weights": str(rng.choice(["gaussian", "orthogonal"])),
+        "sigma_w": float(10 ** rng.uniform(math.log10(0.05), 1)),
+        "sigma_b": float(rng.choice([0.0, rng.uniform(0, 3)])),
+    }
+    act = str(rng.choice(ACTIVATIONS))
+    if rng.random() < 0.5:
+        settings["skip"] = float(rng.choice([1.0, 1.0, -1.0, 0.9, 1.1]))
+        settings["input_variance"] = float(10 ** rng.uniform(-2, 1))
+        return isocalc.ResNet, act, settings
+    if rng.random() < 0.3:
+        settings["input_variance"] = float(10 ** rng.uniform(-2, 1))
+    return isocalc.FeedForward, act, settings
+
+
+def check(kind, act, settings, points):
+    """Return the largest errors of one law by name."""
+    law = isocalc.spectrum(kind(act, **settings), law="layered", variable="log")
+    atoms = sum(mass for _, mass in law.atoms)
+    if not law.support():
+        return {"mass": abs(atoms - 1)}
+    u = np.linspace(0.0, 1.0, points + 2)[1:-1]
+    x = law.ppf(u)
+    inside = np.isfinite(x)
+    for place, _ in law.atoms[math.isinf(law.atoms[0][0]) :] if law.atoms else ():
+        inside[inside] &= np.abs(x[inside] - place) > 1e-9 * max(1.0, abs(place))
+    x, u = x[inside], u[inside]
+    cdf, pdf = law.cdf(x), law.pdf(x)
+    found = {
+        "finite": 0.0 if np.isfinite(pdf).all() and np.isfinite(cdf).all() else math.inf,
+        "missing": float((pdf <= 0).sum()),
+        "quantile": float(np.abs(cdf - u).max(initial=0.0)),
+        **integral_errors(law, atoms),
+    }
+    return found | (equation_errors(law, x) if x.size else {})
+
+
+def integral_errors(law, atoms):
+    """Return how far integrals of the density are from 1 and from what additivity says of λ and log λ."""
+    centred, source = law._centred, law._centred._source
+    y, masses = centred.masses
+    found = {"mass": abs(float(masses.sum()) + atoms - 1)}
+    places = [(place, mass) for place, mass in centred.atoms if place > -math.inf]
+    for power, log_moment in (
+        (1, source.log_mean),
+        (2, 2 * source.log_mean + math.log1p(source.relative_variance)),
+    ):
+        if source.relative_variance > RESOLVED[power] or math.isinf(law.log_s_max):
+            continue
+        total = float((masses * np.exp(power * y - log_moment)).sum())
+        total += sum(mass * math.exp(power * place - log_moment) for place, mass in places)
+        found[f"moment_{power}"] = abs(total - 1)
+    if math.isfinite(source.mean):
+        mean = float((masses * y).sum()) + sum(mass * place for place, mass in places)
+        found["mean_log"] = abs(mean - source.mean) / max(1.0, math.sqrt(centred.variance), abs(mean))
+    return found
+
+
+def equation_errors(law, x):
+    """Return the residual of the equation and the excursions from the half-planes at log s = x."""
+    source = law._centred._source
+    if not hasattr(source, "product"):
+        return {}
+    product = source.product
+    y = law._scale.centred(x)
+    state = product.solve(y)
+    tangents = product.tangents(state)
+    base = tangents[0].zeta
+    rest, size, drift = base - y, np.abs(base) + np.abs(y), 0.0
+    for tangent, count in zip(tangents, product.counts, strict=True):
+        rest = rest - count * tangent.log_s
+        size += count * np.abs(tangent.log_s)
+        drift = max(drift, float(np.abs(tangent.drift).max()))
+    heights = [state.zeta.imag / math.pi]
+    for factor, rows in zip(product.factors, product.rows, strict=True):
+        inner = state.inner[rows].imag / math.pi
+        if factor.unknowns == 2:
+            heights += [-inner[0] / 2, inner[1] / 2]
+        else:
+            heights += [inner[0] if isinstance(factor, Rotation) else -inner[0]]
+    heights = np.concatenate(heights)
+    return {
+        "residual": float((np.abs(rest) / size).max()),
+        "drift": drift,
+        "half_plane": max(0.0, -float(heights.min()), float(heights.max()) - 1),
+    }
+
+
+# Relative variance up to which a moment of λ is not decided by values that have next to no mass.
+RESOLVED = {1: 1e4, 2: 30.0}
+LIMITS = {
+    "finite": 0.0,
+    "missing": 0.0,
+    "quantile": 1e-9,
+    "mass": 1e-6,
+    "moment_1": 1e-6,
+    "moment_2": 1e-6,
+    "mean_log": 1e-6,
+    "residual": 1e-11,
+    "drift": 1e-7,
+    "half_plane": 1e-9,
+}
+
+
+def job(seed, points):
+    kind, act, settings = random_network(np.random.default_rng(seed))
+    start = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            outcome = check(kind, act, settings, points)
+        except isocalc.NoAnswerError as refusal:
+            outcome = str(refusal)
+        except Exception as error:  # noqa: BLE001 - every failure is a finding
+            outcome = {"crash": math.inf, repr(error)[:200]: math.inf}
+    return kind.__name__, act, settings, outcome, time.perf_counter() - start
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--networks", type=int, default=10_000)
+    parser.add_argument("--points", type=int, default=50)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args()
+    seeds = np.random.SeedSequence(options.seed).spawn(options.networks)
+    counts, refusals, worst = collections.Counter(), collections.Counter(), collections.defaultdict(float)
+    times = []
+    with ProcessPoolExecutor(options.workers) as pool:
+        for kind, act, settings, outcome, seconds in pool.map(
+            job, seeds, [options.points] * len(seeds), chunksize=20
+        ):
+            times.append((seconds, kind, act, settings))
+            if isinstance(outcome, str):
+                counts["refused"] += 1
+                refusals[outcome.split(" ", 1)[-1][:60]] += 1
+                continue
+            failed = {name: value for name, value in outcome.items() if not value <= LIMITS.get(name, 0.0)}
+            for name, value in outcome.items():
+                worst[name] = max(worst[name], value)
+            counts["failed" if failed else "right"] += 1
+            if failed:
+                print(kind, act, settings, failed, flush=True)
+    print(dict(counts), f"{sum(t for t, *_ in times):.0f} s")
+    print("largest:", {name: f"{value:.1e}" for name, value in worst.items()})
+    print("refusals:", refusals.most_common(8))
+    for seconds, *network in sorted(times, key=lambda row: -row[0])[:5]:
+        print(f"slow: {seconds:.2f} s", *network)
+
+
+if __name__ == "__main__":
+    main()
