@@ -25,13 +25,14 @@ def bands_of(product: FreeProduct, scan: Scan) -> tuple[Band, ...]:
     runs, found = scan.runs(), []
     for place, (first, last) in enumerate(runs):
         low, high = Edge(-math.inf, diverges=False), Edge(math.inf, diverges=False)
-        if place > 0 or not reaches_zero(product):
+        # A density at the first point has no edge before it, whatever rounding makes of the ranks.
+        if place > 0 or (first > 0 and not reaches_zero(product)):
             low = edge_between(product, float(scan.y[first]), float(scan.y[first - 1]))
         is_top = place == len(runs) - 1
         end = open_end(product) if is_top else None
         if end is not None:
             high = Edge(end)
-        elif not is_top or not is_unbounded(product):
+        elif not is_top or (last + 1 < scan.y.size and not is_unbounded(product)):
             high = edge_between(product, float(scan.y[last]), float(scan.y[last + 1]))
         found.append(Band(low.y, high.y, low.diverges, high.diverges))
     return tuple(found)

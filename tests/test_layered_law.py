@@ -349,3 +349,13 @@ def test_chains_that_widen_are_solved_down_to_the_gap_above_zero(widths, weights
     assert law.cdf(law.support()[-1][1]) == pytest.approx(1, abs=1e-6)
     mean = law.mean_log_s if rank == 1 else None
     assert mean is None or math.isfinite(mean)
+
+
+def test_gates_that_underflow_leave_no_edge_above_zero():
+    # Half of the gates of late layers are e^(2x), x in the hundreds: closed, but for rounding.
+    net = FeedForward("elu", depth=41, sigma_w=3.3797193753207138, input_variance=9.55061529533733)
+    law = layered(net, "log")
+    assert law.support()[0][0] == -math.inf
+    assert law.cdf(law.ppf(0.75)) == pytest.approx(0.75, abs=1e-9)
+    (place, mass), *others = law.atoms
+    assert (place, mass, others) == (-math.inf, pytest.approx(0.5, abs=1e-9), [])
