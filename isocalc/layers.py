@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -23,6 +23,7 @@ from isocalc.transforms import Factor
 
 Array = npt.NDArray[np.float64]
 Pairs = tuple[tuple[float, float], ...]
+Part = tuple[GateRule, float, float, float]
 
 # Layers whose gates are closed most often decide what happens near 0: so many keep a factor each.
 _KEPT = 4
@@ -88,8 +89,8 @@ def layers(network: ResNet | FeedForward) -> Layers:
         return _residual(network, _gates(network))
     widths = network.layer_widths or ()
     if len(set(widths)) > 1:
-        return _rectangular(network, widths)
-    found = _feed_forward(network, _gates(network))
+        return _feed_forward(network, _rectangular(network, widths))
+    found = _feed_forward(network, ((gate, count, 1.0, 1.0) for gate, count in _gates(network)))
     if (
         network.depth == 1
         and network.weights == "orthogonal"
@@ -147,43 +148,32 @@ def _first_to_keep(act: Activation) -> Callable[[Array], Whole] | None:
     return most_closed
 
 
-def _feed_forward(network: FeedForward, gates: Sequence[tuple[GateRule, float]]) -> Layers:
+def _feed_forward(network: FeedForward, parts: Iterable[Part]) -> Layers:
+    """Return the factors of layers, each a gate, how often it occurs, share and growth."""
     orthogonal = network.weights == "orthogonal"
     centre = [(network.sigma_w, float(network.depth))]
     factors: list[Factor] = []
     counts = []
-    for gate, count in gates:
+    for gate, count, share, growth in parts:
         if gate.mean == 0:
             return Layers((), (), (), vanishes=True)
-        if orthogonal and gate.smallest == gate.largest:
+        if growth != 1 and (not orthogonal or growth < 1):
+            centre.append((math.sqrt(growth), count))
+        if orthogonal and growth >= 1 and gate.smallest == gate.largest:
             centre.append((math.sqrt(gate.largest), count))
         else:
-            factors.append(Layer(gate, orthogonal))
+            factors.append(Layer(gate, orthogonal, share, growth))
             counts.append(count)
     return Layers(tuple(factors), tuple(counts), tuple(centre))
 
 
-def _rectangular(network: FeedForward, widths: Sequence[int]) -> Layers:
-    """Return the factors of a chain of rectangular layers, alike ones counted."""
-    orthogonal = network.weights == "orthogonal"
-    centre = [(network.sigma_w, float(network.depth))]
+def _rectangular(network: FeedForward, widths: Sequence[int]) -> Iterator[Part]:
+    """Yield the layers of a chain of widths, alike ones counted."""
     variances = [1.0] * network.depth if network.act.scale_free else propagate(network).q.tolist()
     alike = Counter(zip(variances, widths, widths[1:], strict=False))
     gates = {q: gate_rule(network.act, q) for q, _, _ in alike}
-    factors: list[Factor] = []
-    counts = []
     for (q, before, width), count in alike.items():
-        gate, growth = gates[q], width / before
-        if gate.mean == 0:
-            return Layers((), (), (), vanishes=True)
-        if not orthogonal or growth < 1:
-            centre.append((math.sqrt(growth), float(count)))
-        if orthogonal and growth >= 1 and gate.smallest == gate.largest:
-            centre.append((math.sqrt(gate.largest), float(count)))
-        else:
-            factors.append(Layer(gate, orthogonal, widths[0] / width, growth))
-            counts.append(float(count))
-    return Layers(tuple(factors), tuple(counts), tuple(centre))
+        yield gates[q], float(count), widths[0] / width, width / before
 
 
 def _residual(network: ResNet, gates: Sequence[tuple[GateRule, float]]) -> Layers:
