@@ -151,6 +151,7 @@ CONTRACTION = 0.1
 LONGEST_STEP, LONGEST_ALONG, LONGEST_POLISH = 64.0, 1.0, 1e-2
 # Steps along the real axis at least as long a part of the whole; other steps; what may be left beside a pole.
 ALONG, SHORTEST, SINGULAR, SINGULAR_NOISES = 0.1, 1e-15, 1e-12, 1e3
+SHORTEST_OF_A_WALK = 1e-9
 AGREE = 1e-13
 ROUNDING, MOST_ROUNDING = 2e-15, 1e-3
 LIVE = 1e-7
@@ -597,7 +598,7 @@ def walk_free(
         else:
             line[:] = before
             step /= 4
-            if step < 1e-9 * max(1.0, abs(place)):
+            if step < SHORTEST_OF_A_WALK * max(1.0, abs(place)):
                 break
     return place
 

@@ -1,9 +1,10 @@
 """The solver: the root m(z) of a product of free factors, on a path that cannot leave the right branch.
 
 m is analytic in the strip 0 < Im log z < π. From far right, where m ≈ E λ/z, the path runs left along
-Im log z = π/2 and then down to the real axis. A step is taken by two Newton iterations and kept if the
-second is a tenth of the first or less: then (Kantorovich) the root is the only one near, for every log z
-between the ends of the step, and so the continuation of the last one. Else the step is halved.
+Im log z = π/2 and then down to the real axis. A step is taken by three Newton iterations and kept if each
+is a tenth of the one before or less: then (Kantorovich) the root is the only one near, for every log z
+between the ends of the step, and so the continuation of the last one. Else the step is halved. Inside a
+band, where solutions have no singularity, the real axis is a path too.
 """
 
 import math
@@ -141,7 +142,7 @@ class FreeProduct:
             return place
         for enough in _LITTLE_MASS:
             place, zeta = self._walk_until(enough)
-            if self._missing(zeta) <= 2 * enough and self._is_solved(place):
+            if self._missing(zeta) <= 2 * enough and self._solved(place):
                 # Well inside of where rounding just lets it be solved.
                 return self._walk_until(_MARGIN * enough)[0]
         raise NoAnswerError(f"the path of the solver ended at log z = {place!r} + iπ/2")
@@ -163,18 +164,18 @@ class FreeProduct:
 
     def _is_empty(self, y: float) -> bool:
         """Tell whether there is neither density at y nor mass below it, that at λ = 0 left aside."""
-        if not self._is_solved(y):
+        state = self._solved(y)
+        if state is None:
             return False
-        state = self.solve(np.array([y]))
         missing = abs(self.survival(state)[0] + self.mass_at_zero - 1)
         return bool(missing < _LITTLE_MASS[0] and abs((1 / np.expm1(-state.zeta)).imag[0]) < _LITTLE_MASS[0])
 
-    def _is_solved(self, y: float) -> bool:
+    def _solved(self, y: float) -> State | None:
+        """Return the solution at y, ``None`` where it is not reached."""
         try:
-            self.solve(np.array([y]))
+            return self.solve(np.array([y]))
         except NoAnswerError:
-            return False
-        return True
+            return None
 
     def _missing(self, zeta: Complex) -> float:
         return float(np.abs(-1 / np.expm1(-zeta) - self.mass_at_zero)[0])
@@ -258,7 +259,7 @@ class FreeProduct:
 
     @cached_property
     def _size(self) -> int:
-        return sum(factor.arrays.nodes.shape[1] + _A_FACTOR * factor.unknowns for factor in self.factors)
+        return int(self.arrays.nodes.shape[1] + _A_FACTOR * self.rows[-1].stop)
 
     def _solve_ascending(self, y: Array) -> State:
         """Solve along the real axis from known solutions inside bands, and by the path elsewhere."""

@@ -14,8 +14,24 @@ from isocalc.gates import GateRule
 from isocalc.transforms import Complex, Pairs, Tangent, tangent_of_curve
 
 
+class Gated:
+    """What factors that are made of a gate have from it."""
+
+    gate: GateRule
+
+    @property
+    def last_real(self) -> float:
+        """Where t meets the continuous law of the gate."""
+        return last_real(self.gate)
+
+    @property
+    def is_unbounded(self) -> bool:
+        """Whether the gate is."""
+        return self.gate.largest == math.inf
+
+
 @dataclass(frozen=True)
-class Layer:
+class Layer(Gated):
     """A feed-forward layer, scaled so that ``log S`` has no constant from the weights; its unknown is log t.
 
     Parameters
@@ -114,16 +130,6 @@ class Layer:
         lost, scale = max(0.0, 1 / self.growth - 1), min(1.0, self.growth)
         masses = [pair for pair in self.gate.masses if pair[0] > 0]
         return tuple((math.log(value / scale), 1 - (1 - mass + lost) / self.share) for value, mass in masses)
-
-    @property
-    def last_real(self) -> float:
-        """Where t meets the continuous law of the gate."""
-        return last_real(self.gate)
-
-    @property
-    def is_unbounded(self) -> bool:
-        """Whether the gate is."""
-        return self.gate.largest == math.inf
 
     @property
     def rank(self) -> float:

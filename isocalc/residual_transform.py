@@ -9,24 +9,18 @@ import numpy.typing as npt
 
 from isocalc.complex_logs import log1p_like, log_one_plus_m, log_ratio, lower_log
 from isocalc.factor_kinds import RESIDUAL_GAUSSIAN, RESIDUAL_ORTHOGONAL, FactorArrays, gate_nodes
-from isocalc.gate_sums import (
-    gate_averages,
-    gate_log_mean,
-    gate_mean_log,
-    last_real,
-    lowest_open,
-)
+from isocalc.gate_sums import gate_averages, gate_log_mean, gate_mean_log, lowest_open
 from isocalc.gates import GateRule
-from isocalc.layer_transform import Layer
+from isocalc.layer_transform import Gated, Layer
 from isocalc.transforms import Complex, Pairs, Tangent
 
 # A miss that changes log m(1+m) so little is one that log S follows linearly.
 _NEAR = 1e-6
-_ROUNDING = 4e-16
+_ROUNDING = 2e-15
 
 
 @dataclass(frozen=True)
-class ResidualLayer:
+class ResidualLayer(Gated):
     """A residual layer 1 + X, X rotation-invariant, made of a gate and weights: free sum of symmetrised laws.
 
     Its unknowns are u = log t of the gate and ξ = log((1 + m_a)/m_a): the logarithm of the square of the skip
@@ -144,16 +138,6 @@ class ResidualLayer:
     def point_masses(self) -> Pairs:
         """Where closed gates leave the skip connection alone."""
         return ((0.0, max(0.0, 2 * self.gate.zero_mass - 1)),)
-
-    @property
-    def last_real(self) -> float:
-        """Where t meets the continuous law of the gate."""
-        return last_real(self.gate)
-
-    @property
-    def is_unbounded(self) -> bool:
-        """Whether the gate is."""
-        return self.gate.largest == math.inf
 
     @property
     def reaches_zero(self) -> bool:

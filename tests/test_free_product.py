@@ -143,3 +143,21 @@ def test_the_order_of_factors_does_not_matter():
     y = places(forth)
     for found, expected in zip(back.density_and_survival(y), forth.density_and_survival(y), strict=True):
         assert found == pytest.approx(expected, rel=1e-11, abs=1e-13)
+
+
+def test_both_twins_have_the_same_limits():
+    from isocalc import _kernels, free_product  # noqa: PLC0415 - the tests above start without Numba
+
+    ours, compiled = vars(free_product), vars(_kernels)
+    shared = {name for name in compiled if name.isupper() and f"_{name}" in ours}
+    assert {
+        "CONTRACTION",
+        "AGREE",
+        "ROUNDING",
+        "LIVE",
+        "SINGULAR",
+        "POLISHED",
+        "SHORTEST_OF_A_WALK",
+    } <= shared
+    for name in shared:
+        assert compiled[name] == ours[f"_{name}"], name
