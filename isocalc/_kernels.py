@@ -161,6 +161,8 @@ BELOW = 1e-9
 MOST_POLISHING, POLISHED = 8, 1e-3
 BARELY = 1e-300
 NEAR = 1e-6
+# Masses at 0 that differ by rounding are one.
+SAME = 4e-16
 HUGE = 1e3
 FAR, LARGE = 340.0, 1e100
 HALF_PI = 0.5 * pi
@@ -202,11 +204,28 @@ def lower_log(x: complex) -> complex:
 
 
 @kernel
-def log_ratio(m: complex, one_plus_m: complex) -> complex:
+def log_ratio(m: complex, above: complex, share: float) -> complex:
     """Do what ``complex_logs.log_ratio`` does."""
     if m.real * m.real + m.imag * m.imag > 4:
-        return log1p_complex(inverse(m))
-    return lower_log(one_plus_m) - lower_log(m)
+        return log1p_complex(share * inverse(m))
+    return lower_log(above) - lower_log(m)
+
+
+@kernel
+def place_of(zeta: complex, at_zero: float) -> tuple[complex, complex]:
+    """M and 1 + m − w: do what ``transforms.Place.of`` does."""
+    positive = 1 - at_zero
+    return positive * inverse(expm1_complex(zeta)), -positive * inverse(expm1_complex(-zeta))
+
+
+@kernel
+def seen_with(zeta: complex, m: complex, rest: complex, w: float, at_zero: float) -> tuple[complex, complex]:
+    """Do what ``transforms.Place.seen_with`` does."""
+    gap = w - at_zero
+    if gap <= SAME:
+        return zeta, 1 + 0j
+    above = rest + gap
+    return log_ratio(m, above, 1 - at_zero), rest * ((1 - at_zero) / (1 - w)) * inverse(above)
 
 
 @kernel
@@ -268,34 +287,51 @@ def gate_averages(nodes: Array, u: complex) -> tuple[complex, complex, complex]:
 
 
 @kernel
-def layer_tangent(  # noqa: PLR0917 - kernels take no keywords
-    kind: int,
-    share: float,
-    growth: float,
-    nodes: Array,
-    leads: bool,
-    state: Complex,
-    row: int,
+def curve_tangent(  # noqa: PLR0917 - kernels take no keywords
+    seen: tuple[complex, complex],
+    own: complex,
+    own_rate: complex,
+    log_s: complex,
+    rate: complex,
     tangent: Complex,
 ) -> None:
-    """Do what ``layer_transform.Layer.tangent`` does; see ``factor_tangent``."""
-    a, b, slope = gate_averages(nodes, state[row])
-    total = a if share == 1 else a + (share - 1)
-    own, own_slope = log_ratio(b / share, total / share), slope * inverse(total) - slope * inverse(b)
-    if kind == ORTHOGONAL and share == 1:
-        log_s, log_s_slope = state[row] + own, 1 + own_slope
+    """Do what ``transforms.tangent_of_curve`` does; rates are derivatives in ζ."""
+    miss = own - seen[0]
+    tangent[0], tangent[1] = log_s - rate * miss, rate * seen[1]
+    tangent[2], tangent[4] = -miss * own_rate, own_rate * seen[1]
+
+
+@kernel
+def layer_tangent(  # noqa: PLR0917 - kernels take no keywords
+    kind: int,
+    parameters: Array,
+    nodes: Array,
+    u: complex,
+    seen: tuple[complex, complex],
+    m: complex,
+    rest: complex,
+    w: float,
+    tangent: Complex,
+) -> None:
+    """Do what ``layer_transform.Layer.tangent`` does."""
+    closed = parameters[2]
+    passed, b, slope = gate_averages(nodes, u)
+    per_b = slope * inverse(b)
+    own, own_slope = log_ratio(b, passed, 1 - closed), slope * inverse(passed) - per_b
+    if kind != ORTHOGONAL:
+        log_s, log_s_slope = u - lower_log(b), 1 - per_b
+    elif closed > 0:
+        a = passed + closed
+        log_s, log_s_slope = u + log_ratio(b, a, 1.0), 1 + slope * inverse(a) - per_b
     else:
-        log_s, log_s_slope = state[row] - lower_log(b), 1 - slope * inverse(b)
-        if kind == ORTHOGONAL:
-            log_s, log_s_slope = log_s + lower_log(a), log_s_slope + slope * inverse(a)
-        elif kind == NARROWING:
-            inner = 1 + growth * b
-            log_s, log_s_slope = log_s + lower_log(inner), log_s_slope + growth * slope * inverse(inner)
-    zeta = own if leads else state[0]
+        log_s, log_s_slope = u + own, 1 + own_slope
     own_rate = inverse(own_slope)
-    rate, miss = log_s_slope * own_rate, own - zeta
-    tangent[0], tangent[1], tangent[2] = zeta, log_s - rate * miss, rate
-    tangent[3], tangent[5] = -miss * own_rate, own_rate
+    curve_tangent(seen, own, own_rate, log_s, log_s_slope * own_rate, tangent)
+    if kind == NARROWING:
+        per_input = parameters[0] * parameters[1]
+        above = rest + (1 / per_input - (1 - w))
+        tangent[0] += lower_log(per_input * above)
+        tangent[1] -= m * rest * inverse((1 - w) * above)
 
 
 @kernel
@@ -307,13 +343,20 @@ def log_of_t(xi: complex) -> complex:
 
 @kernel
 def residual_tangent(  # noqa: PLR0917 - kernels take no keywords
-    power: int, log_variance: float, nodes: Array, state: Complex, row: int, tangent: Complex
+    power: int,
+    log_variance: float,
+    nodes: Array,
+    u: complex,
+    xi: complex,
+    seen: tuple[complex, complex],
+    m: complex,
+    one_plus_m: complex,
+    tangent: Complex,
 ) -> float:
     """Do what ``residual_transform.ResidualLayer.tangent`` does; return the size of rounding."""
-    u, xi, zeta = state[row], state[row + 1], state[0]
+    zeta = seen[0]
     a, b, slope = gate_averages(nodes, u)
     beyond, m_a = -inverse(expm1_complex(-xi)), inverse(expm1_complex(xi))
-    m, one_plus_m = inverse(expm1_complex(zeta)), -inverse(expm1_complex(-zeta))
     t, coth, product = beyond * m_a, beyond + m_a, m * one_plus_m
     miss = m_a + b - m if abs(m) < 0.5 else beyond + b - one_plus_m
     log_t = log_of_t(xi)
@@ -327,17 +370,17 @@ def residual_tangent(  # noqa: PLR0917 - kernels take no keywords
     excess = miss * (1 + 2 * m) * inverse(product)
     near = excess - log1p_like(b * (coth + b) * inverse(t), excess - exact)
     log_s = near if abs(excess) < NEAR else exact
-    tangent[0], tangent[1] = zeta, log_s - coth * drift
-    tangent[2] = 1 + 2 * m - coth * growth * product * per_common
-    tangent[3], tangent[4] = (-tie * t - miss * coth) * per_common, drift
-    tangent[5], tangent[6] = -coth * product * per_common, growth * product * per_common
+    to_u = product * per_common * seen[1]
+    tangent[0] = log_s - coth * drift
+    tangent[1] = (1 + 2 * m - coth * growth * product * per_common) * seen[1]
+    tangent[2], tangent[3] = (-tie * t - miss * coth) * per_common, drift
+    tangent[4], tangent[5] = -coth * to_u, growth * to_u
     return ROUNDING * abs(b) * (abs(coth) + abs(growth)) / abs(common)
 
 
 @kernel
-def closed_tangent(kind: int, c: float, leads: bool, state: Complex, row: int, tangent: Complex) -> None:  # noqa: PLR0917 - kernels take no keywords
+def closed_tangent(kind: int, c: float, u: complex, seen: tuple[complex, complex], tangent: Complex) -> None:
     """Do what ``transforms.ClosedForm.tangent`` does."""
-    u = state[row]
     m, one_plus_m = inverse(expm1_complex(u)), -inverse(expm1_complex(-u))
     slope = -m * one_plus_m
     if kind == UNIVERSAL:
@@ -346,14 +389,7 @@ def closed_tangent(kind: int, c: float, leads: bool, state: Complex, row: int, t
         log_s, rate = -c * m, -c * slope
     else:
         log_s, rate = -c * cmath.exp(-u), c * cmath.exp(-u)
-    miss = 0j if leads else u - state[0]
-    tangent[0], tangent[1], tangent[2], tangent[3], tangent[5] = (
-        u - miss,
-        log_s - rate * miss,
-        rate,
-        -miss,
-        1.0,
-    )
+    curve_tangent(seen, u, 1 + 0j, log_s, rate, tangent)
 
 
 @kernel
@@ -366,42 +402,14 @@ def rotation_roots(variance: float, x: complex) -> tuple[complex, complex, compl
 
 
 @kernel
-def rotation_tangent(v: float, leads: bool, state: Complex, row: int, tangent: Complex) -> None:
+def rotation_tangent(v: float, x: complex, seen: tuple[complex, complex], tangent: Complex) -> None:
     """Do what ``rotation_transform.Rotation.tangent`` does."""
-    z, low, high = rotation_roots(v, state[row])
+    z, low, high = rotation_roots(v, x)
     square, by_z = low * high, (1 - v) ** 2 * inverse(z)
     ratio = (2 * (1 + v) - by_z) * inverse(z + square)
     own = -lower_log(ratio)
     own_rate = square * ratio * inverse(1 + v - by_z)
-    miss = 0j if leads else own - state[0]
-    rate = 1 - own_rate
-    tangent[0], tangent[1], tangent[2] = own - miss, own - state[row] - rate * miss, rate
-    tangent[3], tangent[5] = -miss * own_rate, own_rate
-
-
-@kernel
-def factor_tangent(  # noqa: PLR0917 - kernels take no keywords
-    kind: int,
-    first: float,
-    second: float,
-    nodes: Array,
-    leads: bool,
-    state: Complex,
-    row: int,
-    tangent: Complex,
-) -> float:
-    """Write a factor's tangent: ζ, log S, its rate, drift and direction of two unknowns; return rounding."""
-    tangent[4], tangent[6] = 0j, 0j
-    if kind <= NARROWING:
-        layer_tangent(kind, first, second, nodes, leads, state, row, tangent)
-        return 0.0
-    if kind <= RESIDUAL_ORTHOGONAL:
-        return residual_tangent(kind - NARROWING, first, nodes, state, row, tangent)
-    if kind == ROTATION:
-        rotation_tangent(first, leads, state, row, tangent)
-    else:
-        closed_tangent(kind, first, leads, state, row, tangent)
-    return 0.0
+    curve_tangent(seen, own, own_rate, own - x, 1 - own_rate, tangent)
 
 
 @kernel
@@ -414,35 +422,50 @@ def newton_free(
 ) -> tuple[float, float, float]:
     """Write the state after a Newton iteration; return its largest change, and rounding in that and in log z.
 
-    The twin of ``free_product.FreeProduct._newton``.
+    Tangents: log S, its rate, drift and direction of two unknowns. The twin of
+    ``free_product.FreeProduct._newton``.
     """
-    slope, rest, base, rounding, sum_of_sizes = 1 + 0j, target, state[0], 0.0, abs(target)
+    zeta, w = state[0], product.at_zero
+    m, rest = place_of(zeta, w)
+    base, base_slope = seen_with(zeta, m, rest, w, 0.0)
+    slope, missing, rounding, sum_of_sizes = base_slope, target - base, 0.0, abs(target)
     for k in range(product.kinds.size):
-        part = product.nodes[:, product.ends[k] : product.ends[k + 1]]
-        first, second = product.parameters[k, 0], product.parameters[k, 1]
-        if k == 1:
-            # All factors are linearised at the same ζ, the first one's own where that leads.
-            state[0] = base
-        leads, row, tangent = product.leads and k == 0, product.rows[k], tangents[k]
-        rounding += factor_tangent(product.kinds[k], first, second, part, leads, state, row, tangent)
-        if k == 0:
-            base = tangent[0]
-            rest -= base
-        slope -= product.counts[k] * tangent[2]
-        rest += product.counts[k] * tangent[1]
-        sum_of_sizes += product.counts[k] * (abs(tangent[1]) + abs(state[row]) + abs(base))
+        kind, row, tangent, parameters = (
+            product.kinds[k],
+            product.rows[k],
+            tangents[k],
+            product.parameters[k],
+        )
+        nodes = product.nodes[:, product.ends[k] : product.ends[k + 1]]
+        tangent[3], tangent[5] = 0j, 0j
+        if kind <= NARROWING:
+            seen = seen_with(zeta, m, rest, w, parameters[3]) if parameters[3] != 0 else (base, base_slope)
+            layer_tangent(kind, parameters, nodes, state[row], seen, m, rest, w, tangent)
+        elif kind <= RESIDUAL_ORTHOGONAL:
+            power, log_variance = kind - NARROWING, parameters[0]
+            u, xi = state[row], state[row + 1]
+            rounding += residual_tangent(
+                power, log_variance, nodes, u, xi, (base, base_slope), m, rest + w, tangent
+            )
+        elif kind == ROTATION:
+            rotation_tangent(parameters[0], state[row], (base, base_slope), tangent)
+        else:
+            closed_tangent(kind, parameters[0], state[row], (base, base_slope), tangent)
+        slope -= product.counts[k] * tangent[1]
+        missing += product.counts[k] * tangent[0]
+        sum_of_sizes += product.counts[k] * (abs(tangent[0]) + abs(state[row]) + abs(zeta))
     per_slope = inverse(slope)
-    change = rest * per_slope
+    change = missing * per_slope
     size = abs(change)
-    moved[0] = base + change
+    moved[0] = zeta + change
     noise_of_y = ROUNDING * sum_of_sizes
-    noise = noise_of_y * abs(per_slope) + ROUNDING * (1 + abs(base))
+    noise = noise_of_y * abs(per_slope) + ROUNDING * (1 + abs(zeta))
     rounding += noise
     for k in range(product.kinds.size):
         for j in range(product.rows[k + 1] - product.rows[k]):
-            step = tangents[k, 3 + j] + tangents[k, 5 + j] * change
+            step = tangents[k, 2 + j] + tangents[k, 4 + j] * change
             size = max(size, abs(step))
-            rounding = max(rounding, noise * abs(tangents[k, 5 + j]))
+            rounding = max(rounding, noise * abs(tangents[k, 4 + j]))
             moved[product.rows[k] + j] = state[product.rows[k] + j] + step
     return (size if isfinite(size) else inf), rounding, noise_of_y
 
@@ -541,7 +564,7 @@ def solve_free(  # noqa: C901, PLR0917 - kernels take no keywords
     ``line`` is the state at log z = place + iπ/2, right of all y; ``known`` ascends. The twin of
     ``free_product.FreeProduct._solve_ascending``.
     """
-    work, tangents = np.empty((2, line.size), np.complex128), np.empty((product.kinds.size, 7), np.complex128)
+    work, tangents = np.empty((2, line.size), np.complex128), np.empty((product.kinds.size, 6), np.complex128)
     line, state = line.copy(), line.copy()
     start, previous = complex(place, HALF_PI), inf
     for i in range(y.size):
@@ -577,16 +600,14 @@ def solve_free(  # noqa: C901, PLR0917 - kernels take no keywords
 
 
 @kernel
-def walk_free(
-    product: FreeProductArrays, place: float, line: Complex, at_zero: float, enough: float
-) -> float:
-    """Move a state at log z = place + iπ/2 left, in place, until 1 + m is ``at_zero`` but for ``enough``.
+def walk_free(product: FreeProductArrays, place: float, line: Complex, enough: float) -> float:
+    """Move a state at log z = place + iπ/2 left, in place, until 1 + m is the mass at 0 but for ``enough``.
 
     Returns where that is, or where the path ended. The twin of ``free_product.FreeProduct._line``.
     """
-    work, tangents = np.empty((2, line.size), np.complex128), np.empty((product.kinds.size, 7), np.complex128)
+    work, tangents = np.empty((2, line.size), np.complex128), np.empty((product.kinds.size, 6), np.complex128)
     before, step = line.copy(), 1.0
-    while abs(-inverse(expm1_complex(-line[0])) - at_zero) > enough:
+    while abs(place_of(line[0], product.at_zero)[1]) > enough:
         before[:] = line
         stop = complex(place - step, HALF_PI)
         left, _ = move_free(
@@ -630,17 +651,19 @@ def sided_log(x: complex, below: bool) -> complex:
 
 
 @kernel
-def layer_potential(kind: int, share: float, growth: float, nodes: Array, u: complex) -> complex:
+def layer_potential(kind: int, parameters: Array, nodes: Array, u: complex) -> complex:
     """Do what ``layer_transform.Layer.potential`` does."""
-    a, b, _ = gate_averages(nodes, u)
+    share, growth = parameters[0], parameters[1]
+    passed, b, _ = gate_averages(nodes, u)
     integral = -gate_log_mean(nodes, u)
     if kind == ORTHOGONAL:
-        integral -= lower_log(a)
+        integral -= lower_log(passed + parameters[2])
     elif kind == NARROWING:
         integral -= lower_log(1 + growth * b) / growth
     else:
         integral -= b
-    return integral / share
+    per_input: complex = integral / share
+    return per_input
 
 
 @kernel
@@ -669,19 +692,21 @@ def closed_potential(kind: int, c: float, u: complex) -> complex:
 def survival_free(product: FreeProductArrays, states: Complex, survival: Array) -> None:
     """Fill the mass above each solution: the twin of ``free_product.FreeProduct.survival``."""
     for i in range(survival.size):
-        zeta = states[i, 0]
-        potential = -lower_log(-inverse(expm1_complex(-zeta)))
+        zeta, w = states[i, 0], product.at_zero
+        m, rest = place_of(zeta, w)
+        zeta, _ = seen_with(zeta, m, rest, w, 0.0)
+        potential = -lower_log(rest + w)
         for k in range(product.kinds.size):
-            kind, first, second = product.kinds[k], product.parameters[k, 0], product.parameters[k, 1]
+            kind, parameters = product.kinds[k], product.parameters[k]
             nodes, u = product.nodes[:, product.ends[k] : product.ends[k + 1]], states[i, product.rows[k]]
             if kind <= NARROWING:
-                part = layer_potential(kind, first, second, nodes, u)
+                part = layer_potential(kind, parameters, nodes, u)
             elif kind <= RESIDUAL_ORTHOGONAL:
                 part = residual_potential(kind, nodes, u, states[i, product.rows[k] + 1], zeta)
             elif kind == ROTATION:
-                _, low, high = rotation_roots(first, u)
-                part = -lower_log(-inverse(expm1_complex(-zeta))) - 2 * cmath.log((low + high) / 2) + u
+                _, low, high = rotation_roots(parameters[0], u)
+                part = -lower_log(rest + w) - 2 * cmath.log((low + high) / 2) + u
             else:
-                part = closed_potential(kind, first, u)
+                part = closed_potential(kind, parameters[0], u)
             potential -= product.counts[k] * part
         survival[i] = min(max(potential.imag / pi, 0.0), 1.0)

@@ -30,12 +30,12 @@ def log1p_like(x: Complex, log: Complex) -> Complex:
     return own
 
 
-def log_ratio(m: Complex, one_plus_m: Complex) -> Complex:
-    """Return ζ = log((1+m)/m), small where m is large."""
-    zeta = lower_log(one_plus_m) - lower_log(m)
+def log_ratio(m: Complex, above: Complex, share: float = 1.0) -> Complex:
+    """Return log((m + share)/m), small where m is large, from m and ``above`` = m + share."""
+    ratio = lower_log(above) - lower_log(m)
     large = m.real * m.real + m.imag * m.imag > 4
-    zeta[large] = log1p(1 / m[large])
-    return zeta
+    ratio[large] = log1p(share / m[large])
+    return ratio
 
 
 def log_one_plus_m(zeta: Complex) -> Complex:

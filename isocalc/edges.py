@@ -99,7 +99,7 @@ class _RealAxis:
         if zeta is not None:
             self._zeta = zeta
         for _ in range(_TIES):
-            tangents = self._product.tangents(
+            base, base_slope, tangents = self._product.equation(
                 State(
                     np.array([complex(self._zeta, self._zeta_height)]),
                     (self._u + 1j * self._height)[:, None],
@@ -109,21 +109,23 @@ class _RealAxis:
                 np.concatenate([getattr(t, name)[:, 0].real for t in tangents])
                 for name in ("drift", "direction")
             )
-            base, change = float(tangents[0].zeta[0].real), 0.0
+            change = 0.0
             if first is not None:
                 # Along the curve back to the first unknown asked for.
                 change = -drift[0] / direction[0]
-            elif zeta is not None:
-                change = zeta - base
             step = drift + direction * change
             self._u += np.clip(step, -1, 1)
-            self._zeta = base + change
+            self._zeta += change
             if not max(np.abs(step).max(), abs(change)) > 4 * _ROUNDING * np.abs(self._u).max():
                 break
         counts = self._product.counts
         log_s = (count * float(t.log_s[0].real) for count, t in zip(counts, tangents, strict=True))
         rates = (count * float(t.rate[0].real) for count, t in zip(counts, tangents, strict=True))
-        return _Point(base, base - math.fsum(log_s), 1 - math.fsum(rates), float(direction[0]))
+        y, slope = (
+            float(base[0].real) - math.fsum(log_s),
+            float(base_slope[0].real) - math.fsum(rates),
+        )
+        return _Point(self._zeta, y, slope, float(direction[0]))
 
     def turn(self) -> Edge | None:
         """Return where log z turns back, by secants from the live point; None if they do not arrive."""
@@ -157,11 +159,12 @@ class _RealAxis:
 def _at_limits(product: FreeProduct, limits: list[float]) -> _Point:
     """Return the point where, as ζ falls, the first of the factors meets its limit."""
     with np.errstate(all="ignore"):
-        zetas = [
-            _above(FreeProduct([factor], [1.0]), [limit]).at(first=limit).zeta
+        least = min(
+            (1 - factor.mass_at_zero)
+            / np.expm1(_above(FreeProduct([factor], [1.0]), [limit]).at(first=limit).zeta)
             for factor, limit in zip(product.factors, limits, strict=True)
-        ]
-        return _above(product, limits).at(zeta=max(zetas))
+        )
+        return _above(product, limits).at(zeta=math.log1p((1 - product.mass_at_zero) / least))
 
 
 def _above(product: FreeProduct, limits: list[float]) -> _RealAxis:
@@ -169,7 +172,7 @@ def _above(product: FreeProduct, limits: list[float]) -> _RealAxis:
     inside, there = (
         State(
             np.array([side]),
-            np.concatenate([factor.start(np.array([side])) for factor in product.factors]),
+            np.concatenate([factor.start(np.array([-side])) for factor in product.factors]),
         )
         for side in (1 + 1j, 1 + 0j)
     )

@@ -23,7 +23,11 @@ class FactorArrays(NamedTuple):
     second: float = 0.0
     """Its parameters: of a layer share and growth, of a residual layer log variance, of a closed form c"""
     nodes: Array = _NO_NODES
-    """Re d, Im d, Re and Im of the weights of a gate, shape (4, n)"""
+    """Re d, Im d, Re and Im of the weights of open gates, shape (4, n)"""
+    closed: float = 0.0
+    """Share of closed gates"""
+    at_zero: float = 0.0
+    """Mass at 0 of the law that its unknown is one-to-one with"""
 
 
 class FreeProductArrays(NamedTuple):
@@ -31,7 +35,7 @@ class FreeProductArrays(NamedTuple):
 
     kinds: Whole
     parameters: Array
-    """Shape (factors, 2)"""
+    """First, second, closed and at_zero of each, shape (factors, 4)"""
     nodes: Array
     """Of all gates, shape (4, n)"""
     ends: Whole
@@ -39,8 +43,8 @@ class FreeProductArrays(NamedTuple):
     rows: Whole
     """Where the unknowns of each factor begin in a state, after ζ, and where the last end"""
     counts: Array
-    leads: bool
-    """Whether the first unknown stands for ζ"""
+    at_zero: float
+    """Mass at λ = 0"""
 
 
 def gate_nodes(d: Numbers, weights: Numbers) -> Array:

@@ -21,8 +21,7 @@ import numpy.typing as npt
 from isocalc.complex_logs import log_one_plus_m
 from isocalc.errors import NoAnswerError
 from isocalc.factor_kinds import FreeProductArrays
-from isocalc.layer_transform import Layer
-from isocalc.transforms import Complex, Factor, Tangent
+from isocalc.transforms import Complex, Factor, Place, Tangent
 
 Array = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.intp]
@@ -95,11 +94,10 @@ class FreeProduct:
     """
 
     def __init__(self, factors: Sequence[Factor], counts: Sequence[float]) -> None:
+        # The first unknown is that of the narrowest layer: what happens near 0 is up to that.
         order = sorted(range(len(factors)), key=lambda k: -factors[k].mass_at_zero)
         self.factors = tuple(factors[k] for k in order)
         self.counts = tuple(counts[k] for k in order)
-        # With a mass at 0 the first unknown stands for ζ, which near λ = 0 stands still while that goes on.
-        self._leads = self.factors[0].mass_at_zero > 0
         ends = list(accumulate((factor.unknowns for factor in self.factors), initial=0))
         self.rows = [slice(start, stop) for start, stop in pairwise(ends)]
         self._known = np.empty(0), State(np.empty(0, complex), np.empty((ends[-1], 0), complex))
@@ -154,7 +152,7 @@ class FreeProduct:
             from isocalc._kernels import walk_free  # noqa: PLC0415 - loading Numba takes half a second
 
             line = states[0].stacked[0]
-            place = walk_free(self.arrays, places[0], line, self.mass_at_zero, enough)
+            place = walk_free(self.arrays, places[0], line, enough)
             return place, line[:1]
         while self._missing(states[-1].zeta) > enough and step > _SHORTEST_OF_A_WALK * max(
             1.0, abs(places[-1])
@@ -168,7 +166,8 @@ class FreeProduct:
         if state is None:
             return False
         missing = abs(self.survival(state)[0] + self.mass_at_zero - 1)
-        return bool(missing < _LITTLE_MASS[0] and abs((1 / np.expm1(-state.zeta)).imag[0]) < _LITTLE_MASS[0])
+        height = abs(Place.of(state.zeta, self.mass_at_zero).m.imag[0])
+        return bool(missing < _LITTLE_MASS[0] and height < _LITTLE_MASS[0])
 
     def _solved(self, y: float) -> State | None:
         """Return the solution at y, ``None`` where it is not reached."""
@@ -178,7 +177,7 @@ class FreeProduct:
             return None
 
     def _missing(self, zeta: Complex) -> float:
-        return float(np.abs(-1 / np.expm1(-zeta) - self.mass_at_zero)[0])
+        return float(np.abs(Place.of(zeta, self.mass_at_zero).rest)[0])
 
     def density_and_survival(self, y: Array) -> tuple[Array, Array]:
         """Return the density of y and the mass above y, atoms of that included.
@@ -200,10 +199,7 @@ class FreeProduct:
         """Return the density at solutions on the real axis."""
         first = state.inner[0]
         with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
-            if self._leads and isinstance(self.factors[0], Layer):
-                height = self.factors[0].minus_imag_m(state.inner[self.rows[0]])
-            else:
-                height = (1 / np.expm1(-state.zeta)).imag
+            height = -Place.of(state.zeta, self.mass_at_zero).m.imag
         # At a point mass m is infinite, and beside it there is no density.
         density = np.maximum(np.nan_to_num(height, nan=0.0, posinf=0.0, neginf=0.0) / np.pi, 0.0)
         real = max(_REAL, _REAL_PER_LAYER * sum(self.counts))
@@ -225,9 +221,10 @@ class FreeProduct:
             survival_free(self.arrays, state.stacked, survival)
             return survival
         with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
-            potential = -log_one_plus_m(state.zeta)
+            zeta, _ = Place.of(state.zeta, self.mass_at_zero).seen_with(0.0)
+            potential = -log_one_plus_m(zeta)
             for factor, count, rows in zip(self.factors, self.counts, self.rows, strict=True):
-                potential -= count * factor.potential(state.inner[rows], state.zeta)
+                potential -= count * factor.potential(state.inner[rows], zeta)
         return np.clip(potential.imag / np.pi, 0.0, 1.0)
 
     @cached_property
@@ -236,12 +233,12 @@ class FreeProduct:
         parts = [factor.arrays for factor in self.factors]
         return FreeProductArrays(
             np.array([part.kind for part in parts]),
-            np.array([(part.first, part.second) for part in parts]),
+            np.array([(part.first, part.second, part.closed, part.at_zero) for part in parts]),
             np.concatenate([part.nodes for part in parts], axis=1),
             np.cumsum([0, *(part.nodes.shape[1] for part in parts)]),
             np.cumsum([1, *(factor.unknowns for factor in self.factors)]),
             np.array(self.counts, dtype=float),
-            self._leads,
+            self.mass_at_zero,
         )
 
     def solve(self, y: Array) -> State:
@@ -346,8 +343,9 @@ class FreeProduct:
     def _walked(self) -> tuple[list[float], list[State]]:
         """The line as far as it was needed so far, from where every factor is linear in m."""
         zeta = _lifted(np.array([25 + math.log1p(self.relative_variance)]))
-        state = State(zeta, np.concatenate([factor.start(zeta) for factor in self.factors]))
-        target = np.asarray(zeta + self.log_mean)
+        log_m = math.log(1 - self.mass_at_zero) - zeta
+        state = State(zeta, np.concatenate([factor.start(log_m) for factor in self.factors]))
+        target = self.log_mean - log_m
         for _ in range(8):
             state, _ = self._newton(state, target)
         return [float(target[0].real)], [state]
@@ -414,13 +412,14 @@ class FreeProduct:
         kept &= (state.zeta.imag > -_BELOW) & (state.zeta.imag < np.pi + _BELOW)
         return state, kept
 
-    def tangents(self, state: State) -> list[Tangent]:
-        """Return every factor linearised at its unknowns and the same ζ."""
-        found: list[Tangent] = []
-        for factor, rows in zip(self.factors, self.rows, strict=True):
-            zeta = None if self._leads and not found else found[0].zeta if found else state.zeta
-            found.append(factor.tangent(state.inner[rows], zeta))
-        return found
+    def equation(self, state: State) -> tuple[Complex, Complex, list[Tangent]]:
+        """Return log((1+m)/m) with its derivative in ζ, and every factor linearised at the same ζ."""
+        place = Place.of(state.zeta, self.mass_at_zero)
+        tangents = [
+            factor.tangent(state.inner[rows], place)
+            for factor, rows in zip(self.factors, self.rows, strict=True)
+        ]
+        return *place.seen_with(0.0), tangents
 
     def _newton(self, state: State, target: Complex) -> tuple[State, Array]:
         """Return the solutions after a Newton iteration, and the size of the largest change of each.
@@ -428,23 +427,24 @@ class FreeProduct:
         The Jacobian is an arrow: each factor ties its unknowns to ζ, and one equation ties that to log z.
         """
         with np.errstate(all="ignore"):  # a step that overflows is refused by its size
-            tangents = self.tangents(state)
-            base = tangents[0].zeta
-            slope, rest, sum_of_sizes = np.ones_like(base), target - base, np.abs(target)
+            base, slope, tangents = self.equation(state)
+            rest, sum_of_sizes = target - base, np.abs(target)
             for tangent, count, rows in zip(tangents, self.counts, self.rows, strict=True):
-                slope -= count * tangent.rate
+                slope = slope - count * tangent.rate
                 rest += count * tangent.log_s
-                sum_of_sizes += count * (np.abs(tangent.log_s) + np.abs(state.inner[rows][0]) + np.abs(base))
+                sum_of_sizes += count * (
+                    np.abs(tangent.log_s) + np.abs(state.inner[rows][0]) + np.abs(state.zeta)
+                )
             change = rest / slope
             drift = np.concatenate([tangent.drift for tangent in tangents])
             direction = np.concatenate([tangent.direction for tangent in tangents])
             step = drift + direction * change
             size = np.maximum(np.abs(change), np.abs(step).max(axis=0))
             self._noise = _ROUNDING * sum_of_sizes
-            noise = self._noise / np.abs(slope) + _ROUNDING * (1 + np.abs(base))
+            noise = self._noise / np.abs(slope) + _ROUNDING * (1 + np.abs(state.zeta))
             own = sum((tangent.rounding for tangent in tangents), np.zeros(base.size))
             self._rounding = np.maximum(own + noise, noise * np.abs(direction).max(axis=0))
-            return State(base + change, state.inner + step), size
+            return State(state.zeta + change, state.inner + step), size
 
 
 def _is_live(state: State) -> npt.NDArray[np.bool_]:

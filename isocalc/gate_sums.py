@@ -19,13 +19,20 @@ _HUGE = 1e3
 
 def gate_averages(gate: GateRule, u: Complex) -> tuple[Complex, Complex, Complex]:
     """Return E 1/(1 − dt), E dt/(1 − dt) and the derivative of both in u."""
+    passed, b, slope = open_averages(gate, u)
+    return passed + gate.zero_mass, b, slope
+
+
+def open_averages(gate: GateRule, u: Complex) -> tuple[Complex, Complex, Complex]:
+    """Return what `gate_averages` does, the first without closed gates."""
     t, above = _below(u)
+    d, weights = gate.open
     sums = np.empty((3, t.size), dtype=complex)
     for part in _blocks(gate, t):
-        dt = np.multiply.outer(gate.d, t[part])
+        dt = np.multiply.outer(d, t[part])
         inverse = 1 / (1 - dt)
         # Sums, not products of matrices: BLAS would wake its threads for these.
-        terms = gate.weights[:, None] * inverse
+        terms = weights[:, None] * inverse
         sums[0, part] = terms.sum(axis=0)
         terms *= dt
         sums[1, part] = terms.sum(axis=0)

@@ -6,7 +6,7 @@ over the nodes are averages for Im t <= 0 (`isocalc.gate_path`); at real t they 
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -55,6 +55,12 @@ class GateRule:
     masses: Masses
     largest: float
     smallest: float
+
+    @cached_property
+    def open(self) -> tuple[Array | Complex, Array | Complex]:
+        """Nodes and weights of gates that are not closed."""
+        kept = self.d != 0
+        return self.d[kept], self.weights[kept]
 
     @property
     def zero_mass(self) -> float:

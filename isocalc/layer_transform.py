@@ -4,14 +4,11 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
-import numpy.typing as npt
-
 from isocalc.complex_logs import log_ratio, lower_log
 from isocalc.factor_kinds import GAUSSIAN, NARROWING, ORTHOGONAL, FactorArrays, gate_nodes
-from isocalc.gate_sums import gate_averages, gate_log_mean, gate_mean_log, last_real, lowest_open
+from isocalc.gate_sums import gate_log_mean, gate_mean_log, last_real, lowest_open, open_averages
 from isocalc.gates import GateRule
-from isocalc.transforms import Complex, Pairs, Tangent, tangent_of_curve
+from isocalc.transforms import Complex, Pairs, Place, Tangent, tangent_of_curve
 
 
 class Gated:
@@ -59,36 +56,39 @@ class Layer(Gated):
     share: float = 1.0
     growth: float = 1.0
 
-    def start(self, zeta: Complex) -> Complex:
+    def start(self, log_m: Complex) -> Complex:
         """Return log t to leading order at m → 0."""
-        return math.log(self.share / self.gate.mean) - zeta[None]
+        return log_m[None] + math.log(self.share / self.gate.mean)
 
-    def tangent(self, u: Complex, zeta: Complex | None) -> Tangent:
-        """Return the factor at log t and at ζ."""
-        a, b, slope = gate_averages(self.gate, u[0])
-        total = a if self.share == 1 else a + (self.share - 1)
-        own, own_slope = log_ratio(b / self.share, total / self.share), slope / total - slope / b
-        if self.orthogonal and self.share == 1 and self.growth >= 1:
-            log_s, log_s_slope = u[0] + own, 1 + own_slope
-        else:
-            log_s, log_s_slope = u[0] - lower_log(b), 1 - slope / b
-            if self.orthogonal and self.growth >= 1:
-                log_s, log_s_slope = log_s + lower_log(a), log_s_slope + slope / a
-            elif self.orthogonal:
-                inner = 1 + self.growth * b
-                log_s, log_s_slope = log_s + lower_log(inner), log_s_slope + self.growth * slope / inner
-        return tangent_of_curve(own if zeta is None else zeta, (own, own_slope), (log_s, log_s_slope))
+    def tangent(self, u: Complex, place: Place) -> Tangent:
+        """Return the factor at log t and at a place."""
+        passed, b, slope = open_averages(self.gate, u[0])
+        own = log_ratio(b, passed, 1 - self.gate.zero_mass), slope / passed - slope / b
+        found = tangent_of_curve(place.seen_with(1 - self.rank), own, self._log_s(u[0], passed, b, slope))
+        if not self.orthogonal or self.growth >= 1:
+            return found
+        # 1 + κΛm, with the digits it has where the width of the weights is what limits the rank.
+        per_input = self.share * self.growth
+        above = place.rest + (1 / per_input - (1 - place.at_zero))
+        rate = -place.m * place.rest / ((1 - place.at_zero) * above)
+        return found._replace(log_s=found.log_s + lower_log(per_input * above), rate=found.rate + rate)
 
-    def minus_imag_m(self, u: Complex) -> npt.NDArray[np.float64]:
-        """Return −Im m, of 1 + Λm: with its digits where that is nearly real."""
-        return -gate_averages(self.gate, u[0])[0].imag / self.share
+    def log_s(self, u: Complex) -> Complex:
+        """Return log S at log t, weights not narrowing."""
+        return self._log_s(u[0], *open_averages(self.gate, u[0]))[0]
+
+    def _log_s(self, u: Complex, passed: Complex, b: Complex, slope: Complex) -> tuple[Complex, Complex]:
+        if not self.orthogonal or self.growth < 1:
+            return u - lower_log(b), 1 - slope / b
+        a = passed + self.gate.zero_mass
+        return u + log_ratio(b, a), 1 + slope / a - slope / b
 
     def potential(self, u: Complex, zeta: Complex) -> Complex:  # noqa: ARG002 - other factors need it
         """Return ∫ m d log S from m = 0."""
-        a, b, _ = gate_averages(self.gate, u[0])
+        passed, b, _ = open_averages(self.gate, u[0])
         integral = -gate_log_mean(self.gate, u[0]) - b
         if self.orthogonal and self.growth >= 1:
-            integral += b - lower_log(a)
+            integral += b - lower_log(passed + self.gate.zero_mass)
         elif self.orthogonal:
             integral += b - lower_log(1 + self.growth * b) / self.growth
         return integral / self.share
@@ -97,7 +97,9 @@ class Layer(Gated):
     def arrays(self) -> FactorArrays:
         """The layer for compiled code."""
         kind = GAUSSIAN if not self.orthogonal else ORTHOGONAL if self.growth >= 1 else NARROWING
-        return FactorArrays(kind, self.share, self.growth, gate_nodes(self.gate.d, self.gate.weights))
+        return FactorArrays(
+            kind, self.share, self.growth, gate_nodes(*self.gate.open), self.gate.zero_mass, 1 - self.rank
+        )
 
     @property
     def log_mean(self) -> float:

@@ -7,12 +7,12 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from isocalc.complex_logs import log1p_like, log_one_plus_m, log_ratio, lower_log
+from isocalc.complex_logs import log1p_like, log_one_plus_m, lower_log
 from isocalc.factor_kinds import RESIDUAL_GAUSSIAN, RESIDUAL_ORTHOGONAL, FactorArrays, gate_nodes
 from isocalc.gate_sums import gate_averages, gate_log_mean, gate_mean_log, lowest_open
 from isocalc.gates import GateRule
 from isocalc.layer_transform import Gated, Layer
-from isocalc.transforms import Complex, Pairs, Tangent
+from isocalc.transforms import Complex, Pairs, Place, Tangent
 
 # A miss that changes log m(1+m) so little is one that log S follows linearly.
 _NEAR = 1e-6
@@ -52,17 +52,16 @@ class ResidualLayer(Gated):
     def _power(self) -> int:
         return 2 if self.orthogonal else 1
 
-    def start(self, zeta: Complex) -> Complex:
+    def start(self, log_m: Complex) -> Complex:
         """Return the unknowns to leading order at m → 0."""
         log_share = math.log1p(self.variance * self.gate.mean)
-        return np.stack((math.log(self.variance) - log_share - zeta, zeta + log_share))
+        return np.stack((log_m + math.log(self.variance) - log_share, log_share - log_m))
 
-    def tangent(self, u: Complex, zeta: Complex | None) -> Tangent:
-        """Return the factor at its unknowns and at ζ."""
+    def tangent(self, u: Complex, place: Place) -> Tangent:
+        """Return the factor at its unknowns and at a place."""
         a, b, slope = gate_averages(self.gate, u[0])
         beyond, m_a = -1 / np.expm1(-u[1]), 1 / np.expm1(u[1])
-        zeta = log_ratio(m_a + b, beyond + b) if zeta is None else zeta
-        m, one_plus_m = 1 / np.expm1(zeta), -1 / np.expm1(-zeta)
+        (zeta, seen_slope), m, one_plus_m = place.seen_with(0.0), place.m, place.rest + place.at_zero
         t, coth, product = beyond * m_a, beyond + m_a, m * one_plus_m
         miss = np.where(np.abs(m) < 0.5, m_a + b - m, beyond + b - one_plus_m)
         log_t = _log_t(u[1])
@@ -77,9 +76,9 @@ class ResidualLayer(Gated):
         log_s = excess - log1p_like(b * (coth + b) / t, excess - exact)
         log_s = np.where(np.abs(excess) < _NEAR, log_s, exact)
         rate = 1 + 2 * m - coth * growth * product / common
-        direction = np.stack((-coth, growth)) * (product / common)
+        direction = np.stack((-coth, growth)) * (product / common * seen_slope)
         rounding = _ROUNDING * np.abs(b) * (np.abs(coth) + np.abs(growth)) / np.abs(common)
-        return Tangent(zeta, log_s - coth * drift[1], rate, drift, direction, rounding)
+        return Tangent(log_s - coth * drift[1], rate * seen_slope, drift, direction, rounding)
 
     def potential(self, u: Complex, zeta: Complex) -> Complex:
         """Return ∫ m d log S from m = 0."""
@@ -119,7 +118,7 @@ class ResidualLayer(Gated):
 
         def excess(log_t: float) -> float:
             point = np.array([[complex(log_t, -math.pi)]])
-            return float(layer.tangent(point, None).log_s[0].real) - log_v
+            return float(layer.log_s(point)[0].real) - log_v
 
         low, high = -60.0 - log_v, 700.0
         if excess(high) < 0:

@@ -8,7 +8,7 @@ import numpy as np
 
 from isocalc.complex_logs import log_one_plus_m, lower_log
 from isocalc.factor_kinds import ROTATION, FactorArrays
-from isocalc.transforms import Complex, Pairs, Tangent, tangent_of_curve
+from isocalc.transforms import Complex, Pairs, Place, Tangent, tangent_of_curve
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Rotation:
 
     variance: float
 
-    def start(self, zeta: Complex) -> Complex:
+    def start(self, log_m: Complex) -> Complex:
         """Return the unknown to leading order at m → 0."""
-        return zeta[None] + self.log_mean
+        return self.log_mean - log_m[None]
 
     def _roots(self, x: Complex) -> tuple[Complex, Complex, Complex]:
         """Return z, √(z − a) and √(z − b)."""
@@ -45,8 +45,8 @@ class Rotation:
         z.imag = np.maximum(z.imag, 0.0)
         return z, np.sqrt(z - (1 - root_v) ** 2), np.sqrt(z - (1 + root_v) ** 2)
 
-    def tangent(self, u: Complex, zeta: Complex | None) -> Tangent:
-        """Return the factor at its unknown and at ζ."""
+    def tangent(self, u: Complex, place: Place) -> Tangent:
+        """Return the factor at its unknown and at a place."""
         z, low, high = self._roots(u[0])
         square = low * high
         # (z − √((z − a)(z − b)))/z, without cancellation at large z.
@@ -54,7 +54,7 @@ class Rotation:
         inverse = (2 * one - (1 - v) ** 2 / z) / (z + square)
         own = -lower_log(inverse)
         slope = (one - (1 - v) ** 2 / z) / (square * inverse)
-        return tangent_of_curve(own if zeta is None else zeta, (own, slope), (own - u[0], slope - 1))
+        return tangent_of_curve(place.seen_with(0.0), (own, slope), (own - u[0], slope - 1))
 
     def potential(self, u: Complex, zeta: Complex) -> Complex:
         """Return ∫ m d log S from m = 0: −log(1+m) − E log(1 − λ/z)."""

@@ -6,8 +6,8 @@ A free product multiplies S-transforms, so with m = zG(z) − 1 and ζ = log((1+
 
 (theory of free multiplicative convolution; Pennington et al., arXiv 1802.09979). S of a gate is implicit,
 so a factor is not a function of m but a curve in unknowns of its own, analytic in them. With log z in the
-strip 0 < Im < π, m and 1 + m lie in the open lower half-plane. Near z = 0, where m → −1, ζ keeps the digits
-of 1 + m that m loses.
+strip 0 < Im < π, m and 1 + m lie in the open lower half-plane. Near z = 0, 1 + m tends to the mass at 0:
+`Place` keeps the digits of what is left of it, and those of what factors with less mass there see.
 """
 
 import math
@@ -17,23 +17,53 @@ from typing import ClassVar, Literal, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from isocalc.complex_logs import lower_log
+from isocalc.complex_logs import log_ratio, lower_log
 from isocalc.factor_kinds import BERNOULLI, SMOOTH, UNIVERSAL, FactorArrays
 
 Complex = npt.NDArray[np.complex128]
 Pairs = tuple[tuple[float, float], ...]
 
+# Masses at 0 that differ by rounding are one.
+_SAME = 4e-16
 _KINDS = {"universal": UNIVERSAL, "smooth": SMOOTH, "bernoulli": BERNOULLI}
 
 
-class Tangent(NamedTuple):
-    """A factor linearised at its unknowns and a ζ: arrays of shape (n,), drift and direction (unknowns, n).
-
-    Where ζ is to be ``zeta`` + δ, Newton moves the unknowns by ``drift + direction·δ``, and log S becomes
-    ``log_s + rate·δ``.
-    """
+class Place(NamedTuple):
+    """Values of m, shape (n,), where a product and its factors meet: ζ = log((1 + m − w)/m)."""
 
     zeta: Complex
+    m: Complex
+    rest: Complex
+    """1 + m − w"""
+    at_zero: float
+    """Mass w at λ = 0"""
+
+    @classmethod
+    def of(cls, zeta: Complex, at_zero: float = 0.0) -> "Place":
+        """Return the place of a ζ."""
+        positive = 1 - at_zero
+        m = np.asarray(positive / np.expm1(zeta), dtype=complex)
+        return cls(zeta, m, np.asarray(-positive / np.expm1(-zeta), dtype=complex), at_zero)
+
+    def seen_with(self, at_zero: float) -> tuple[Complex, Complex]:
+        """Return log((1 + m − w')/m) for another w' <= w, and its derivative in ζ."""
+        gap = self.at_zero - at_zero
+        if gap <= _SAME:
+            return self.zeta, np.ones_like(self.m)
+        above = self.rest + gap
+        slope = self.rest * ((1 - at_zero) / (1 - self.at_zero)) / above
+        return log_ratio(self.m, above, 1 - at_zero), slope
+
+
+class Tangent(NamedTuple):
+    """A factor linearised at its unknowns and a place.
+
+    Arrays of shape (n,), drift and direction (unknowns, n).
+
+    Where ζ is to be that of the place and δ, Newton moves the unknowns by ``drift + direction·δ``, and log S
+    becomes ``log_s + rate·δ``.
+    """
+
     log_s: Complex
     rate: Complex
     drift: Complex
@@ -42,10 +72,15 @@ class Tangent(NamedTuple):
     """Size of the drift that rounding alone makes"""
 
 
-def tangent_of_curve(zeta: Complex, own: tuple[Complex, Complex], log_s: tuple[Complex, Complex]) -> Tangent:
-    """Return the tangent of a factor with one unknown, from its ζ and log S with their slopes."""
-    rate, miss = log_s[1] / own[1], own[0] - zeta
-    return Tangent(zeta, log_s[0] - rate * miss, rate, -miss[None] / own[1], 1 / own[1][None])
+def tangent_of_curve(
+    seen: tuple[Complex, Complex], own: tuple[Complex, Complex], log_s: tuple[Complex, Complex]
+) -> Tangent:
+    """Return the tangent of a factor with one unknown, from its ζ and log S with their slopes.
+
+    ``seen`` is what its ζ is to be, and the derivative of that in the place's.
+    """
+    rate, miss = log_s[1] / own[1], own[0] - seen[0]
+    return Tangent(log_s[0] - rate * miss, rate * seen[1], -miss[None] / own[1], (seen[1] / own[1])[None])
 
 
 class Factor(Protocol):
@@ -55,11 +90,11 @@ class Factor(Protocol):
     def unknowns(self) -> int:
         """How many unknowns it has."""
 
-    def start(self, zeta: Complex) -> Complex:
+    def start(self, log_m: Complex) -> Complex:
         """Return the unknowns to leading order at m → 0."""
 
-    def tangent(self, u: Complex, zeta: Complex | None) -> Tangent:
-        """Return the factor at unknowns u, shape (unknowns, n), and at ζ or, for None, its own."""
+    def tangent(self, u: Complex, place: Place) -> Tangent:
+        """Return the factor at unknowns u, shape (unknowns, n), and at a place."""
 
     def potential(self, u: Complex, zeta: Complex) -> Complex:
         """Return ∫ m d log S from m = 0, of which distribution functions are made."""
@@ -124,12 +159,12 @@ class ClosedForm:
     kind: Literal["universal", "smooth", "bernoulli"]
     c: float = 1.0
 
-    def start(self, zeta: Complex) -> Complex:
+    def start(self, log_m: Complex) -> Complex:
         """Return the unknown at m → 0."""
-        return zeta[None]
+        return -log_m[None]
 
-    def tangent(self, u: Complex, zeta: Complex | None) -> Tangent:
-        """Return the factor at its unknown and at ζ."""
+    def tangent(self, u: Complex, place: Place) -> Tangent:
+        """Return the factor at its unknown and at a place."""
         m, one_plus_m = 1 / np.expm1(u[0]), -1 / np.expm1(-u[0])
         slope = -m * one_plus_m
         if self.kind == "universal":
@@ -138,7 +173,7 @@ class ClosedForm:
             log_s = -self.c * m, -self.c * slope
         else:
             log_s = -self.c * np.exp(-u[0]), self.c * np.exp(-u[0])
-        return tangent_of_curve(u[0] if zeta is None else zeta, (u[0], np.ones_like(m)), log_s)
+        return tangent_of_curve(place.seen_with(0.0), (u[0], np.ones_like(m)), log_s)
 
     def potential(self, u: Complex, zeta: Complex) -> Complex:  # noqa: ARG002 - other factors need it
         """Return ∫ m d log S from m = 0."""

@@ -106,8 +106,7 @@ def equation_errors(law, x):
     product = source.product
     y = law._scale.centred(x)
     state = product.solve(y)
-    tangents = product.tangents(state)
-    base = tangents[0].zeta
+    base, _, tangents = product.equation(state)
     rest, size, drift = base - y, np.abs(base) + np.abs(y), 0.0
     for tangent, count in zip(tangents, product.counts, strict=True):
         rest = rest - count * tangent.log_s
