@@ -501,7 +501,7 @@ def move_free(  # noqa: PLR0917 - kernels take no keywords
         first, _, noise = newton_free(product, state, target, once, tangents)
         kept = first < longest
         if kept:
-            second, rounding, noise = newton_free(product, once, target, twice, tangents)
+            second, rounding, _ = newton_free(product, once, target, twice, tangents)
             agree = min(max(AGREE * min(1.0, abs(twice[0]) + abs(target)), rounding), MOST_ROUNDING)
             kept = contracts(second, first, agree)
         if kept and second >= agree:

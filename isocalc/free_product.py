@@ -333,7 +333,7 @@ class FreeProduct:
     def _walk(self, place: float) -> bool:
         """Go on from the leftmost known solution on the line; tell whether that was possible in one step."""
         places, states = self._walked
-        moved, kept = self._move(states[-1], np.array([complex(place, _HALF_PI)]))
+        moved, kept, _ = self._move(states[-1], np.array([complex(place, _HALF_PI)]))
         if kept[0]:
             places.append(place)
             states.append(moved)
@@ -361,13 +361,13 @@ class FreeProduct:
             reach = np.minimum(done[active] + step[active], 1.0)
             target = start[active] + (stop - start)[active] * reach
             target[reach == 1] = stop[active][reach == 1]
-            moved, kept = self._move(state.at(active), target, _LONGEST_ALONG)
+            moved, kept, noise = self._move(state.at(active), target, _LONGEST_ALONG)
             state.put(active[kept], moved.at(np.flatnonzero(kept)))
             done[active[kept]] = reach[kept]
             step[active] *= np.where(kept, 2.0, 0.5)
             left = (1 - done[active]) * away[active]
-            ends = step[active] * away[active] <= np.maximum(_SHORTEST, self._noise)
-            beside = left <= _SINGULAR * np.maximum(1, np.abs(stop[active])) + _SINGULAR_NOISES * self._noise
+            ends = step[active] * away[active] <= np.maximum(_SHORTEST, noise)
+            beside = left <= _SINGULAR * np.maximum(1, np.abs(stop[active])) + _SINGULAR_NOISES * noise
             done[active[ends & beside]] = 1.0
             active = active[~ends & (done[active] < 1)]
         return state, np.flatnonzero(done < 1)
@@ -396,13 +396,16 @@ class FreeProduct:
 
     def _move(
         self, state: State, target: Complex, longest: float = _LONGEST_STEP
-    ) -> tuple[State, npt.NDArray[np.bool_]]:
-        """Take three Newton iterations towards ``target``; tell which solutions are the continuation."""
-        states, sizes = [], []
+    ) -> tuple[State, npt.NDArray[np.bool_], Array]:
+        """Take three Newton iterations towards ``target``.
+
+        Tells which solutions are the continuation, and rounding in log z where they came from.
+        """
+        sizes, noises = [], []
         for _ in range(3):
             state, size = self._newton(state, target)
-            states.append(state)
             sizes.append(size)
+            noises.append(self._noise)
         with np.errstate(invalid="ignore"):
             agree = np.maximum(_AGREE * np.minimum(1, np.abs(state.zeta) + np.abs(target)), self._rounding)
             agree = np.minimum(agree, _MOST_ROUNDING)
@@ -410,7 +413,7 @@ class FreeProduct:
             for before, size in pairwise(sizes):
                 kept &= (size <= _CONTRACTION * np.minimum(1, before)) | (size < agree)
         kept &= (state.zeta.imag > -_BELOW) & (state.zeta.imag < np.pi + _BELOW)
-        return state, kept
+        return state, kept, noises[0]
 
     def equation(self, state: State) -> tuple[Complex, Complex, list[Tangent]]:
         """Return log((1+m)/m) with its derivative in ζ, and every factor linearised at the same ζ."""
