@@ -32,7 +32,9 @@ from isocalc.factor_kinds import (
     SMOOTH,
     UNIVERSAL,
     FreeProductArrays,
+    GateArrays,
 )
+from isocalc.sorted_gate import FAR, REACH, REACH_FAR, SHIFT
 
 Array = npt.NDArray[np.float64]
 Complex = npt.NDArray[np.complex128]
@@ -164,7 +166,7 @@ NEAR = 1e-6
 # Masses at 0 that differ by rounding are one.
 SAME = 4e-16
 HUGE = 1e3
-FAR, LARGE = 340.0, 1e100
+SCALE = exp(SHIFT)
 HALF_PI = 0.5 * pi
 
 
@@ -238,16 +240,25 @@ def log1p_like(x: complex, log: complex) -> complex:
 
 
 @summing
-def gate_sums(nodes: Array, t_real: float, t_imag: float) -> tuple[float, float, float, float, float, float]:
-    """Real and imaginary parts of E 1/(1 − dt), E dt/(1 − dt), E dt/(1 − dt)²."""
+def gate_sums(  # noqa: PLR0917 - kernels take no keywords
+    d_real: Array,
+    d_imag: Array,
+    weights_real: Array,
+    weights_imag: Array,
+    scale: float,
+    t: complex,
+) -> tuple[float, float, float, float, float, float]:
+    """Real and imaginary parts of E 1/(1 − dt), E dt/(1 − dt), E dt/(1 − dt)²; t is times ``scale``."""
+    t_real, t_imag = t.real, t.imag
     a_real, a_imag, b_real, b_imag, c_real, c_imag = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-    for i in range(nodes.shape[1]):
-        d_real, d_imag = nodes[0, i], nodes[1, i]
-        real, imag = d_real * t_real - d_imag * t_imag, d_real * t_imag + d_imag * t_real
+    for i in range(d_real.size):
+        scaled_real, scaled_imag = scale * d_real[i], scale * d_imag[i]
+        real = scaled_real * t_real - scaled_imag * t_imag
+        imag = scaled_real * t_imag + scaled_imag * t_real
         norm = 1 / ((1 - real) * (1 - real) + imag * imag)
         inverse_real, inverse_imag = (1 - real) * norm, imag * norm
-        term_real = nodes[2, i] * inverse_real - nodes[3, i] * inverse_imag
-        term_imag = nodes[2, i] * inverse_imag + nodes[3, i] * inverse_real
+        term_real = weights_real[i] * inverse_real - weights_imag[i] * inverse_imag
+        term_imag = weights_real[i] * inverse_imag + weights_imag[i] * inverse_real
         a_real += term_real
         a_imag += term_imag
         next_real, next_imag = term_real * real - term_imag * imag, term_real * imag + term_imag * real
@@ -259,31 +270,63 @@ def gate_sums(nodes: Array, t_real: float, t_imag: float) -> tuple[float, float,
 
 
 @kernel
-def gate_sums_far(
-    nodes: Array, t_real: float, t_imag: float
-) -> tuple[float, float, float, float, float, float]:
-    """Return what ``gate_sums`` does, where squares of t overflow."""
-    a, b, c = 0j, 0j, 0j
-    for i in range(nodes.shape[1]):
-        dt = complex(nodes[0, i], nodes[1, i]) * complex(t_real, t_imag)
-        inverted = inverse(1 - dt)
-        term = complex(nodes[2, i], nodes[3, i]) * inverted
-        a += term
-        b += term * dt
-        c += term * dt * inverted
-    return a.real, a.imag, b.real, b.imag, c.real, c.imag
+def first_from(values: Array, start: int, stop: int, bound: float) -> int:
+    """Return where in an ascending part of an array values reach ``bound``."""
+    while start < stop:
+        middle = (start + stop) // 2
+        if values[middle] < bound:
+            start = middle + 1
+        else:
+            stop = middle
+    return start
 
 
 @kernel
-def gate_averages(nodes: Array, u: complex) -> tuple[complex, complex, complex]:
-    """Do what ``gate_sums.gate_averages`` does for one u; ``nodes`` are those of ``FactorArrays``."""
-    t = cmath.exp(u)
-    above = u.imag < -pi
-    t_imag = min(-t.imag if above else t.imag, -BARELY * abs(t.real))
-    sums = gate_sums_far(nodes, t.real, t_imag) if u.real > FAR else gate_sums(nodes, t.real, t_imag)
-    a, a_i, b, b_i, c, c_i = sums
-    sign = -1.0 if above else 1.0
-    return complex(a, sign * a_i), complex(b, sign * b_i), complex(c, sign * c_i)
+def between(gates: GateArrays, k: int, log_t: float) -> tuple[int, int]:
+    """Do what ``SortedGate.between`` does for one t."""
+    start, stop = gates.ends[k], gates.ends[k + 1]
+    reach = REACH_FAR if log_t >= FAR else REACH
+    if stop == start or (gates.log_d[start] >= -log_t - reach and gates.log_d[stop - 1] < -log_t + reach):
+        return start, stop
+    first = first_from(gates.log_d, start, stop, -log_t - reach)
+    return first, first_from(gates.log_d, first, stop, -log_t + reach)
+
+
+@kernel
+def lower_t(u: complex, shift: float) -> complex:
+    """Return t or its conjugate, whichever is below the real axis."""
+    t = cmath.exp(u - shift)
+    return complex(t.real, min(-t.imag if u.imag < -pi else t.imag, -BARELY * abs(t.real)))
+
+
+@kernel
+def gate_averages(gates: GateArrays, k: int, u: complex) -> tuple[complex, complex, complex]:
+    """Do what ``gate_sums.open_averages`` does for one u and gate k."""
+    far = u.real >= FAR
+    shift = SHIFT if far else 0.0
+    scale = SCALE if far else 1.0
+    t = lower_t(u, shift)
+    first, last = between(gates, k, u.real)
+    d_real, d_imag = gates.d_real[first:last], gates.d_imag[first:last]
+    weights_real, weights_imag = gates.weights_real[first:last], gates.weights_imag[first:last]
+    sums = gate_sums(d_real, d_imag, weights_real, weights_imag, scale, t)
+    a, b, c = complex(sums[0], sums[1]), complex(sums[2], sums[3]), complex(sums[4], sums[5])
+    if first > gates.ends[k]:
+        small = gates.below[1, first + k] * scale * t
+        smaller = 0j if far else gates.below[2, first + k] * t * t
+        a += gates.below[0, first + k] + small + smaller
+        b += small + smaller
+        c += small + 2 * smaller
+    if last < gates.ends[k + 1]:
+        per_t = inverse(t)
+        large = gates.beyond[1, last + k] / scale * per_t
+        larger = 0j if far else gates.beyond[2, last + k] * per_t * per_t
+        a -= large + larger
+        b -= gates.beyond[0, last + k] + large + larger
+        c += large + 2 * larger
+    if u.imag < -pi:
+        return a.conjugate(), b.conjugate(), c.conjugate()
+    return a, b, c
 
 
 @kernel
@@ -305,7 +348,8 @@ def curve_tangent(  # noqa: PLR0917 - kernels take no keywords
 def layer_tangent(  # noqa: PLR0917 - kernels take no keywords
     kind: int,
     parameters: Array,
-    nodes: Array,
+    gates: GateArrays,
+    k: int,
     u: complex,
     seen: tuple[complex, complex],
     m: complex,
@@ -315,7 +359,7 @@ def layer_tangent(  # noqa: PLR0917 - kernels take no keywords
 ) -> None:
     """Do what ``layer_transform.Layer.tangent`` does."""
     closed = parameters[2]
-    passed, b, slope = gate_averages(nodes, u)
+    passed, b, slope = gate_averages(gates, k, u)
     per_b = slope * inverse(b)
     own, own_slope = log_ratio(b, passed, 1 - closed), slope * inverse(passed) - per_b
     if kind != ORTHOGONAL:
@@ -344,8 +388,9 @@ def log_of_t(xi: complex) -> complex:
 @kernel
 def residual_tangent(  # noqa: PLR0917 - kernels take no keywords
     power: int,
-    log_variance: float,
-    nodes: Array,
+    parameters: Array,
+    gates: GateArrays,
+    k: int,
     u: complex,
     xi: complex,
     seen: tuple[complex, complex],
@@ -355,12 +400,13 @@ def residual_tangent(  # noqa: PLR0917 - kernels take no keywords
 ) -> float:
     """Do what ``residual_transform.ResidualLayer.tangent`` does; return the size of rounding."""
     zeta = seen[0]
-    a, b, slope = gate_averages(nodes, u)
+    passed, b, slope = gate_averages(gates, k, u)
+    a = passed + parameters[2]
     beyond, m_a = -inverse(expm1_complex(-xi)), inverse(expm1_complex(xi))
     t, coth, product = beyond * m_a, beyond + m_a, m * one_plus_m
     miss = m_a + b - m if abs(m) < 0.5 else beyond + b - one_plus_m
     log_t = log_of_t(xi)
-    tie = u - log_variance + power * cmath.log(a) - log_t
+    tie = u - parameters[0] + power * cmath.log(a) - log_t
     tie -= 2j * pi * round_half(tie.imag / (2 * pi))
     growth = 1 + power * slope * inverse(a)
     common = t * growth + coth * slope
@@ -436,16 +482,15 @@ def newton_free(
             tangents[k],
             product.parameters[k],
         )
-        nodes = product.nodes[:, product.ends[k] : product.ends[k + 1]]
         tangent[3], tangent[5] = 0j, 0j
         if kind <= NARROWING:
             seen = seen_with(zeta, m, rest, w, parameters[3]) if parameters[3] != 0 else (base, base_slope)
-            layer_tangent(kind, parameters, nodes, state[row], seen, m, rest, w, tangent)
+            layer_tangent(kind, parameters, product.gates, k, state[row], seen, m, rest, w, tangent)
         elif kind <= RESIDUAL_ORTHOGONAL:
-            power, log_variance = kind - NARROWING, parameters[0]
+            power = kind - NARROWING
             u, xi = state[row], state[row + 1]
             rounding += residual_tangent(
-                power, log_variance, nodes, u, xi, (base, base_slope), m, rest + w, tangent
+                power, parameters, product.gates, k, u, xi, (base, base_slope), m, rest + w, tangent
             )
         elif kind == ROTATION:
             rotation_tangent(parameters[0], state[row], (base, base_slope), tangent)
@@ -625,23 +670,34 @@ def walk_free(product: FreeProductArrays, place: float, line: Complex, enough: f
 
 
 @kernel
-def gate_log_mean(nodes: Array, u: complex) -> complex:
-    """Do what ``gate_sums.gate_log_mean`` does for one u."""
-    t = cmath.exp(u)
-    above = u.imag < -pi
-    t_imag = min(-t.imag if above else t.imag, -BARELY * abs(t.real))
+def gate_log_mean(gates: GateArrays, k: int, u: complex) -> complex:
+    """Do what ``gate_sums.gate_log_mean`` does for one u and gate k."""
+    far = u.real >= FAR
+    shift = SHIFT if far else 0.0
+    scale = SCALE if far else 1.0
+    t = lower_t(u, shift)
+    first, last = between(gates, k, u.real)
     mean = 0j
-    for i in range(nodes.shape[1]):
-        d_real, d_imag = nodes[0, i], nodes[1, i]
-        real, imag = d_imag * t_imag - d_real * t.real, -(d_real * t_imag + d_imag * t.real)
-        if abs(real) + abs(imag) > LARGE:
-            mean += complex(nodes[2, i], nodes[3, i]) * cmath.log(complex(1 + real, imag))
-            continue
+    for i in range(first, last):
+        d_real, d_imag = scale * gates.d_real[i], scale * gates.d_imag[i]
+        real, imag = d_imag * t.imag - d_real * t.real, -(d_real * t.imag + d_imag * t.real)
         size = real * (2 + real) + imag * imag
         # At a point mass itself, dt = 1.
         log_size = max(0.5 * log1p(size), -HUGE) if size > -1 else -HUGE
-        mean += complex(nodes[2, i], nodes[3, i]) * complex(log_size, atan2(imag, 1 + real))
-    return complex(mean.real, -mean.imag) if above else mean
+        mean += complex(gates.weights_real[i], gates.weights_imag[i]) * complex(
+            log_size, atan2(imag, 1 + real)
+        )
+    if first > gates.ends[k]:
+        mean -= gates.below[1, first + k] * scale * t
+        if not far:
+            mean -= gates.below[2, first + k] * t * t / 2
+    if last < gates.ends[k + 1]:
+        per_t = inverse(t)
+        mean -= gates.beyond[1, last + k] / scale * per_t
+        if not far:
+            mean -= gates.beyond[2, last + k] * per_t * per_t / 2
+        mean += gates.beyond[0, last + k] * (cmath.log(-t) + shift) + gates.beyond[3, last + k]
+    return mean.conjugate() if u.imag < -pi else mean
 
 
 @kernel
@@ -651,11 +707,11 @@ def sided_log(x: complex, below: bool) -> complex:
 
 
 @kernel
-def layer_potential(kind: int, parameters: Array, nodes: Array, u: complex) -> complex:
+def layer_potential(kind: int, parameters: Array, gates: GateArrays, k: int, u: complex) -> complex:
     """Do what ``layer_transform.Layer.potential`` does."""
     share, growth = parameters[0], parameters[1]
-    passed, b, _ = gate_averages(nodes, u)
-    integral = -gate_log_mean(nodes, u)
+    passed, b, _ = gate_averages(gates, k, u)
+    integral = -gate_log_mean(gates, k, u)
     if kind == ORTHOGONAL:
         integral -= lower_log(passed + parameters[2])
     elif kind == NARROWING:
@@ -667,12 +723,15 @@ def layer_potential(kind: int, parameters: Array, nodes: Array, u: complex) -> c
 
 
 @kernel
-def residual_potential(kind: int, nodes: Array, u: complex, xi: complex, zeta: complex) -> complex:
+def residual_potential(  # noqa: PLR0917 - kernels take no keywords
+    kind: int, closed: float, gates: GateArrays, k: int, u: complex, xi: complex, zeta: complex
+) -> complex:
     """Do what ``residual_transform.ResidualLayer.potential`` does."""
-    a, b, _ = gate_averages(nodes, u)
+    passed, b, _ = gate_averages(gates, k, u)
+    a = passed + closed
     beyond, m_a = -inverse(expm1_complex(-xi)), inverse(expm1_complex(xi))
     log_a = sided_log(a, u.imag >= -pi)
-    own = -gate_log_mean(nodes, u) - (log_a if kind == RESIDUAL_ORTHOGONAL else b)
+    own = -gate_log_mean(gates, k, u) - (log_a if kind == RESIDUAL_ORTHOGONAL else b)
     log = lower_log(-inverse(expm1_complex(-zeta))) - sided_log(beyond, xi.imag <= pi) - log_a
     return own + log1p_like(-m_a * b * inverse(beyond * a), log)
 
@@ -698,11 +757,13 @@ def survival_free(product: FreeProductArrays, states: Complex, survival: Array) 
         potential = -lower_log(rest + w)
         for k in range(product.kinds.size):
             kind, parameters = product.kinds[k], product.parameters[k]
-            nodes, u = product.nodes[:, product.ends[k] : product.ends[k + 1]], states[i, product.rows[k]]
+            u = states[i, product.rows[k]]
             if kind <= NARROWING:
-                part = layer_potential(kind, parameters, nodes, u)
+                part = layer_potential(kind, parameters, product.gates, k, u)
             elif kind <= RESIDUAL_ORTHOGONAL:
-                part = residual_potential(kind, nodes, u, states[i, product.rows[k] + 1], zeta)
+                part = residual_potential(
+                    kind, parameters[2], product.gates, k, u, states[i, product.rows[k] + 1], zeta
+                )
             elif kind == ROTATION:
                 _, low, high = rotation_roots(parameters[0], u)
                 part = -lower_log(rest + w) - 2 * cmath.log((low + high) / 2) + u

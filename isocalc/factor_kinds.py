@@ -1,17 +1,20 @@
 """What compiled code knows of a free product: numbers and arrays. Imports nothing but numpy."""
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from isocalc.sorted_gate import SortedGate, sorted_gate
+
 Array = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]
-Numbers = npt.NDArray[Any]  # real or complex
+Complex = npt.NDArray[np.complex128]
 
 GAUSSIAN, ORTHOGONAL, NARROWING, RESIDUAL_GAUSSIAN, RESIDUAL_ORTHOGONAL = range(5)
 UNIVERSAL, SMOOTH, BERNOULLI, ROTATION = range(5, 9)
-_NO_NODES = np.empty((4, 0))
+_NO_GATE = sorted_gate(np.empty(0), np.empty(0))
 
 
 class FactorArrays(NamedTuple):
@@ -22,12 +25,28 @@ class FactorArrays(NamedTuple):
     first: float
     second: float = 0.0
     """Its parameters: of a layer share and growth, of a residual layer log variance, of a closed form c"""
-    nodes: Array = _NO_NODES
-    """Re d, Im d, Re and Im of the weights of open gates, shape (4, n)"""
+    gate: SortedGate = _NO_GATE
+    """Its open gates"""
     closed: float = 0.0
     """Share of closed gates"""
     at_zero: float = 0.0
     """Mass at 0 of the law that its unknown is one-to-one with"""
+
+
+class GateArrays(NamedTuple):
+    """Sorted gates one after another; see `sorted_gate.SortedGate`."""
+
+    log_d: Array
+    d_real: Array
+    d_imag: Array
+    weights_real: Array
+    weights_imag: Array
+    below: Complex
+    """Shape (3, nodes + gates), as each gate has one more sum than nodes"""
+    beyond: Complex
+    """Shape (4, nodes + gates)"""
+    ends: Whole
+    """Where the nodes of each gate begin, and where the last end"""
 
 
 class FreeProductArrays(NamedTuple):
@@ -36,10 +55,8 @@ class FreeProductArrays(NamedTuple):
     kinds: Whole
     parameters: Array
     """First, second, closed and at_zero of each, shape (factors, 4)"""
-    nodes: Array
-    """Of all gates, shape (4, n)"""
-    ends: Whole
-    """Where the nodes of each factor begin, and where the last end"""
+    gates: GateArrays
+    """Of all factors"""
     rows: Whole
     """Where the unknowns of each factor begin in a state, after ζ, and where the last end"""
     counts: Array
@@ -47,6 +64,10 @@ class FreeProductArrays(NamedTuple):
     """Mass at λ = 0"""
 
 
-def gate_nodes(d: Numbers, weights: Numbers) -> Array:
-    """Return the nodes of a gate as `FactorArrays` has them."""
-    return np.stack((d.real, d.imag + 0.0, weights.real, weights.imag + 0.0))
+def gate_arrays(gates: Sequence[SortedGate]) -> GateArrays:
+    """Return gates as compiled code has them."""
+    log_d, d, weights, below, beyond = (np.concatenate(part, axis=-1) for part in zip(*gates, strict=True))
+    ends = np.cumsum([0, *(gate.log_d.size for gate in gates)])
+    return GateArrays(
+        log_d, d.real.copy(), d.imag.copy(), weights.real.copy(), weights.imag.copy(), below, beyond, ends
+    )

@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from isocalc.complex_logs import log_one_plus_m
 from isocalc.errors import NoAnswerError
-from isocalc.factor_kinds import FreeProductArrays
+from isocalc.factor_kinds import FreeProductArrays, gate_arrays
 from isocalc.transforms import Complex, Factor, Place, Tangent
 
 Array = npt.NDArray[np.float64]
@@ -234,8 +234,7 @@ class FreeProduct:
         return FreeProductArrays(
             np.array([part.kind for part in parts]),
             np.array([(part.first, part.second, part.closed, part.at_zero) for part in parts]),
-            np.concatenate([part.nodes for part in parts], axis=1),
-            np.cumsum([0, *(part.nodes.shape[1] for part in parts)]),
+            gate_arrays([part.gate for part in parts]),
             np.cumsum([1, *(factor.unknowns for factor in self.factors)]),
             np.array(self.counts, dtype=float),
             self.mass_at_zero,
@@ -256,7 +255,7 @@ class FreeProduct:
 
     @cached_property
     def _size(self) -> int:
-        return int(self.arrays.nodes.shape[1] + _A_FACTOR * self.rows[-1].stop)
+        return int(self.arrays.gates.log_d.size + _A_FACTOR * self.rows[-1].stop)
 
     def _solve_ascending(self, y: Array) -> State:
         """Solve along the real axis from known solutions inside bands, and by the path elsewhere."""

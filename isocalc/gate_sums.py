@@ -5,12 +5,16 @@ averages are the conjugates of those at the conjugate.
 """
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 
 from isocalc.complex_logs import Complex, log1p
 from isocalc.gates import GateRule
+from isocalc.sorted_gate import FAR, SHIFT
+
+Flags = npt.NDArray[np.bool_]
 
 _BLOCK = 8192
 _BARELY = 1e-300
@@ -25,33 +29,55 @@ def gate_averages(gate: GateRule, u: Complex) -> tuple[Complex, Complex, Complex
 
 def open_averages(gate: GateRule, u: Complex) -> tuple[Complex, Complex, Complex]:
     """Return what `gate_averages` does, the first without closed gates."""
-    t, above = _below(u)
-    d, weights = gate.open
-    sums = np.empty((3, t.size), dtype=complex)
-    for part in _blocks(gate, t):
-        dt = np.multiply.outer(d, t[part])
-        inverse = 1 / (1 - dt)
-        # Sums, not products of matrices: BLAS would wake its threads for these.
-        terms = weights[:, None] * inverse
-        sums[0, part] = terms.sum(axis=0)
-        terms *= dt
-        sums[1, part] = terms.sum(axis=0)
-        terms *= inverse
-        sums[2, part] = terms.sum(axis=0)
-    sums.imag[:, above] *= -1
+    sums = np.empty((3, u.size), dtype=complex)
+    for points, shift in _near_and_far(u):
+        t, above = _below(u[points], shift)
+        first, last = _between(gate, u[points])
+        nodes, scale = gate.sorted, math.exp(shift)
+        d, weights = nodes.d[first:last] * scale, nodes.weights[first:last, None]
+        part = np.empty((3, t.size), dtype=complex)
+        for block in _blocks(d.size, t):
+            dt = np.multiply.outer(d, t[block])
+            inverse = 1 / (1 - dt)
+            # Sums, not products of matrices: BLAS would wake its threads for these.
+            terms = weights * inverse
+            part[0, block] = terms.sum(axis=0)
+            terms *= dt
+            part[1, block] = terms.sum(axis=0)
+            terms *= inverse
+            part[2, block] = terms.sum(axis=0)
+        below, beyond = nodes.below[:, first], nodes.beyond[:, last]
+        small, large = below[1] * scale * t, beyond[1] / scale / t
+        smaller, larger = (0, 0) if shift else (below[2] * t * t, beyond[2] / t / t)
+        part[0] += below[0] + small + smaller - large - larger
+        part[1] += small + smaller - beyond[0] - large - larger
+        part[2] += small + 2 * smaller + large + 2 * larger
+        part.imag[:, above] *= -1
+        sums[:, points] = part
     return sums[0], sums[1], sums[2]
 
 
 def gate_log_mean(gate: GateRule, u: Complex) -> Complex:
     """Return E log(1 − dt)."""
-    t, above = _below(u)
-    mean = np.empty(t.size, dtype=complex)
-    for part in _blocks(gate, t):
-        logs = log1p(-np.multiply.outer(gate.d, t[part]))
-        # At a point mass itself, dt = 1.
-        np.maximum(logs.real, -_HUGE, out=logs.real)
-        mean[part] = (gate.weights[:, None] * logs).sum(axis=0)
-    mean.imag[above] *= -1
+    mean = np.empty(u.size, dtype=complex)
+    for points, shift in _near_and_far(u):
+        t, above = _below(u[points], shift)
+        first, last = _between(gate, u[points])
+        nodes, scale = gate.sorted, math.exp(shift)
+        d, weights = nodes.d[first:last] * scale, nodes.weights[first:last, None]
+        part = np.empty(t.size, dtype=complex)
+        for block in _blocks(d.size, t):
+            logs = log1p(-np.multiply.outer(d, t[block]))
+            # At a point mass itself, dt = 1.
+            np.maximum(logs.real, -_HUGE, out=logs.real)
+            part[block] = (weights * logs).sum(axis=0)
+        below, beyond = nodes.below[:, first], nodes.beyond[:, last]
+        part -= below[1] * scale * t + beyond[1] / scale / t
+        if not shift:
+            part -= (below[2] * t * t + beyond[2] / t / t) / 2
+        part += beyond[0] * (np.log(-t) + shift) + beyond[3]
+        part.imag[above] *= -1
+        mean[points] = part
     return mean
 
 
@@ -78,16 +104,29 @@ def last_real(gate: GateRule) -> float:
     return -math.log(gate.largest)
 
 
-def _below(u: Complex) -> tuple[Complex, npt.NDArray[np.bool_]]:
+def _near_and_far(u: Complex) -> Iterator[tuple[Flags, float]]:
+    """Yield which points have a t whose square is a number and which do not, with what to take off log t."""
+    far = u.real >= FAR
+    if not far.all():
+        yield ~far, 0.0
+    if far.any():
+        yield far, SHIFT
+
+
+def _between(gate: GateRule, u: Complex) -> tuple[int, int]:
+    return gate.sorted.between(float(u.real.min()), float(u.real.max()))
+
+
+def _below(u: Complex, shift: float) -> tuple[Complex, Flags]:
     """Return t or its conjugate, whichever is below the real axis, and where it is the conjugate."""
-    t, above = np.exp(u), u.imag < -np.pi
+    t, above = np.exp(u - shift), u.imag < -np.pi
     t.imag[above] *= -1
     # On the side of the cut of log(1 − dt) that limits from below are on.
     t.imag = np.minimum(t.imag, -_BARELY * np.abs(t.real))
     return t, above
 
 
-def _blocks(gate: GateRule, t: Complex) -> list[slice]:
+def _blocks(nodes: int, t: Complex) -> Iterator[slice]:
     """Cut points into parts whose tables stay in the processor's cache."""
-    size = max(1, _BLOCK // gate.d.size)
-    return [slice(start, start + size) for start in range(0, t.size, size)]
+    size = max(1, _BLOCK // max(nodes, 1))
+    return (slice(start, start + size) for start in range(0, t.size, size))

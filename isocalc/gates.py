@@ -16,6 +16,7 @@ from isocalc.activations import Activation
 from isocalc.errors import NoAnswerError
 from isocalc.gate_path import REACH, Path, gate_path
 from isocalc.gate_pieces import Flat, GatePieces, gate_pieces
+from isocalc.sorted_gate import SortedGate, sorted_gate
 
 Array = npt.NDArray[np.float64]
 Complex = npt.NDArray[np.complex128]
@@ -57,10 +58,9 @@ class GateRule:
     smallest: float
 
     @cached_property
-    def open(self) -> tuple[Array | Complex, Array | Complex]:
-        """Nodes and weights of gates that are not closed."""
-        kept = self.d != 0
-        return self.d[kept], self.weights[kept]
+    def sorted(self) -> SortedGate:
+        """Nodes of gates that are not closed, ready for sums."""
+        return sorted_gate(self.d, self.weights)
 
     @property
     def zero_mass(self) -> float:

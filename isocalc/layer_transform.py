@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from isocalc.complex_logs import log_ratio, lower_log
-from isocalc.factor_kinds import GAUSSIAN, NARROWING, ORTHOGONAL, FactorArrays, gate_nodes
+from isocalc.factor_kinds import GAUSSIAN, NARROWING, ORTHOGONAL, FactorArrays
 from isocalc.gate_sums import gate_log_mean, gate_mean_log, last_real, lowest_open, open_averages
 from isocalc.gates import GateRule
 from isocalc.transforms import Complex, Pairs, Place, Tangent, tangent_of_curve
@@ -98,7 +98,7 @@ class Layer(Gated):
         """The layer for compiled code."""
         kind = GAUSSIAN if not self.orthogonal else ORTHOGONAL if self.growth >= 1 else NARROWING
         return FactorArrays(
-            kind, self.share, self.growth, gate_nodes(*self.gate.open), self.gate.zero_mass, 1 - self.rank
+            kind, self.share, self.growth, self.gate.sorted, self.gate.zero_mass, 1 - self.rank
         )
 
     @property

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isocalc.complex_logs import log1p_like, log_one_plus_m, lower_log
-from isocalc.factor_kinds import RESIDUAL_GAUSSIAN, RESIDUAL_ORTHOGONAL, FactorArrays, gate_nodes
+from isocalc.factor_kinds import RESIDUAL_GAUSSIAN, RESIDUAL_ORTHOGONAL, FactorArrays
 from isocalc.gate_sums import gate_averages, gate_log_mean, gate_mean_log, lowest_open
 from isocalc.gates import GateRule
 from isocalc.layer_transform import Gated, Layer
@@ -93,8 +93,7 @@ class ResidualLayer(Gated):
     def arrays(self) -> FactorArrays:
         """The layer for compiled code."""
         kind = RESIDUAL_ORTHOGONAL if self.orthogonal else RESIDUAL_GAUSSIAN
-        nodes = gate_nodes(self.gate.d, self.gate.weights)
-        return FactorArrays(kind, math.log(self.variance), 0.0, nodes)
+        return FactorArrays(kind, math.log(self.variance), 0.0, self.gate.sorted, self.gate.zero_mass)
 
     @property
     def log_mean(self) -> float:
