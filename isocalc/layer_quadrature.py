@@ -1,7 +1,7 @@
 """A few layers that stand for many: Gauss quadrature of the variances of a network's pre-activations.
 
 A network's law depends on its layers through sums over them of functions that are analytic in log q, with
-singularities about 3 away from the real axis. Sums over the layers whose q lie within a factor of 2 are
+singularities 2 to 3 away from the real axis. Sums over the layers whose q lie within a factor of e⁶ are
 replaced by the Gauss quadrature of the discrete measure that those layers are, exact for polynomials in log
 q. Where φ is as good as straight on either side of 0 they are analytic in √q, and one quadrature does for
 all such layers.
@@ -16,8 +16,8 @@ import numpy.typing as npt
 Array = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.intp]
 
-_SPAN = math.log(2)
-_STRIP = 3.0
+_SPAN = 6.0
+_STRIP = 2.0
 _DIGITS = math.log(1e15)
 # Nodes for a √q up to where φ is straight: the next singularity is 8 times as far away.
 _NODES_NEAR_ZERO = 7
@@ -63,7 +63,8 @@ def few_layers(
 
 def nodes_for(span: float) -> int:
     """Return the nodes that leave an error of 1e-15 for log q in an interval of this length."""
-    return 1 + math.ceil(0.5 * _DIGITS / math.log(2 * _STRIP / span)) if span else 1
+    # The error falls with the sum of the semi-axes of the largest ellipse that the strip lets in.
+    return 1 + math.ceil(0.5 * _DIGITS / math.asinh(2 * _STRIP / span)) if span else 1
 
 
 def gauss_of(x: Array, weights: Array, count: int) -> tuple[Array, Array]:
@@ -108,7 +109,7 @@ def _distinct(q: Array) -> tuple[Array, Array]:
 
 
 def _clusters(log_q: Array) -> list[slice]:
-    """Cut a sorted array into pieces that span at most a factor of 2 in q."""
+    """Cut a sorted array of log q into pieces of bounded span."""
     pieces, start = [], 0
     while start < log_q.size:
         stop = int(np.searchsorted(log_q, log_q[start] + _SPAN, side="right"))

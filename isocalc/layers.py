@@ -119,9 +119,10 @@ def _gates(network: ResNet | FeedForward) -> list[tuple[GateRule, float]]:
 def _straight_up_to(act: Activation) -> float:
     """Return a √q up to which φ is straight on either side of 0 for all but 1e-16 of its inputs, or 0."""
     tiny = np.array([-1.0, 1.0]) * np.finfo(float).tiny
-    if act.slopes is None and (math.isinf(act.scale) or not act.dphi(tiny).all()):
+    length = min((act.scale, *(abs(point) for point in act.breakpoints if point)))
+    if act.slopes is None and (math.isinf(length) or not act.dphi(tiny).all()):
         return 0.0
-    return min((act.scale, *(abs(point) for point in act.breakpoints if point))) / _SIGMAS
+    return length / _SIGMAS
 
 
 def _changes_up_to(act: Activation) -> float:
