@@ -459,6 +459,55 @@ def rotation_tangent(v: float, x: complex, seen: tuple[complex, complex], tangen
 
 
 @kernel
+def equation_free(
+    product: FreeProductArrays, state: Complex, tangents: Complex
+) -> tuple[complex, complex, float, float]:
+    """Write log S, its rate, drift and direction of two unknowns for each factor.
+
+    Returns log z, its derivative in ζ, the sum of the sizes that log z is made of, and rounding in drifts.
+    """
+    zeta, w = state[0], product.at_zero
+    m, rest = place_of(zeta, w)
+    base = seen_with(zeta, m, rest, w, 0.0)
+    y, slope = base
+    sizes, rounding = 0.0, 0.0
+    for k in range(product.kinds.size):
+        kind, parameters, tangent = product.kinds[k], product.parameters[k], tangents[k]
+        u = state[product.rows[k]]
+        tangent[3], tangent[5] = 0j, 0j
+        if kind <= NARROWING:
+            seen = base if parameters[3] == 0 else seen_with(zeta, m, rest, w, parameters[3])
+            layer_tangent(kind, parameters, product.gates, k, u, seen, m, rest, w, tangent)
+        elif kind <= RESIDUAL_ORTHOGONAL:
+            power, xi = kind - NARROWING, state[product.rows[k] + 1]
+            rounding += residual_tangent(
+                power, parameters, product.gates, k, u, xi, base, m, rest + w, tangent
+            )
+        elif kind == ROTATION:
+            rotation_tangent(parameters[0], u, base, tangent)
+        else:
+            closed_tangent(kind, parameters[0], u, base, tangent)
+        y -= product.counts[k] * tangent[0]
+        slope -= product.counts[k] * tangent[1]
+        sizes += product.counts[k] * (abs(tangent[0]) + abs(u) + abs(zeta))
+    return y, slope, sizes, rounding
+
+
+@kernel
+def linearised_free(
+    product: FreeProductArrays, state: Complex, drift: Complex, direction: Complex
+) -> tuple[complex, complex]:
+    """Do what ``free_product.FreeProduct.linearised`` does."""
+    tangents = np.empty((product.kinds.size, 6), np.complex128)
+    y, slope, _, _ = equation_free(product, state, tangents)
+    for k in range(product.kinds.size):
+        for j in range(product.rows[k + 1] - product.rows[k]):
+            drift[product.rows[k] + j - 1] = tangents[k, 2 + j]
+            direction[product.rows[k] + j - 1] = tangents[k, 4 + j]
+    return y, slope
+
+
+@kernel
 def newton_free(
     product: FreeProductArrays,
     state: Complex,
@@ -468,43 +517,15 @@ def newton_free(
 ) -> tuple[float, float, float]:
     """Write the state after a Newton iteration; return its largest change, and rounding in that and in log z.
 
-    Tangents: log S, its rate, drift and direction of two unknowns. The twin of
-    ``free_product.FreeProduct._newton``.
+    The twin of ``free_product.FreeProduct._newton``.
     """
-    zeta, w = state[0], product.at_zero
-    m, rest = place_of(zeta, w)
-    base, base_slope = seen_with(zeta, m, rest, w, 0.0)
-    slope, missing, rounding, sum_of_sizes = base_slope, target - base, 0.0, abs(target)
-    for k in range(product.kinds.size):
-        kind, row, tangent, parameters = (
-            product.kinds[k],
-            product.rows[k],
-            tangents[k],
-            product.parameters[k],
-        )
-        tangent[3], tangent[5] = 0j, 0j
-        if kind <= NARROWING:
-            seen = seen_with(zeta, m, rest, w, parameters[3]) if parameters[3] != 0 else (base, base_slope)
-            layer_tangent(kind, parameters, product.gates, k, state[row], seen, m, rest, w, tangent)
-        elif kind <= RESIDUAL_ORTHOGONAL:
-            power = kind - NARROWING
-            u, xi = state[row], state[row + 1]
-            rounding += residual_tangent(
-                power, parameters, product.gates, k, u, xi, (base, base_slope), m, rest + w, tangent
-            )
-        elif kind == ROTATION:
-            rotation_tangent(parameters[0], state[row], (base, base_slope), tangent)
-        else:
-            closed_tangent(kind, parameters[0], state[row], (base, base_slope), tangent)
-        slope -= product.counts[k] * tangent[1]
-        missing += product.counts[k] * tangent[0]
-        sum_of_sizes += product.counts[k] * (abs(tangent[0]) + abs(state[row]) + abs(zeta))
+    y, slope, sizes, rounding = equation_free(product, state, tangents)
     per_slope = inverse(slope)
-    change = missing * per_slope
+    change = (target - y) * per_slope
     size = abs(change)
-    moved[0] = zeta + change
-    noise_of_y = ROUNDING * sum_of_sizes
-    noise = noise_of_y * abs(per_slope) + ROUNDING * (1 + abs(zeta))
+    moved[0] = state[0] + change
+    noise_of_y = ROUNDING * (sizes + abs(target))
+    noise = noise_of_y * abs(per_slope) + ROUNDING * (1 + abs(state[0]))
     rounding += noise
     for k in range(product.kinds.size):
         for j in range(product.rows[k + 1] - product.rows[k]):

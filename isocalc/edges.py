@@ -99,16 +99,9 @@ class _RealAxis:
         if zeta is not None:
             self._zeta = zeta
         for _ in range(_TIES):
-            base, base_slope, tangents = self._product.equation(
-                State(
-                    np.array([complex(self._zeta, self._zeta_height)]),
-                    (self._u + 1j * self._height)[:, None],
-                )
-            )
-            drift, direction = (
-                np.concatenate([getattr(t, name)[:, 0].real for t in tangents])
-                for name in ("drift", "direction")
-            )
+            there = np.array([complex(self._zeta, self._zeta_height)])
+            found = self._product.linearised(State(there, (self._u + 1j * self._height)[:, None]))
+            drift, direction = found.drift.real, found.direction.real
             change = 0.0
             if first is not None:
                 # Along the curve back to the first unknown asked for.
@@ -118,14 +111,7 @@ class _RealAxis:
             self._zeta += change
             if not max(np.abs(step).max(), abs(change)) > 4 * _ROUNDING * np.abs(self._u).max():
                 break
-        counts = self._product.counts
-        log_s = (count * float(t.log_s[0].real) for count, t in zip(counts, tangents, strict=True))
-        rates = (count * float(t.rate[0].real) for count, t in zip(counts, tangents, strict=True))
-        y, slope = (
-            float(base[0].real) - math.fsum(log_s),
-            float(base_slope[0].real) - math.fsum(rates),
-        )
-        return _Point(self._zeta, y, slope, float(direction[0]))
+        return _Point(self._zeta, found.y.real, found.slope.real, float(direction[0]))
 
     def turn(self) -> Edge | None:
         """Return where log z turns back, by secants from the live point; None if they do not arrive."""

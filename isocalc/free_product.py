@@ -80,6 +80,15 @@ class State(NamedTuple):
         self.zeta[chosen], self.inner[:, chosen] = found
 
 
+class Linearised(NamedTuple):
+    """The equation at one point: log z and its slope in ζ, steps of the unknowns there and per ζ."""
+
+    y: complex
+    slope: complex
+    drift: Complex
+    direction: Complex
+
+
 class FreeProduct:
     """The law of y = log λ of a free product of positive factors.
 
@@ -422,6 +431,25 @@ class FreeProduct:
             for factor, rows in zip(self.factors, self.rows, strict=True)
         ]
         return *place.seen_with(0.0), tangents
+
+    def linearised(self, state: State) -> Linearised:
+        """Return the equation and the factors' ties at one point, linear in ζ."""
+        with np.errstate(all="ignore"):
+            if "isocalc._kernels" in sys.modules:
+                from isocalc._kernels import linearised_free  # noqa: PLC0415 - it is loaded already
+
+                drift, direction = np.empty_like(state.inner[:, 0]), np.empty_like(state.inner[:, 0])
+                y, slope = linearised_free(self.arrays, state.stacked[0], drift, direction)
+                return Linearised(y, slope, drift, direction)
+            base, slopes, tangents = self.equation(state)
+            total, rate = base[0], slopes[0]
+            for tangent, count in zip(tangents, self.counts, strict=True):
+                total -= count * tangent.log_s[0]
+                rate -= count * tangent.rate[0]
+            ties = (
+                np.concatenate([getattr(t, name)[:, 0] for t in tangents]) for name in ("drift", "direction")
+            )
+            return Linearised(total, rate, *ties)
 
     def _newton(self, state: State, target: Complex) -> tuple[State, Array]:
         """Return the solutions after a Newton iteration, and the size of the largest change of each.
