@@ -508,6 +508,15 @@ def linearised_free(
 
 
 @kernel
+def stepped(x: complex, step: complex) -> complex:
+    """Do what ``free_product._stepped`` does for one x."""
+    if abs(x.real) + abs(x.imag) > 1:
+        return x + step
+    m = inverse(expm1_complex(x))
+    return log1p_complex(inverse(m - m * (1 + m) * step))
+
+
+@kernel
 def newton_free(
     product: FreeProductArrays,
     state: Complex,
@@ -523,7 +532,7 @@ def newton_free(
     per_slope = inverse(slope)
     change = (target - y) * per_slope
     size = abs(change)
-    moved[0] = state[0] + change
+    all_sums = True
     noise_of_y = ROUNDING * (sizes + abs(target))
     noise = noise_of_y * abs(per_slope) + ROUNDING * (1 + abs(state[0]))
     rounding += noise
@@ -532,7 +541,10 @@ def newton_free(
             step = tangents[k, 2 + j] + tangents[k, 4 + j] * change
             size = max(size, abs(step))
             rounding = max(rounding, noise * abs(tangents[k, 4 + j]))
-            moved[product.rows[k] + j] = state[product.rows[k] + j] + step
+            unknown = state[product.rows[k] + j]
+            moved[product.rows[k] + j] = stepped(unknown, step) if j == 1 else unknown + step
+        all_sums = all_sums and product.rows[k + 1] - product.rows[k] == 2
+    moved[0] = stepped(state[0], change) if all_sums else state[0] + change
     return (size if isfinite(size) else inf), rounding, noise_of_y
 
 

@@ -17,10 +17,11 @@ Array = npt.NDArray[np.float64]
 
 _INSIDE = 1e-9
 _BESIDE = 1e-6
-_CLOSE = 1e-9
+_CLOSE = 1e-11
+_FIRST_STEP, _LONGEST_STEP, _STEPS, _TIED = 0.05, 1.0, 200, 1e-8
 # ζ this small, in units of the law's width, is that of an infinite m.
 _INFINITE = 1e-6
-_SECANTS = 24
+_SECANTS = 60
 _TIES = 40
 _HALVINGS = 70
 _ROUNDING = 4e-16
@@ -36,11 +37,11 @@ class Edge(NamedTuple):
 def edge_between(product: FreeProduct, live: float, dead: float) -> Edge:
     """Return the edge between a point with a density and one without.
 
-    Halves the distance until the turn that starts from the live point lies between the two.
+    Halves the distance until the turn that starts from the dead point lies between the two.
     """
     states = product.solve(np.array([live, dead]))
     for _ in range(_HALVINGS):
-        found = _RealAxis(product, states).turn()
+        found = _RealAxis(product, states).turn(live)
         slack = 1e-12 * max(1.0, abs(live)) + 1e-3 * abs(dead - live)
         if found is not None and min(live, dead) - slack <= found.y <= max(live, dead) + slack:
             return found
@@ -63,19 +64,23 @@ def open_end(product: FreeProduct) -> float | None:
     limits = [factor.last_real for factor in product.factors]
     if math.inf in limits:
         return None
-    slope = _at_limits(product, [limit - _BESIDE for limit in limits]).slope
+    slope = _at_limits(product, [limit - _BESIDE for limit in limits]).per_zeta
     return _at_limits(product, limits).y if slope > 0 else None
 
 
 class _Point(NamedTuple):
     """A point of the real axis."""
 
+    first: float
+    """The first unknown"""
     zeta: float
     y: float
     slope: float
-    """dy/dζ"""
-    direction: float
-    """d/dζ of the first unknown"""
+    """d(log z) by that of the first unknown"""
+    per_zeta: float
+    """d(log z)/dζ"""
+    tied: bool
+    """Whether the ties were solved"""
 
 
 class _RealAxis:
@@ -86,9 +91,8 @@ class _RealAxis:
         live, dead = states.inner[:, 0], states.inner[:, 1]
         line = np.pi * np.rint(dead.imag / np.pi)
         self._height = line + _INSIDE * np.sign(live.imag - line)
-        self._apart = float(abs(live.imag[0] - line[0]))
-        self._u = live.real.copy()
-        self._zeta = float(states.zeta[0].real)
+        self._u = dead.real.copy()
+        self._zeta = float(states.zeta[1].real)
         zeta_line = np.pi * np.rint(states.zeta[1].imag / np.pi)
         self._zeta_height = float(zeta_line + _INSIDE * np.sign(states.zeta[0].imag - zeta_line))
 
@@ -109,37 +113,63 @@ class _RealAxis:
             step = drift + direction * change
             self._u += np.clip(step, -1, 1)
             self._zeta += change
-            if not max(np.abs(step).max(), abs(change)) > 4 * _ROUNDING * np.abs(self._u).max():
+            size = max(np.abs(step).max(), abs(change)) / max(1.0, np.abs(self._u).max())
+            if not size > 4 * _ROUNDING:
                 break
-        return _Point(self._zeta, found.y.real, found.slope.real, float(direction[0]))
+        tied = bool(size < _TIED)
+        slope = found.slope.real
+        return _Point(
+            float(self._u[0]), self._zeta, found.y.real, slope / float(direction[0]), slope, tied=tied
+        )
 
-    def turn(self) -> Edge | None:
-        """Return where log z turns back, by secants from the live point; None if they do not arrive."""
-        infinite = _INFINITE * min(1.0, math.sqrt(self._product.relative_variance))
-        x, step = float(self._u[0]), 0.25 * self._apart
+    def turn(self, live: float) -> Edge | None:
+        """Return where log z turns back on the way from the dead point to y = ``live``, None if not found.
+
+        Dead points lie on a real curve on which log z is monotone until it turns.
+        """
         with np.errstate(all="ignore"):
-            try:
-                before = self._slope(x)
-                for _ in range(_SECANTS):
-                    x += step
-                    slope = self._slope(x)
-                    if not math.isfinite(slope) or slope == before:
+            point = self.at()
+            way = math.copysign(1.0, (live - point.y) * point.slope)
+            step = _FIRST_STEP
+            for _ in range(_STEPS):
+                held = self._u.copy(), self._zeta
+                further = self.at(first=point.first + way * step)
+                if not _goes_on(point, further, live):
+                    self._u, self._zeta = held
+                    step /= 4
+                    if step < _CLOSE * max(1.0, abs(point.first)):
                         return None
-                    step, before = -slope * step / (slope - before), slope
-                    if abs(step) <= _CLOSE * max(1.0, abs(x)):
-                        beside = min(max(_BESIDE, 0.01 * self._apart), 0.01)
-                        if not self._slope(x + beside) * self._slope(x - beside) < 0:
-                            return None
-                        point = self.at(first=x + step)
-                        return Edge(point.y, abs(point.zeta) < infinite)
-            except (ValueError, OverflowError, ZeroDivisionError):  # nan and inf in fsum
-                return None
+                    continue
+                if further.slope * point.slope <= 0:
+                    return self._root(point, further)
+                point, step = further, min(2 * step, _LONGEST_STEP)
         return None
 
-    def _slope(self, first: float) -> float:
-        """Return d(log z)/du, u the first unknown."""
-        point = self.at(first=first)
-        return point.slope / point.direction
+    def _root(self, low: _Point, high: _Point) -> Edge:
+        """Return the turn between two points, by the Illinois variant of the secant method."""
+        infinite = _INFINITE * min(1.0, math.sqrt(self._product.relative_variance))
+        for _ in range(_SECANTS):
+            share = low.slope / (low.slope - high.slope)
+            point = self.at(first=low.first + share * (high.first - low.first))
+            if not math.isfinite(point.slope):
+                break
+            low = high if point.slope * high.slope <= 0 else low._replace(slope=low.slope / 2)
+            high = point
+            if abs(high.first - low.first) * min(abs(share), 1) <= _CLOSE or not point.slope:
+                break
+        return Edge(point.y, abs(point.zeta) < infinite)
+
+
+def _goes_on(point: _Point, further: _Point, live: float) -> bool:
+    """Tell whether a step stayed on the curve: log z came nearer, or turned as far as slopes allow."""
+    moved, longest = further.y - point.y, abs(further.first - point.first)
+    if not math.isfinite(further.slope) or not further.tied:
+        return False
+    steepest = max(abs(point.slope), abs(further.slope))
+    if further.slope * point.slope > 0:
+        return moved * (live - point.y) >= 0 and abs(moved) <= 2 * steepest * longest
+    # Between slopes of either sign a pole leaves more.
+    return abs(moved) <= steepest * longest
 
 
 def _at_limits(product: FreeProduct, limits: list[float]) -> _Point:

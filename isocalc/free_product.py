@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from isocalc.complex_logs import log_one_plus_m
+from isocalc.complex_logs import log1p, log_one_plus_m
 from isocalc.errors import NoAnswerError
 from isocalc.factor_kinds import FreeProductArrays, gate_arrays
 from isocalc.transforms import Complex, Factor, Place, Tangent
@@ -263,6 +263,11 @@ class FreeProduct:
         return "isocalc._kernels" in sys.modules or _work_so_far["done"] > _NUMBA_FROM
 
     @cached_property
+    def _sums(self) -> Whole:
+        """Unknowns that are log((1+m)/m) of a term of a free sum, whose m add up."""
+        return np.array([rows.start + 1 for rows in self.rows if rows.stop - rows.start == 2], dtype=np.intp)
+
+    @cached_property
     def _size(self) -> int:
         return int(self.arrays.gates.log_d.size + _A_FACTOR * self.rows[-1].stop)
 
@@ -474,7 +479,19 @@ class FreeProduct:
             noise = self._noise / np.abs(slope) + _ROUNDING * (1 + np.abs(state.zeta))
             own = sum((tangent.rounding for tangent in tangents), np.zeros(base.size))
             self._rounding = np.maximum(own + noise, noise * np.abs(direction).max(axis=0))
-            return State(state.zeta + change, state.inner + step), size
+            inner = state.inner + step
+            inner[self._sums] = _stepped(state.inner[self._sums], step[self._sums])
+            all_sums = 2 * self._sums.size == len(inner)
+            return State(_stepped(state.zeta, change) if all_sums else state.zeta + change, inner), size
+
+
+def _stepped(zeta: Complex, step: Complex) -> Complex:
+    """Move ζ = log((1+m)/m), linearly in m where that is large: sums of such m are solved in one step."""
+    moved = np.asarray(zeta + step)
+    close = np.abs(zeta.real) + np.abs(zeta.imag) <= 1
+    m = 1 / np.expm1(zeta[close])
+    moved[close] = log1p(1 / (m - m * (1 + m) * step[close]))
+    return moved
 
 
 def _is_live(state: State) -> npt.NDArray[np.bool_]:
