@@ -160,7 +160,7 @@ LIVE = 1e-7
 # Im ζ this far outside of [0, π] is rounding.
 BELOW = 1e-9
 # Near an edge Newton ends at the square root of rounding.
-MOST_POLISHING, POLISHED = 8, 1e-3
+MOST_POLISHING, POLISHED = 40, 1e-5
 BARELY = 1e-300
 NEAR = 1e-6
 # Masses at 0 that differ by rounding are one.
@@ -517,6 +517,14 @@ def stepped(x: complex, step: complex) -> complex:
 
 
 @kernel
+def on_its_side(kind: int, u: complex) -> complex:
+    """Take an unknown that rounding took over the cut back: do what ``Factor.on_its_side`` does."""
+    if kind <= RESIDUAL_ORTHOGONAL:
+        return complex(u.real, min(u.imag, 0.0))
+    return complex(u.real, max(u.imag, 0.0)) if kind == ROTATION else u
+
+
+@kernel
 def newton_free(
     product: FreeProductArrays,
     state: Complex,
@@ -542,7 +550,9 @@ def newton_free(
             size = max(size, abs(step))
             rounding = max(rounding, noise * abs(tangents[k, 4 + j]))
             unknown = state[product.rows[k] + j]
-            moved[product.rows[k] + j] = stepped(unknown, step) if j == 1 else unknown + step
+            moved[product.rows[k] + j] = (
+                stepped(unknown, step) if j == 1 else on_its_side(product.kinds[k], unknown + step)
+            )
         all_sums = all_sums and product.rows[k + 1] - product.rows[k] == 2
     moved[0] = stepped(state[0], change) if all_sums else state[0] + change
     return (size if isfinite(size) else inf), rounding, noise_of_y
@@ -613,7 +623,8 @@ def polish_free(
         if not new_size <= min(size, LONGEST_POLISH):
             break
         state[:] = better
-        if new_size >= size / 2:
+        # At an edge Newton halves what is missing.
+        if new_size >= size or (new_size >= size / 2 and new_size <= max(POLISHED, rounding)):
             break
         size = new_size
     return done

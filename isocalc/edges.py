@@ -119,7 +119,7 @@ class _RealAxis:
         tied = bool(size < _TIED)
         slope = found.slope.real
         return _Point(
-            float(self._u[0]), self._zeta, found.y.real, slope / float(direction[0]), slope, tied=tied
+            float(self._u[0]), self._zeta, found.y.real, np.float64(slope) / direction[0], slope, tied=tied
         )
 
     def turn(self, live: float) -> Edge | None:
@@ -147,8 +147,10 @@ class _RealAxis:
 
     def _root(self, low: _Point, high: _Point) -> Edge:
         """Return the turn between two points, by the Illinois variant of the secant method."""
-        infinite = _INFINITE * min(1.0, math.sqrt(self._product.relative_variance))
+        infinite, point = _INFINITE * min(1.0, math.sqrt(self._product.relative_variance)), high
         for _ in range(_SECANTS):
+            if low.slope == high.slope:
+                break
             share = low.slope / (low.slope - high.slope)
             point = self.at(first=low.first + share * (high.first - low.first))
             if not math.isfinite(point.slope):

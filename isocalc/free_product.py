@@ -48,11 +48,11 @@ _ROUNDS_ALONG = 6
 _STRIDE = 8
 _FEW = 16
 # Near an edge Newton ends at the square root of rounding.
-_MOST_POLISHING, _POLISHED = 8, 1e-3
+_MOST_POLISHING, _POLISHED = 40, 1e-5
 _MOST_KNOWN = 4096
 _MARGIN = 30.0
 # Mass at which to look for a gap below, and masses to leave aside, the least for which the law can be solved.
-_FEW_MASS, _LITTLE_MASS = 1e-4, (1e-12, 1e-11, 1e-10, 1e-9, 1e-8)
+_FEW_MASS, _LITTLE_MASS = 1e-4, (1e-11, 1e-10, 1e-9, 1e-8)
 _POINTS_OF_A_WALK = 60
 # Work that pays for loading Numba, in nodes of gates times points; a factor costs as much as so many nodes.
 _NUMBA_FROM = 1_500_000
@@ -395,8 +395,11 @@ class FreeProduct:
             # solution.
             fine = np.flatnonzero(new_size <= np.minimum(size, _LONGEST_POLISH))
             state.put(active[fine], better.at(fine))
-            shrinks = new_size < np.minimum(size / 2, _LONGEST_POLISH)
-            settled = np.fmin(size, new_size) <= np.maximum(_POLISHED, self._rounding)
+            close_enough = np.maximum(_POLISHED, self._rounding)
+            # At an edge Newton halves what is missing.
+            shrinks = new_size < np.where(new_size <= close_enough, size / 2, size)
+            shrinks &= new_size < _LONGEST_POLISH
+            settled = np.fmin(size, new_size) <= close_enough
             unfinished = ~shrinks & ~settled
             if unfinished.any():
                 raise NoAnswerError(
@@ -481,6 +484,8 @@ class FreeProduct:
             self._rounding = np.maximum(own + noise, noise * np.abs(direction).max(axis=0))
             inner = state.inner + step
             inner[self._sums] = _stepped(state.inner[self._sums], step[self._sums])
+            for factor, rows in zip(self.factors, self.rows, strict=True):
+                inner[rows.start] = factor.on_its_side(inner[rows.start])
             all_sums = 2 * self._sums.size == len(inner)
             return State(_stepped(state.zeta, change) if all_sums else state.zeta + change, inner), size
 

@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 from isocalc.complex_logs import log_ratio, lower_log
 from isocalc.factor_kinds import GAUSSIAN, NARROWING, ORTHOGONAL, FactorArrays
 from isocalc.gate_sums import gate_log_mean, gate_mean_log, last_real, lowest_open, open_averages
@@ -15,6 +17,10 @@ class Gated:
     """What factors that are made of a gate have from it."""
 
     gate: GateRule
+
+    def on_its_side(self, u: Complex) -> Complex:
+        """Return log t below the real axis."""
+        return np.asarray(u.real + 1j * np.minimum(u.imag, 0.0))
 
     @property
     def last_real(self) -> float:

@@ -56,6 +56,10 @@ class Rotation:
         slope = (one - (1 - v) ** 2 / z) / (square * inverse)
         return tangent_of_curve(place.seen_with(0.0), (own, slope), (own - u[0], slope - 1))
 
+    def on_its_side(self, u: Complex) -> Complex:
+        """Return log z in the upper half-plane."""
+        return np.asarray(u.real + 1j * np.maximum(u.imag, 0.0))
+
     def potential(self, u: Complex, zeta: Complex) -> Complex:
         """Return ∫ m d log S from m = 0: −log(1+m) − E log(1 − λ/z)."""
         _, low, high = self._roots(u[0])

@@ -96,6 +96,9 @@ class Factor(Protocol):
     def tangent(self, u: Complex, place: Place) -> Tangent:
         """Return the factor at unknowns u, shape (unknowns, n), and at a place."""
 
+    def on_its_side(self, u: Complex) -> Complex:
+        """Return the first unknown, taken back where rounding took it over a cut."""
+
     def potential(self, u: Complex, zeta: Complex) -> Complex:
         """Return ∫ m d log S from m = 0, of which distribution functions are made."""
 
@@ -174,6 +177,10 @@ class ClosedForm:
         else:
             log_s = -self.c * np.exp(-u[0]), self.c * np.exp(-u[0])
         return tangent_of_curve(place.seen_with(0.0), (u[0], np.ones_like(m)), log_s)
+
+    def on_its_side(self, u: Complex) -> Complex:
+        """Return the unknown: it has no cut."""
+        return u
 
     def potential(self, u: Complex, zeta: Complex) -> Complex:  # noqa: ARG002 - other factors need it
         """Return ∫ m d log S from m = 0."""
