@@ -153,7 +153,7 @@ CONTRACTION = 0.1
 LONGEST_STEP, LONGEST_ALONG, LONGEST_POLISH = 64.0, 1.0, 1e-2
 # Steps along the real axis at least as long a part of the whole; other steps; what may be left beside a pole.
 ALONG, SHORTEST, SINGULAR, SINGULAR_NOISES = 0.1, 1e-15, 1e-12, 1e3
-SHORTEST_OF_A_WALK = 1e-9
+SHORTEST_OF_A_WALK, TOO_FAR = 1e-9, 0.3
 AGREE = 1e-13
 ROUNDING, MOST_ROUNDING = 2e-15, 1e-3
 LIVE = 1e-7
@@ -345,6 +345,24 @@ def curve_tangent(  # noqa: PLR0917 - kernels take no keywords
 
 
 @kernel
+def layer_curve(
+    kind: int, parameters: Array, gates: GateArrays, k: int, u: complex
+) -> tuple[complex, complex, complex, complex, complex, complex]:
+    """Return ζ, log S and log((1+m)/m) of a square layer, each with its slope in log t."""
+    closed = parameters[2]
+    passed, b, slope = gate_averages(gates, k, u)
+    per_b = slope * inverse(b)
+    own, own_slope = log_ratio(b, passed, 1 - closed), slope * inverse(passed) - per_b
+    base, base_slope = own, own_slope
+    if closed > 0:
+        a = passed + closed
+        base, base_slope = log_ratio(b, a, 1.0), slope * inverse(a) - per_b
+    if kind == ORTHOGONAL:
+        return own, own_slope, u + base, 1 + base_slope, base, base_slope
+    return own, own_slope, u - lower_log(b), 1 - per_b, base, base_slope
+
+
+@kernel
 def layer_tangent(  # noqa: PLR0917 - kernels take no keywords
     kind: int,
     parameters: Array,
@@ -358,17 +376,7 @@ def layer_tangent(  # noqa: PLR0917 - kernels take no keywords
     tangent: Complex,
 ) -> None:
     """Do what ``layer_transform.Layer.tangent`` does."""
-    closed = parameters[2]
-    passed, b, slope = gate_averages(gates, k, u)
-    per_b = slope * inverse(b)
-    own, own_slope = log_ratio(b, passed, 1 - closed), slope * inverse(passed) - per_b
-    if kind != ORTHOGONAL:
-        log_s, log_s_slope = u - lower_log(b), 1 - per_b
-    elif closed > 0:
-        a = passed + closed
-        log_s, log_s_slope = u + log_ratio(b, a, 1.0), 1 + slope * inverse(a) - per_b
-    else:
-        log_s, log_s_slope = u + own, 1 + own_slope
+    own, own_slope, log_s, log_s_slope, _, _ = layer_curve(kind, parameters, gates, k, u)
     own_rate = inverse(own_slope)
     curve_tangent(seen, own, own_rate, log_s, log_s_slope * own_rate, tangent)
     if kind == NARROWING:
@@ -448,14 +456,45 @@ def rotation_roots(variance: float, x: complex) -> tuple[complex, complex, compl
 
 
 @kernel
-def rotation_tangent(v: float, x: complex, seen: tuple[complex, complex], tangent: Complex) -> None:
-    """Do what ``rotation_transform.Rotation.tangent`` does."""
+def rotation_curve(v: float, x: complex) -> tuple[complex, complex]:
+    """Return ζ of 1 + √v O and the slope of log z in it."""
     z, low, high = rotation_roots(v, x)
     square, by_z = low * high, (1 - v) ** 2 * inverse(z)
     ratio = (2 * (1 + v) - by_z) * inverse(z + square)
-    own = -lower_log(ratio)
-    own_rate = square * ratio * inverse(1 + v - by_z)
+    return -lower_log(ratio), square * ratio * inverse(1 + v - by_z)
+
+
+@kernel
+def rotation_tangent(v: float, x: complex, seen: tuple[complex, complex], tangent: Complex) -> None:
+    """Do what ``rotation_transform.Rotation.tangent`` does."""
+    own, own_rate = rotation_curve(v, x)
     curve_tangent(seen, own, own_rate, own - x, 1 - own_rate, tangent)
+
+
+@kernel
+def newton_alone(
+    product: FreeProductArrays, state: Complex, target: complex, moved: Complex
+) -> tuple[float, float, float]:
+    """Do what ``newton_free`` does for a factor of one unknown: ζ follows from that."""
+    kind, parameters, count, u = product.kinds[0], product.parameters[0], product.counts[0], state[1]
+    if kind == ROTATION:
+        own, own_rate = rotation_curve(parameters[0], u)
+        # log z is the unknown itself where there is one factor.
+        own_slope = inverse(own_rate) if count != 1 else 0j
+        y, slope, log_s = own + count * (u - own), own_slope * (1 - count) + count, own - u
+    else:
+        own, own_slope, log_s, log_s_slope, base, base_slope = layer_curve(
+            kind, parameters, product.gates, 0, u
+        )
+        y, slope = base - count * log_s, base_slope - count * log_s_slope
+    per_slope = inverse(slope)
+    step = (target - y) * per_slope
+    moved[1] = on_its_side(kind, u + step)
+    moved[0] = own + own_slope * step
+    size = abs(step)
+    noise_of_y = ROUNDING * (abs(target) + count * (abs(log_s) + abs(u) + abs(own)))
+    rounding = noise_of_y * abs(per_slope) + ROUNDING * (1 + abs(u))
+    return (size if isfinite(size) else inf), rounding, noise_of_y
 
 
 @kernel
@@ -536,6 +575,8 @@ def newton_free(
 
     The twin of ``free_product.FreeProduct._newton``.
     """
+    if product.alone:
+        return newton_alone(product, state, target, moved)
     y, slope, sizes, rounding = equation_free(product, state, tangents)
     per_slope = inverse(slope)
     change = (target - y) * per_slope
@@ -702,7 +743,7 @@ def walk_free(product: FreeProductArrays, place: float, line: Complex, enough: f
         left, _ = move_free(
             product, line, complex(place, HALF_PI), stop, 0.2 * step, LONGEST_STEP, work, tangents
         )
-        if left == 0:
+        if left == 0 and abs(place_of(line[0], product.at_zero)[1]) > TOO_FAR * enough:
             place -= step
             step *= 2
         else:

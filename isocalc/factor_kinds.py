@@ -62,6 +62,8 @@ class FreeProductArrays(NamedTuple):
     counts: Array
     at_zero: float
     """Mass at λ = 0"""
+    alone: bool
+    """Whether there is one factor of one unknown, from which ζ follows"""
 
 
 def gate_arrays(gates: Sequence[SortedGate]) -> GateArrays:

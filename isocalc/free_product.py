@@ -21,7 +21,7 @@ import numpy.typing as npt
 from isocalc.complex_logs import log1p, log_one_plus_m
 from isocalc.errors import NoAnswerError
 from isocalc.factor_kinds import FreeProductArrays, gate_arrays
-from isocalc.transforms import Complex, Factor, Place, Tangent
+from isocalc.transforms import Complex, Curve, Factor, Place, Tangent
 
 Array = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.intp]
@@ -38,7 +38,8 @@ _AGREE = 1e-13
 _ROUNDING, _MOST_ROUNDING = 2e-15, 1e-3
 # Steps this short end where m is infinite, and may leave so much.
 _SHORTEST, _SINGULAR, _SINGULAR_NOISES = 1e-15, 1e-12, 1e3
-_SHORTEST_OF_A_WALK = 1e-9
+# A walk to where little mass is below stops before so little of that is.
+_SHORTEST_OF_A_WALK, _TOO_FAR = 1e-9, 0.3
 # A density this small, in units of the law's width, is rounding if Im u is as well; each layer adds some.
 _NO_DENSITY = 1e-10
 _REAL = 3e-12
@@ -52,7 +53,7 @@ _MOST_POLISHING, _POLISHED = 40, 1e-5
 _MOST_KNOWN = 4096
 _MARGIN = 30.0
 # Mass at which to look for a gap below, and masses to leave aside, the least for which the law can be solved.
-_FEW_MASS, _LITTLE_MASS = 1e-4, (1e-11, 1e-10, 1e-9, 1e-8)
+_FEW_MASS, _LITTLE_MASS = 1e-4, (1e-12, 1e-11, 1e-10, 1e-9, 1e-8)
 _POINTS_OF_A_WALK = 60
 # Work that pays for loading Numba, in nodes of gates times points; a factor costs as much as so many nodes.
 _NUMBA_FROM = 1_500_000
@@ -163,11 +164,22 @@ class FreeProduct:
             line = states[0].stacked[0]
             place = walk_free(self.arrays, places[0], line, enough)
             return place, line[:1]
-        while self._missing(states[-1].zeta) > enough and step > _SHORTEST_OF_A_WALK * max(
-            1.0, abs(places[-1])
-        ):
-            step *= 2 if self._walk(places[-1] - step) else 0.25
-        return places[-1], states[-1].zeta
+        place, state = next(
+            pair
+            for pair in zip(reversed(places), reversed(states), strict=True)
+            if self._missing(pair[1].zeta) > enough
+        )
+        while self._missing(state.zeta) > enough and step > _SHORTEST_OF_A_WALK * max(1.0, abs(place)):
+            moved, kept, _ = self._move(state, np.array([complex(place - step, _HALF_PI)]))
+            if kept[0] and self._missing(moved.zeta) > _TOO_FAR * enough:
+                place, state = place - step, moved
+                if place < places[-1]:
+                    places.append(place)
+                    states.append(state)
+                step *= 2
+            else:
+                step /= 4
+        return place, state.zeta
 
     def _is_empty(self, y: float) -> bool:
         """Tell whether there is neither density at y nor mass below it, that at λ = 0 left aside."""
@@ -247,6 +259,7 @@ class FreeProduct:
             np.cumsum([1, *(factor.unknowns for factor in self.factors)]),
             np.array(self.counts, dtype=float),
             self.mass_at_zero,
+            self._is_alone,
         )
 
     def solve(self, y: Array) -> State:
@@ -261,6 +274,11 @@ class FreeProduct:
     def _is_worth_compiling(self, points: int) -> bool:
         _work_so_far["done"] += points * self._size
         return "isocalc._kernels" in sys.modules or _work_so_far["done"] > _NUMBA_FROM
+
+    @cached_property
+    def _is_alone(self) -> bool:
+        u = self.factors[0].start(np.array([-25 - 1j]))[0]
+        return len(self.factors) == 1 and self.factors[0].alone(u, 1.0) is not None
 
     @cached_property
     def _sums(self) -> Whole:
@@ -459,12 +477,25 @@ class FreeProduct:
             )
             return Linearised(total, rate, *ties)
 
+    def _newton_alone(self, curve: Curve, state: State, target: Complex) -> tuple[State, Array]:
+        """Do what `_newton` does for one factor of one unknown: ζ follows from that."""
+        (factor,), (count,), u = self.factors, self.counts, state.inner[0]
+        step = (target - curve.y) / curve.slope
+        sizes = np.abs(curve.log_s) + np.abs(u) + np.abs(curve.zeta)
+        self._noise = _ROUNDING * (np.abs(target) + count * sizes)
+        self._rounding = self._noise / np.abs(curve.slope) + _ROUNDING * (1 + np.abs(u))
+        moved = State(curve.zeta + curve.zeta_slope * step, factor.on_its_side(u + step)[None])
+        return moved, np.abs(step)
+
     def _newton(self, state: State, target: Complex) -> tuple[State, Array]:
         """Return the solutions after a Newton iteration, and the size of the largest change of each.
 
         The Jacobian is an arrow: each factor ties its unknowns to ζ, and one equation ties that to log z.
         """
         with np.errstate(all="ignore"):  # a step that overflows is refused by its size
+            curve = self.factors[0].alone(state.inner[0], self.counts[0]) if self._is_alone else None
+            if curve is not None:
+                return self._newton_alone(curve, state, target)
             base, slope, tangents = self.equation(state)
             rest, sum_of_sizes = target - base, np.abs(target)
             for tangent, count, rows in zip(tangents, self.counts, self.rows, strict=True):

@@ -10,7 +10,7 @@ from isocalc.complex_logs import log_ratio, lower_log
 from isocalc.factor_kinds import GAUSSIAN, NARROWING, ORTHOGONAL, FactorArrays
 from isocalc.gate_sums import gate_log_mean, gate_mean_log, last_real, lowest_open, open_averages
 from isocalc.gates import GateRule
-from isocalc.transforms import Complex, Pairs, Place, Tangent, tangent_of_curve
+from isocalc.transforms import Complex, Curve, Pairs, Place, Tangent, tangent_of_curve
 
 
 class Gated:
@@ -78,6 +78,17 @@ class Layer(Gated):
         above = place.rest + (1 / per_input - (1 - place.at_zero))
         rate = -place.m * place.rest / ((1 - place.at_zero) * above)
         return found._replace(log_s=found.log_s + lower_log(per_input * above), rate=found.rate + rate)
+
+    def alone(self, u: Complex, count: float) -> Curve | None:
+        """Return the power of a square layer as a curve in log t."""
+        if self.share != 1 or self.growth != 1:
+            return None
+        passed, b, slope = open_averages(self.gate, u)
+        a = passed + self.gate.zero_mass
+        own, own_slope = log_ratio(b, passed, 1 - self.gate.zero_mass), slope / passed - slope / b
+        log_s, log_s_slope = self._log_s(u, passed, b, slope)
+        y, y_slope = log_ratio(b, a) - count * log_s, slope / a - slope / b - count * log_s_slope
+        return Curve(own, own_slope, y, y_slope, log_s)
 
     def log_s(self, u: Complex) -> Complex:
         """Return log S at log t, weights not narrowing."""

@@ -89,6 +89,9 @@ class ResidualLayer(Gated):
         log = log_one_plus_m(zeta) - _sided_log(beyond, u[1].imag <= np.pi) - log_a
         return own + log1p_like(-m_a * b / (beyond * a), log)
 
+    def alone(self, u: Complex, count: float) -> None:
+        """Return nothing: there are two unknowns."""
+
     @property
     def arrays(self) -> FactorArrays:
         """The layer for compiled code."""

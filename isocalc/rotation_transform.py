@@ -8,7 +8,7 @@ import numpy as np
 
 from isocalc.complex_logs import log_one_plus_m, lower_log
 from isocalc.factor_kinds import ROTATION, FactorArrays
-from isocalc.transforms import Complex, Pairs, Place, Tangent, tangent_of_curve
+from isocalc.transforms import Complex, Curve, Pairs, Place, Tangent, tangent_of_curve
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,24 @@ class Rotation:
 
     def tangent(self, u: Complex, place: Place) -> Tangent:
         """Return the factor at its unknown and at a place."""
-        z, low, high = self._roots(u[0])
+        own, rate = self._curve(u[0])
+        return tangent_of_curve(place.seen_with(0.0), (own, 1 / rate), (own - u[0], 1 / rate - 1))
+
+    def alone(self, u: Complex, count: float) -> Curve:
+        """Return its power as a curve in log z of one."""
+        own, rate = self._curve(u)
+        # log z is the unknown itself where there is one factor.
+        slope = 1 / rate if count != 1 else np.zeros_like(rate)
+        return Curve(own, slope, own + count * (u - own), slope * (1 - count) + count, own - u)
+
+    def _curve(self, x: Complex) -> tuple[Complex, Complex]:
+        """Return ζ and the derivative of log z in it."""
+        z, low, high = self._roots(x)
         square = low * high
         # (z − √((z − a)(z − b)))/z, without cancellation at large z.
         one, v = 1 + self.variance, self.variance
         inverse = (2 * one - (1 - v) ** 2 / z) / (z + square)
-        own = -lower_log(inverse)
-        slope = (one - (1 - v) ** 2 / z) / (square * inverse)
-        return tangent_of_curve(place.seen_with(0.0), (own, slope), (own - u[0], slope - 1))
+        return -lower_log(inverse), square * inverse / (one - (1 - v) ** 2 / z)
 
     def on_its_side(self, u: Complex) -> Complex:
         """Return log z in the upper half-plane."""

@@ -72,6 +72,17 @@ class Tangent(NamedTuple):
     """Size of the drift that rounding alone makes"""
 
 
+class Curve(NamedTuple):
+    """The equation of a power of one factor along its unknown, arrays of shape (n,); slopes are in that."""
+
+    zeta: Complex
+    zeta_slope: Complex
+    y: Complex
+    """log z"""
+    slope: Complex
+    log_s: Complex
+
+
 def tangent_of_curve(
     seen: tuple[Complex, Complex], own: tuple[Complex, Complex], log_s: tuple[Complex, Complex]
 ) -> Tangent:
@@ -95,6 +106,9 @@ class Factor(Protocol):
 
     def tangent(self, u: Complex, place: Place) -> Tangent:
         """Return the factor at unknowns u, shape (unknowns, n), and at a place."""
+
+    def alone(self, u: Complex, count: float) -> Curve | None:
+        """Return its ``count``-th power as a curve in its one unknown, None if it is not one."""
 
     def on_its_side(self, u: Complex) -> Complex:
         """Return the first unknown, taken back where rounding took it over a cut."""
@@ -177,6 +191,9 @@ class ClosedForm:
         else:
             log_s = -self.c * np.exp(-u[0]), self.c * np.exp(-u[0])
         return tangent_of_curve(place.seen_with(0.0), (u[0], np.ones_like(m)), log_s)
+
+    def alone(self, u: Complex, count: float) -> None:
+        """Return nothing: the unknown is ζ already."""
 
     def on_its_side(self, u: Complex) -> Complex:
         """Return the unknown: it has no cut."""
