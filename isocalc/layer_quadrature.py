@@ -3,8 +3,8 @@
 A network's law depends on its layers through sums over them of functions that are analytic in log q, with
 singularities 2 to 3 away from the real axis. Sums over the layers whose q lie within a factor of e⁶ are
 replaced by the Gauss quadrature of the discrete measure that those layers are, exact for polynomials in log
-q. Where φ is as good as straight on either side of 0 they are analytic in √q, and one quadrature does for
-all such layers.
+q. Where φ is as good as straight on either side of 0 they are analytic in √q, and where it bends next to 0
+only, seen from far out, in 1/√q: one quadrature does for all such layers.
 """
 
 import math
@@ -25,7 +25,10 @@ _SAME = 4 * np.finfo(float).eps
 
 
 def few_layers(
-    q: Array, straight: float = 0.0, to_keep: Callable[[Array], Whole] | None = None
+    q: Array,
+    straight: float = 0.0,
+    far: float = math.inf,
+    to_keep: Callable[[Array], Whole] | None = None,
 ) -> tuple[Array, Array]:
     """Return variances and how many layers each stands for.
 
@@ -35,6 +38,8 @@ def few_layers(
         Variances of all layers, at least 0.
     straight : float
         Up to this √q sums are polynomials in √q.
+    far : float
+        From this √q on they are polynomials in 1/√q.
     to_keep : callable or None
         Picks out of an array of distinct variances those that are to stand for themselves.
 
@@ -53,8 +58,12 @@ def few_layers(
     if near.any():
         sigma, weights = gauss_of(np.sqrt(q[near]), counts[near], _NODES_NEAR_ZERO)
         parts.append((sigma**2, weights))
-    far = ~kept & ~near
-    log_q, its_counts = np.log(q[far]), counts[far]
+    beyond = ~kept & ~near & (q > far**2)
+    if beyond.any():
+        bends, weights = gauss_of(1 / np.sqrt(q[beyond][::-1]), counts[beyond][::-1], _NODES_NEAR_ZERO)
+        parts.append((1 / bends**2, weights))
+    between = ~kept & ~near & ~beyond
+    log_q, its_counts = np.log(q[between]), counts[between]
     for cluster in _clusters(log_q):
         few, weights = gauss_of(log_q[cluster], its_counts[cluster], nodes_for(float(np.ptp(log_q[cluster]))))
         parts.append((np.exp(few), weights))

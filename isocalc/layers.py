@@ -29,6 +29,8 @@ Part = tuple[GateRule, float, float, float]
 _KEPT = 4
 _SIGMAS = 8.5
 _FAR = 1e17
+# Lengths over which smooth gates may approach their limits, as far as any t can tell.
+_BENDS = 2000.0
 _PERIODS = 100.0
 # Standard deviations at which gates that close far out are as good as closed, in lengths over which φ varies.
 _CLOSED = 1e20
@@ -112,7 +114,9 @@ def _gates(network: ResNet | FeedForward) -> list[tuple[GateRule, float]]:
         raise NoAnswerError(
             f"the signal overflows, so that the gates of {act.name} are not known at all depths"
         )
-    q, counts = few_layers(variances, _straight_up_to(act), _first_to_keep(act))
+    # Where all gates close, how far the others have closed is what t depends on.
+    far = _flat_from(act) if isinstance(network, ResNet) else math.inf
+    q, counts = few_layers(variances, _straight_up_to(act), far, _first_to_keep(act))
     return [(gate_rule(act, float(value)), float(count)) for value, count in zip(q, counts, strict=True)]
 
 
@@ -135,6 +139,14 @@ def _changes_up_to(act: Activation) -> float:
         return math.inf
     # Closed ever more often, where both slopes are 0: next to always.
     return float(far[1]) if slopes.any() else _CLOSED * unit_length(act)
+
+
+def _flat_from(act: Activation) -> float:
+    """Return a √q from which on φ is straight on either side of 0 for all but a few inputs, or inf."""
+    if act.slopes is not None:
+        return _SIGMAS * max(act.lengths)
+    is_flat = math.isinf(act.period) and math.isfinite(_changes_up_to(act))
+    return _BENDS * unit_length(act) if is_flat else math.inf
 
 
 def _first_to_keep(act: Activation) -> Callable[[Array], Whole] | None:
