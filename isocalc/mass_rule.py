@@ -17,10 +17,14 @@ _ACCURACY = 1e-12
 # The mean of λ, which rounding far in the upper tail reaches, in units of that.
 _ACCURACY_OF_MEAN = 1e-2
 _SMALLEST = 1e-8
+_BESIDE = 1e-15
 
 
 def mass_rule(
-    density_at: Callable[[Array], Array], intervals: Sequence[tuple[float, float]], log_mean: float
+    density_at: Callable[[Array], Array],
+    survival_at: Callable[[Array], Array],
+    intervals: Sequence[tuple[float, float]],
+    log_mean: float,
 ) -> tuple[Array, Array]:
     """Return nodes y and the masses they carry.
 
@@ -28,6 +32,8 @@ def mass_rule(
     ----------
     density_at : callable
         y to the density at y.
+    survival_at : callable
+        y to the mass of the density above y, asked for beside places where that is infinite.
     intervals : sequence of (float, float)
         Where the density is; square roots and their inverses at the ends do no harm.
     log_mean : float
@@ -45,15 +51,20 @@ def mass_rule(
     for _ in range(_ROUNDS):
         low, high, start, stop = panels.T[:, :, None]
         angle = (start + stop) / 2 + (stop - start) / 2 * x
-        from_low, from_high = np.sin(angle / 2) ** 2, np.cos(angle / 2) ** 2
-        y = np.where(from_low < 0.5, low + (high - low) * from_low, high - (high - low) * from_high)
+        y = _place((low, high), angle)
         density = density_at(y.ravel()).reshape(y.shape)
         values = density * (high - low) / 2 * np.sin(angle) * (stop - start) / 2
         felt = values * np.maximum(1, _ACCURACY_OF_MEAN * np.exp(np.minimum(y - log_mean, 100)))
         unresolved = np.abs(felt @ last_terms.T).sum(axis=1) > _ACCURACY
-        unresolved &= (stop - start)[:, 0] > _SMALLEST
-        nodes.append(y[~unresolved].ravel())
-        masses.append((values * weights)[~unresolved].ravel())
+        smallest = unresolved & ((stop - start)[:, 0] <= _SMALLEST)
+        unresolved &= ~smallest
+        if smallest.any():
+            nodes.append(y[smallest].mean(axis=1))
+            ends = _around(panels[smallest], np.array(intervals)[:, 0])
+            masses.append(-np.diff(survival_at(ends.ravel()).reshape(ends.shape), axis=0)[0])
+        done = ~unresolved & ~smallest
+        nodes.append(y[done].ravel())
+        masses.append((values * weights)[done].ravel())
         if not unresolved.any():
             break
         low, high, start, stop = panels[unresolved].T
@@ -61,6 +72,26 @@ def mass_rule(
         halves = (low, high, start, middle), (low, high, middle, stop)
         panels = np.concatenate([np.stack(half, axis=1) for half in halves])
     return np.concatenate(nodes), np.concatenate(masses)
+
+
+def _place(ends: Sequence[Array], angle: Array) -> Array:
+    """Return where between the ends of an interval an angle from 0 to π stands for."""
+    low, high = ends
+    from_low, from_high = np.sin(angle / 2) ** 2, np.cos(angle / 2) ** 2
+    place: Array = np.where(from_low < 0.5, low + (high - low) * from_low, high - (high - low) * from_high)
+    return place
+
+
+def _around(panels: Array, lows: Array) -> Array:
+    """Return the ends of panels, shape (2, n), those at the end of an interval a little outside of it.
+
+    Where two intervals touch, both end below that place.
+    """
+    low, high, start, stop = panels.T
+    beside = _BESIDE * np.maximum(1, np.abs(panels.T[:2]))
+    first, last = _place((low, high), start), _place((low, high), stop)
+    outside = np.where(np.isin(high, lows), -1, 1) * (stop == np.pi)
+    return np.stack((first - beside[0] * (start == 0), last + beside[1] * outside))
 
 
 def _legendre(x: Array) -> Array:

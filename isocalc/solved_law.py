@@ -128,7 +128,12 @@ class SolvedLaw:
     @cached_property
     def masses(self) -> tuple[Array, Array]:
         """Nodes y and masses that stand for the density."""
-        return mass_rule(self._source.density, self._reach, self._source.log_mean)
+        return mass_rule(self._source.density, self._density_above, self._reach, self._source.log_mean)
+
+    def _density_above(self, y: Array) -> Array:
+        """Return the mass above y without that of atoms."""
+        above: Array = self._source.density_and_survival(y)[1]
+        return above - sum(mass * (y < place) for place, mass in self.atoms)
 
     @cached_property
     def _resolved(self) -> tuple[Array, Array]:

@@ -80,7 +80,7 @@ def check(kind, act, settings, points):
 def integral_errors(law, atoms):
     """Return how far integrals of the density are from 1 and from what additivity says of λ and log λ."""
     centred, source = law._centred, law._centred._source
-    y, masses = centred.masses
+    y, masses = centred._resolved
     found = {"mass": abs(float(masses.sum()) + atoms - 1)}
     places = [(place, mass) for place, mass in centred.atoms if place > -math.inf]
     for power, log_moment in (
