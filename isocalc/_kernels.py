@@ -536,7 +536,7 @@ def equation_free(
 def linearised_free(
     product: FreeProductArrays, state: Complex, drift: Complex, direction: Complex
 ) -> tuple[complex, complex]:
-    """Do what ``free_product.FreeProduct.linearised`` does."""
+    """Do what ``free_equations.FreeEquations.linearised`` does."""
     tangents = np.empty((product.kinds.size, 6), np.complex128)
     y, slope, _, _ = equation_free(product, state, tangents)
     for k in range(product.kinds.size):
@@ -548,7 +548,7 @@ def linearised_free(
 
 @kernel
 def stepped(x: complex, step: complex) -> complex:
-    """Do what ``free_product._stepped`` does for one x."""
+    """Do what ``free_equations._stepped`` does for one x."""
     if abs(x.real) + abs(x.imag) > 1:
         return x + step
     m = inverse(expm1_complex(x))
@@ -573,7 +573,7 @@ def newton_free(
 ) -> tuple[float, float, float]:
     """Write the state after a Newton iteration; return its largest change, and rounding in that and in log z.
 
-    The twin of ``free_product.FreeProduct._newton``.
+    The twin of ``free_equations.FreeEquations.newton``.
     """
     if product.alone:
         return newton_alone(product, state, target, moved)
@@ -620,7 +620,7 @@ def move_free(  # noqa: PLR0917 - kernels take no keywords
 
     Returns what is left, and rounding in log z.
 
-    The twin of ``free_product.FreeProduct._follow``.
+    The twin of ``free_solver.FreeSolver._follow``.
     """
     once, twice = work[0], work[1]
     done, step, away, noise = 0.0, 1.0, abs(stop - start), 0.0
@@ -654,7 +654,7 @@ def polish_free(
 ) -> bool:
     """Newton until its steps stop shrinking, in place; tell whether the last was no more than rounding.
 
-    The twin of ``free_product.FreeProduct._polish``.
+    The twin of ``free_solver.FreeSolver._polish``.
     """
     better = work[0]
     size, done = 2 * LONGEST_POLISH, False
@@ -692,7 +692,7 @@ def solve_free(  # noqa: C901, PLR0917 - kernels take no keywords
     """Fill the states at descending real y; return how many were found, all of them unless a path ended.
 
     ``line`` is the state at log z = place + iπ/2, right of all y; ``known`` ascends. The twin of
-    ``free_product.FreeProduct._solve_ascending``.
+    ``free_solver.FreeSolver._solve_ascending``.
     """
     work, tangents = np.empty((2, line.size), np.complex128), np.empty((product.kinds.size, 6), np.complex128)
     line, state = line.copy(), line.copy()
@@ -733,7 +733,7 @@ def solve_free(  # noqa: C901, PLR0917 - kernels take no keywords
 def walk_free(product: FreeProductArrays, place: float, line: Complex, enough: float) -> float:
     """Move a state at log z = place + iπ/2 left, in place, until 1 + m is the mass at 0 but for ``enough``.
 
-    Returns where that is, or where the path ended. The twin of ``free_product.FreeProduct._line``.
+    Returns where that is, or where the path ended. The twin of ``free_product.FreeProduct._walk_until``.
     """
     work, tangents = np.empty((2, line.size), np.complex128), np.empty((product.kinds.size, 6), np.complex128)
     before, step = line.copy(), 1.0

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from isocalc.free_product import FreeProduct, State
+from isocalc.free_equations import State
+from isocalc.free_product import FreeProduct
 
 Array = npt.NDArray[np.float64]
 

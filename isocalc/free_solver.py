@@ -1,0 +1,251 @@
+"""The solver: the root m(z) of a product of free factors, on a path that cannot leave the right branch.
+
+m is analytic in the strip 0 < Im log z < π. From far right, where m ≈ E λ/z, the path runs left along
+Im log z = π/2 and then down to the real axis. A step is taken by three Newton iterations and kept if each
+is a tenth of the one before or less: then (Kantorovich) the root is the only one near, for every log z
+between the ends of the step, and so the continuation of the last one. Else the step is halved. Inside a
+band, where solutions have no singularity, the real axis is a path too.
+"""
+
+import math
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from functools import cached_property
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from isocalc.errors import NoAnswerError
+from isocalc.free_equations import Array, FreeEquations, State, Whole
+from isocalc.transforms import Complex, Factor
+
+HALF_PI = np.pi / 2
+_CONTRACTION = 0.1
+_LONGEST_STEP, _LONGEST_ALONG, _LONGEST_POLISH = 64.0, 1.0, 1e-2
+# Im u this far from multiples of π, in units of that, is well inside a band.
+_LIVE = 1e-7
+# Im ζ this far outside of [0, π] is rounding.
+_BELOW = 1e-9
+# Where two iterations agree to this rounding is all that is left, as where they do to what rounding can do.
+_AGREE = 1e-13
+_ROUNDING, _MOST_ROUNDING = 2e-15, 1e-3
+# Steps this short end where m is infinite, and may leave so much.
+_SHORTEST, _SINGULAR, _SINGULAR_NOISES = 1e-15, 1e-12, 1e3
+_ROUNDS = 500
+_ROUNDS_ALONG = 6
+_STRIDE = 8
+_FEW = 16
+# Near an edge Newton ends at the square root of rounding.
+_MOST_POLISHING, _POLISHED = 40, 1e-5
+_MOST_KNOWN = 4096
+# Work that pays for loading Numba, in nodes of gates times points; a factor costs as much as so many nodes.
+_NUMBA_FROM = 1_500_000
+_A_FACTOR = 300
+_work_so_far = Counter[str]()
+
+
+class FreeSolver(FreeEquations):
+    """Solutions of the equations of a free product, those on the real axis remembered to start from."""
+
+    def __init__(self, factors: Sequence[Factor], counts: Sequence[float]) -> None:
+        super().__init__(factors, counts)
+        nothing = State(np.empty(0, complex), np.empty((self.rows[-1].stop, 0), complex))
+        self._known = np.empty(0), nothing
+
+    def solve(self, y: Array) -> State:
+        """Return the solutions at real y, boundary values from the upper half-plane."""
+        order = np.argsort(y, kind="stable")
+        solve = self._solve_compiled if self.is_worth_compiling(y.size) else self._solve_ascending
+        state = solve(y[order])
+        back = np.empty_like(order)
+        back[order] = np.arange(y.size)
+        return state.at(back)
+
+    def is_worth_compiling(self, points: int) -> bool:
+        """Tell whether as many points more pay for loading Numba."""
+        _work_so_far["done"] += points * self._size
+        return "isocalc._kernels" in sys.modules or _work_so_far["done"] > _NUMBA_FROM
+
+    @cached_property
+    def _size(self) -> int:
+        return int(self.arrays.gates.log_d.size + _A_FACTOR * self.rows[-1].stop)
+
+    def _solve_ascending(self, y: Array) -> State:
+        """Solve along the real axis from known solutions inside bands, and by the path elsewhere."""
+        if y.size > _FEW:
+            known, states = y[::_STRIDE], self._solve_ascending(y[::_STRIDE])
+        else:
+            known, states = self._known
+        starts = _neighbours(known, y) if known.size else ()
+        state = State(np.empty(y.size, complex), np.empty((self.rows[-1].stop, y.size), complex))
+        missing = np.arange(y.size)
+        for start in starts:
+            usable = missing[_is_live(states.at(start[missing]))]
+            near = start[usable]
+            found, failed = self._follow(
+                states.at(near), known[near].astype(complex), y[usable].astype(complex), rounds=_ROUNDS_ALONG
+            )
+            arrived = _is_live(found)
+            arrived[failed] = False
+            state.put(usable[arrived], found.at(np.flatnonzero(arrived)))
+            missing = np.setdiff1d(missing, usable[arrived])
+        if missing.size:
+            state.put(missing, self._descend(y[missing]))
+        state = self._polish(state, y.astype(complex))
+        self._remember(y, state)
+        return state
+
+    def _solve_compiled(self, y: Array) -> State:
+        """Do what `_solve_ascending` does, compiled."""
+        from isocalc._kernels import solve_free  # noqa: PLC0415 - loading Numba takes half a second
+
+        places, walked = self.walked
+        known, states = self._known
+        found = np.empty((y.size, self.rows[-1].stop + 1), complex)
+        start, known_states = walked[0].stacked[0], states.stacked
+        descending = np.ascontiguousarray(y[::-1])
+        count = solve_free(self.arrays, places[0], start, known, known_states, descending, found)
+        if count < y.size:
+            raise NoAnswerError(f"the path of the solver ended before log z = {float(descending[count])!r}")
+        state = State(found[::-1, 0].copy(), np.ascontiguousarray(found[::-1, 1:].T))
+        self._remember(y, state)
+        return state
+
+    def _remember(self, y: Array, state: State) -> None:
+        known, states = self._known
+        if known.size + y.size > _MOST_KNOWN:
+            return
+        order = np.argsort(np.concatenate((known, y)), kind="stable")
+        joined = (np.concatenate(parts, axis=-1) for parts in zip(states, state, strict=True))
+        self._known = np.concatenate((known, y))[order], State(*joined).at(order)
+
+    def _descend(self, y: Array) -> State:
+        """Solve at each y by the path through the upper half-plane."""
+        line, states = self._line(float(y.min()))
+        nearest = np.minimum(np.searchsorted(line, y), line.size - 1)
+        state = states.at(nearest)
+        corner, above = _lifted(line[nearest]), _lifted(y)
+        for start, stop in ((corner, above), (above, y.astype(complex))):
+            state, missing = self._follow(state, start, stop, rounds=_ROUNDS)
+            if missing.size:
+                raise NoAnswerError(f"the path of the solver to y = {float(y[missing[0]])!r} did not arrive")
+        return state
+
+    def _line(self, leftmost: float) -> tuple[Array, State]:
+        """Solutions along Im log z = π/2 from the start to beyond ``leftmost``: real parts, ascending."""
+        places, states = self.walked
+        step = 1.0 if len(places) < 2 else places[-2] - places[-1]
+        while places[-1] > leftmost:
+            step *= 2 if self._walk(places[-1] - step) else 0.25
+            if step < _SHORTEST:
+                raise NoAnswerError(f"the path of the solver ended at log z = {places[-1]!r} + iπ/2")
+        joined = State(*(np.concatenate(parts, axis=-1)[..., ::-1] for parts in zip(*states, strict=True)))
+        return np.array(places[::-1]), joined
+
+    def _walk(self, place: float) -> bool:
+        """Go on from the leftmost known solution on the line; tell whether that was possible in one step."""
+        places, states = self.walked
+        moved, kept, _ = self.move(states[-1], np.array([complex(place, HALF_PI)]))
+        if kept[0]:
+            places.append(place)
+            states.append(moved)
+        return bool(kept[0])
+
+    @cached_property
+    def walked(self) -> tuple[list[float], list[State]]:
+        """The line Im log z = π/2 as far as needed so far, from where every factor is linear in m."""
+        zeta = _lifted(np.array([25 + math.log1p(self.relative_variance)]))
+        log_m = math.log(1 - self.mass_at_zero) - zeta
+        state = State(zeta, np.concatenate([factor.start(log_m) for factor in self.factors]))
+        target = self.log_mean - log_m
+        for _ in range(8):
+            state = self.newton(state, target).state
+        return [float(target[0].real)], [state]
+
+    def _follow(self, state: State, start: Complex, stop: Complex, rounds: int) -> tuple[State, Whole]:
+        """Move solutions along straight lines from ``start`` to ``stop``; tell which did not arrive."""
+        done, step, away = np.where(start == stop, 1.0, 0.0), np.ones(start.size), np.abs(stop - start)
+        state = State(state.zeta.copy(), state.inner.copy())
+        active = np.flatnonzero(done < 1)
+        for _ in range(rounds):
+            if not active.size:
+                break
+            reach = np.minimum(done[active] + step[active], 1.0)
+            target = start[active] + (stop - start)[active] * reach
+            target[reach == 1] = stop[active][reach == 1]
+            moved, kept, noise = self.move(state.at(active), target, _LONGEST_ALONG)
+            state.put(active[kept], moved.at(np.flatnonzero(kept)))
+            done[active[kept]] = reach[kept]
+            step[active] *= np.where(kept, 2.0, 0.5)
+            left = (1 - done[active]) * away[active]
+            ends = step[active] * away[active] <= np.maximum(_SHORTEST, noise)
+            beside = left <= _SINGULAR * np.maximum(1, np.abs(stop[active])) + _SINGULAR_NOISES * noise
+            done[active[ends & beside]] = 1.0
+            active = active[~ends & (done[active] < 1)]
+        return state, np.flatnonzero(done < 1)
+
+    def _polish(self, state: State, target: Complex) -> State:
+        """Newton until its steps stop shrinking: the solution to rounding."""
+        size = np.full(target.size, 2 * _LONGEST_POLISH)
+        active = np.arange(target.size)
+        for _ in range(_MOST_POLISHING):
+            better, new_size, rounding, _ = self.newton(state.at(active), target[active])
+            # The last step, no shorter than rounding, still takes an imaginary part to that of a real
+            # solution.
+            fine = np.flatnonzero(new_size <= np.minimum(size, _LONGEST_POLISH))
+            state.put(active[fine], better.at(fine))
+            close_enough = np.maximum(_POLISHED, rounding)
+            # At an edge Newton halves what is missing.
+            shrinks = new_size < np.where(new_size <= close_enough, size / 2, size)
+            shrinks &= new_size < _LONGEST_POLISH
+            settled = np.fmin(size, new_size) <= close_enough
+            unfinished = ~shrinks & ~settled
+            if unfinished.any():
+                raise NoAnswerError(
+                    f"Newton did not settle at log z = {float(target[active][unfinished][0].real)!r}"
+                )
+            active, size = active[shrinks], new_size[shrinks]
+            if not active.size:
+                break
+        return state
+
+    def move(
+        self, state: State, target: Complex, longest: float = _LONGEST_STEP
+    ) -> tuple[State, npt.NDArray[np.bool_], Array]:
+        """Take three Newton iterations towards ``target``.
+
+        Tells which solutions are the continuation, and rounding in log z where they came from.
+        """
+        sizes, noises = [], []
+        for _ in range(3):
+            state, size, rounding, noise = self.newton(state, target)
+            sizes.append(size)
+            noises.append(noise)
+        with np.errstate(invalid="ignore"):
+            agree = np.maximum(_AGREE * np.minimum(1, np.abs(state.zeta) + np.abs(target)), rounding)
+            agree = np.minimum(agree, _MOST_ROUNDING)
+            kept = sizes[0] < longest
+            for before, size in pairwise(sizes):
+                kept &= (size <= _CONTRACTION * np.minimum(1, before)) | (size < agree)
+        kept &= (state.zeta.imag > -_BELOW) & (state.zeta.imag < np.pi + _BELOW)
+        return state, kept, noises[0]
+
+
+def _is_live(state: State) -> npt.NDArray[np.bool_]:
+    """Tell which solutions are well inside a band: from there to there the real axis is a path too."""
+    height = state.inner[0].imag / np.pi
+    return np.asarray(np.abs(height - np.rint(height)) > _LIVE)
+
+
+def _lifted(y: Array) -> Complex:
+    return np.asarray(y + 1j * HALF_PI, dtype=complex)
+
+
+def _neighbours(known: Array, y: Array) -> tuple[Whole, Whole]:
+    """Return the places of the nearest value of an ascending array and of the one on the other side."""
+    right = np.minimum(np.searchsorted(known, y), known.size - 1)
+    left = np.maximum(right - 1, 0)
+    is_left = np.abs(y - known[left]) < np.abs(known[right] - y)
+    return np.where(is_left, left, right), np.where(is_left, right, left)
