@@ -449,26 +449,29 @@ def closed_tangent(kind: int, c: float, u: complex, seen: tuple[complex, complex
 @kernel
 def rotation_roots(variance: float, x: complex) -> tuple[complex, complex, complex]:
     """Do what ``rotation_transform.Rotation._roots`` does."""
-    z = cmath.exp(x)
-    z = complex(z.real, max(z.imag, 0.0))
-    root_v = sqrt(variance)
-    return z, cmath.sqrt(z - (1 - root_v) ** 2), cmath.sqrt(z - (1 + root_v) ** 2)
+    beyond, root_v = expm1_complex(x), sqrt(variance)
+    beyond = complex(beyond.real, max(beyond.imag, 0.0))
+    centred = beyond - variance
+    return beyond, cmath.sqrt(centred + 2 * root_v), cmath.sqrt(centred - 2 * root_v)
 
 
 @kernel
-def rotation_curve(v: float, x: complex) -> tuple[complex, complex]:
-    """Return ζ of 1 + √v O and the slope of log z in it."""
-    z, low, high = rotation_roots(v, x)
-    square, by_z = low * high, (1 - v) ** 2 * inverse(z)
-    ratio = (2 * (1 + v) - by_z) * inverse(z + square)
-    return -lower_log(ratio), square * ratio * inverse(1 + v - by_z)
+def rotation_curve(v: float, x: complex) -> tuple[complex, complex, complex]:
+    """Do what ``rotation_transform.Rotation._curve`` does."""
+    beyond, low, high = rotation_roots(v, x)
+    z, square = 1 + beyond, low * high
+    centre = 2 * (1 + v) - (1 - v) ** 2 * inverse(z)
+    ratio = centre * inverse(z + square)
+    own = -lower_log(ratio)
+    log_s = -log1p_like(v * (2 * beyond + 4 - v) * inverse(beyond + square), x - own)
+    return own, square * ratio * inverse(centre - (1 + v)), log_s
 
 
 @kernel
 def rotation_tangent(v: float, x: complex, seen: tuple[complex, complex], tangent: Complex) -> None:
     """Do what ``rotation_transform.Rotation.tangent`` does."""
-    own, own_rate = rotation_curve(v, x)
-    curve_tangent(seen, own, own_rate, own - x, 1 - own_rate, tangent)
+    own, own_rate, log_s = rotation_curve(v, x)
+    curve_tangent(seen, own, own_rate, log_s, 1 - own_rate, tangent)
 
 
 @kernel
@@ -478,10 +481,10 @@ def newton_alone(
     """Do what ``newton_free`` does for a factor of one unknown: ζ follows from that."""
     kind, parameters, count, u = product.kinds[0], product.parameters[0], product.counts[0], state[1]
     if kind == ROTATION:
-        own, own_rate = rotation_curve(parameters[0], u)
+        own, own_rate, log_s = rotation_curve(parameters[0], u)
         # log z is the unknown itself where there is one factor.
         own_slope = inverse(own_rate) if count != 1 else 0j
-        y, slope, log_s = own + count * (u - own), own_slope * (1 - count) + count, own - u
+        y, slope = u + (1 - count) * log_s, own_slope * (1 - count) + count
     else:
         own, own_slope, log_s, log_s_slope, base, base_slope = layer_curve(
             kind, parameters, product.gates, 0, u
@@ -815,7 +818,7 @@ def residual_potential(  # noqa: PLR0917 - kernels take no keywords
     passed, b, _ = gate_averages(gates, k, u)
     a = passed + closed
     beyond, m_a = -inverse(expm1_complex(-xi)), inverse(expm1_complex(xi))
-    log_a = sided_log(a, u.imag >= -pi)
+    log_a = log1p_like(b, sided_log(a, u.imag >= -pi))
     own = -gate_log_mean(gates, k, u) - (log_a if kind == RESIDUAL_ORTHOGONAL else b)
     log = lower_log(-inverse(expm1_complex(-zeta))) - sided_log(beyond, xi.imag <= pi) - log_a
     return own + log1p_like(-m_a * b * inverse(beyond * a), log)

@@ -66,7 +66,8 @@ def open_end(product: FreeProduct) -> float | None:
     if math.inf in limits:
         return None
     slope = _at_limits(product, [limit - _BESIDE for limit in limits]).per_zeta
-    return _at_limits(product, limits).y if slope > 0 else None
+    end = _at_limits(product, limits)
+    return end.y if slope > 0 and math.isfinite(end.y) else None
 
 
 class _Point(NamedTuple):

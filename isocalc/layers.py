@@ -29,6 +29,8 @@ Part = tuple[GateRule, float, float, float]
 _KEPT = 4
 _SIGMAS = 8.5
 _FAR = 1e17
+# Standard deviations this small, in lengths over which φ varies, are 0.
+_NEGLIGIBLE = 1e-75
 # Lengths over which smooth gates may approach their limits, as far as any t can tell.
 _BENDS = 2000.0
 _PERIODS = 100.0
@@ -114,6 +116,8 @@ def _gates(network: ResNet | FeedForward) -> list[tuple[GateRule, float]]:
         raise NoAnswerError(
             f"the signal overflows, so that the gates of {act.name} are not known at all depths"
         )
+    if math.isfinite(act.scale):
+        variances = np.where(variances < (_NEGLIGIBLE * act.scale) ** 2, 0.0, variances)
     # Where all gates close, how far the others have closed is what t depends on.
     far = _flat_from(act) if isinstance(network, ResNet) else math.inf
     q, counts = few_layers(variances, _straight_up_to(act), far, _first_to_keep(act))

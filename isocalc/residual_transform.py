@@ -84,7 +84,7 @@ class ResidualLayer(Gated):
         """Return ∫ m d log S from m = 0."""
         a, b, _ = gate_averages(self.gate, u[0])
         beyond, m_a = -1 / np.expm1(-u[1]), 1 / np.expm1(u[1])
-        log_a = _sided_log(a, u[0].imag >= -np.pi)
+        log_a = log1p_like(b, _sided_log(a, u[0].imag >= -np.pi))
         own = -gate_log_mean(self.gate, u[0]) - (log_a if self.orthogonal else b)
         log = log_one_plus_m(zeta) - _sided_log(beyond, u[1].imag <= np.pi) - log_a
         return own + log1p_like(-m_a * b / (beyond * a), log)

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from isocalc.complex_logs import log_one_plus_m, lower_log
+from isocalc.complex_logs import log1p_like, log_one_plus_m, lower_log
 from isocalc.factor_kinds import ROTATION, FactorArrays
 from isocalc.transforms import Complex, Curve, Pairs, Place, Tangent, tangent_of_curve
 
@@ -40,31 +40,34 @@ class Rotation:
         return self.log_mean - log_m[None]
 
     def _roots(self, x: Complex) -> tuple[Complex, Complex, Complex]:
-        """Return z, √(z − a) and √(z − b)."""
-        z, root_v = np.exp(x), math.sqrt(self.variance)
-        z.imag = np.maximum(z.imag, 0.0)
-        return z, np.sqrt(z - (1 - root_v) ** 2), np.sqrt(z - (1 + root_v) ** 2)
+        """Return z − 1, √(z − a) and √(z − b)."""
+        beyond, root_v = np.expm1(x), math.sqrt(self.variance)
+        beyond.imag = np.maximum(beyond.imag, 0.0)
+        centred = beyond - self.variance
+        return beyond, np.sqrt(centred + 2 * root_v), np.sqrt(centred - 2 * root_v)
 
     def tangent(self, u: Complex, place: Place) -> Tangent:
         """Return the factor at its unknown and at a place."""
-        own, rate = self._curve(u[0])
-        return tangent_of_curve(place.seen_with(0.0), (own, 1 / rate), (own - u[0], 1 / rate - 1))
+        own, rate, log_s = self._curve(u[0])
+        return tangent_of_curve(place.seen_with(0.0), (own, 1 / rate), (log_s, 1 / rate - 1))
 
     def alone(self, u: Complex, count: float) -> Curve:
         """Return its power as a curve in log z of one."""
-        own, rate = self._curve(u)
+        own, rate, log_s = self._curve(u)
         # log z is the unknown itself where there is one factor.
         slope = 1 / rate if count != 1 else np.zeros_like(rate)
-        return Curve(own, slope, own + count * (u - own), slope * (1 - count) + count, own - u)
+        return Curve(own, slope, u + (1 - count) * log_s, slope * (1 - count) + count, log_s)
 
-    def _curve(self, x: Complex) -> tuple[Complex, Complex]:
-        """Return ζ and the derivative of log z in it."""
-        z, low, high = self._roots(x)
-        square = low * high
-        # (z − √((z − a)(z − b)))/z, without cancellation at large z.
-        one, v = 1 + self.variance, self.variance
-        inverse = (2 * one - (1 - v) ** 2 / z) / (z + square)
-        return -lower_log(inverse), square * inverse / (one - (1 - v) ** 2 / z)
+    def _curve(self, x: Complex) -> tuple[Complex, Complex, Complex]:
+        """Return ζ, the derivative of log z in it, and log S."""
+        beyond, low, high = self._roots(x)
+        z, square, v = 1 + beyond, low * high, self.variance
+        # m/(1 + m) = (z − √((z − a)(z − b)))/z, without cancellation at large z.
+        centre = 2 * (1 + v) - (1 - v) ** 2 / z
+        inverse = centre / (z + square)
+        own = -lower_log(inverse)
+        log_s = -log1p_like(v * (2 * beyond + 4 - v) / (beyond + square), x - own)
+        return own, square * inverse / (centre - (1 + v)), log_s
 
     def on_its_side(self, u: Complex) -> Complex:
         """Return log z in the upper half-plane."""
