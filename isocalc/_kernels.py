@@ -208,7 +208,7 @@ def lower_log(x: complex) -> complex:
 @kernel
 def log_ratio(m: complex, above: complex, share: float) -> complex:
     """Do what ``complex_logs.log_ratio`` does."""
-    if m.real * m.real + m.imag * m.imag > 4:
+    if m.real * m.real + m.imag * m.imag > 4 * share * share:
         return log1p_complex(share * inverse(m))
     return lower_log(above) - lower_log(m)
 

@@ -4,6 +4,7 @@ import math
 from typing import NamedTuple
 
 from isocalc.edges import Edge, edge_between, open_end
+from isocalc.errors import NoAnswerError
 from isocalc.free_product import FreeProduct
 from isocalc.layer_transform import Layer
 from isocalc.scan import Scan
@@ -30,10 +31,15 @@ def bands_of(product: FreeProduct, scan: Scan) -> tuple[Band, ...]:
             low = edge_between(product, float(scan.y[first]), float(scan.y[first - 1]))
         is_top = place == len(runs) - 1
         end = open_end(product) if is_top else None
-        if end is not None:
+        if end is not None and scan.y[last] <= end <= scan.y[min(last + 1, scan.y.size - 1)]:
             high = Edge(end)
         elif not is_top or (last + 1 < scan.y.size and not is_unbounded(product)):
             high = edge_between(product, float(scan.y[last]), float(scan.y[last + 1]))
+        if not low.y <= scan.y[first] <= scan.y[last] <= high.y:
+            raise NoAnswerError(
+                f"the ends of the support were not found beside log z = {float(scan.y[first])!r}; "
+                "the distribution function is known there"
+            )
         found.append(Band(low.y, high.y, low.diverges, high.diverges))
     return tuple(found)
 

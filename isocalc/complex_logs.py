@@ -33,7 +33,7 @@ def log1p_like(x: Complex, log: Complex) -> Complex:
 def log_ratio(m: Complex, above: Complex, share: float = 1.0) -> Complex:
     """Return log((m + share)/m), small where m is large, from m and ``above`` = m + share."""
     ratio = lower_log(above) - lower_log(m)
-    large = m.real * m.real + m.imag * m.imag > 4
+    large = m.real * m.real + m.imag * m.imag > 4 * share * share
     ratio[large] = log1p(share / m[large])
     return ratio
 

@@ -65,9 +65,10 @@ def open_end(product: FreeProduct) -> float | None:
     limits = [factor.last_real for factor in product.factors]
     if math.inf in limits:
         return None
-    slope = _at_limits(product, [limit - _BESIDE for limit in limits]).per_zeta
-    end = _at_limits(product, limits)
-    return end.y if slope > 0 and math.isfinite(end.y) else None
+    beside, end = (_at_limits(product, [limit - less for limit in limits]) for less in (_BESIDE, 0.0))
+    if beside is None or end is None:
+        return None
+    return end.y if beside.per_zeta > 0 else None
 
 
 class _Point(NamedTuple):
@@ -176,15 +177,21 @@ def _goes_on(point: _Point, further: _Point, live: float) -> bool:
     return abs(moved) <= steepest * longest
 
 
-def _at_limits(product: FreeProduct, limits: list[float]) -> _Point:
-    """Return the point where, as ζ falls, the first of the factors meets its limit."""
+def _at_limits(product: FreeProduct, limits: list[float]) -> _Point | None:
+    """Return the point where, as ζ falls, the first of the factors meets its limit, None if not found."""
     with np.errstate(all="ignore"):
-        least = min(
-            (1 - factor.mass_at_zero)
-            / np.expm1(_above(FreeProduct([factor], [1.0]), [limit]).at(first=limit).zeta)
+        alone = [
+            _above(FreeProduct([factor], [1.0]), [limit]).at(first=limit)
             for factor, limit in zip(product.factors, limits, strict=True)
-        )
-        return _above(product, limits).at(zeta=math.log1p((1 - product.mass_at_zero) / least))
+        ]
+        values_of_m = [
+            (1 - factor.mass_at_zero) / np.expm1(point.zeta)
+            for factor, point in zip(product.factors, alone, strict=True)
+        ]
+        if not all(point.tied for point in alone) or not min(values_of_m) > 0:
+            return None
+        found = _above(product, limits).at(zeta=math.log1p((1 - product.mass_at_zero) / min(values_of_m)))
+    return found if found.tied and math.isfinite(found.y) else None
 
 
 def _above(product: FreeProduct, limits: list[float]) -> _RealAxis:

@@ -117,13 +117,10 @@ class FreeProduct(FreeSolver):
             from isocalc._kernels import walk_free  # noqa: PLC0415 - loading Numba takes half a second
 
             line = states[0].stacked[0]
-            place = walk_free(self.arrays, places[0], line, enough)
+            place = walk_free(self.arrays, places[0], line, enough * (1 - self.mass_at_zero))
             return place, line[:1]
-        place, state = next(
-            pair
-            for pair in zip(reversed(places), reversed(states), strict=True)
-            if self._missing(pair[1].zeta) > enough
-        )
+        nearest = max(k for k, state in enumerate(states) if self._missing(state.zeta) > enough)
+        place, state = places[nearest], states[nearest]
         while self._missing(state.zeta) > enough and step > _SHORTEST_OF_A_WALK * max(1.0, abs(place)):
             moved, kept, _ = self.move(state, np.array([complex(place - step, HALF_PI)]))
             if kept[0] and self._missing(moved.zeta) > _TOO_FAR * enough:
@@ -153,4 +150,4 @@ class FreeProduct(FreeSolver):
             return None
 
     def _missing(self, zeta: Complex) -> float:
-        return float(np.abs(Place.of(zeta, self.mass_at_zero).rest)[0])
+        return float(np.abs(Place.of(zeta, self.mass_at_zero).rest)[0]) / (1 - self.mass_at_zero)

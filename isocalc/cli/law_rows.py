@@ -63,15 +63,14 @@ def _evaluated(law: "Law", points: int, at: Sequence[float] | None) -> tuple["Ar
 
     count = points if law.support() else len(law.atoms)
     x = law.grid(count) if at is None else np.array(at)
-    density, cdf = law.pdf(x), law.cdf(x)
+    lost = np.zeros(x.shape, dtype=bool)
     if at is None and law.variable != "log":
-        in_log = law.using("log")
-        lost = (x == 0) | np.isinf(x)
-        if lost.any():
-            log_x = in_log.grid(count)
-            lost &= np.isfinite(log_x)
-            x[lost] = density[lost] = np.inf
-            cdf[lost] = in_log.cdf(log_x[lost])
+        log_x = law.using("log").grid(count)
+        lost = ((x == 0) | np.isinf(x)) & np.isfinite(log_x)
+    density, cdf = np.full(x.shape, np.inf), np.empty(x.shape)
+    density[~lost], cdf[~lost] = law.pdf(x[~lost]), law.cdf(x[~lost])
+    if lost.any():
+        x[lost], cdf[lost] = np.inf, law.using("log").cdf(log_x[lost])
     if at is None and count > 1 and not np.all(x[1:] > x[:-1]) and np.isfinite(x).all():
         say("the law is narrower than doubles resolve in this variable, so values repeat")
     return x, density, cdf
