@@ -162,6 +162,8 @@ BELOW = 1e-9
 # Near an edge Newton ends at the square root of rounding.
 MOST_POLISHING, POLISHED = 40, 1e-5
 BARELY = 1e-300
+# ζ this small is that of an infinite m.
+INFINITE = 1e-6
 NEAR = 1e-6
 # Masses at 0 that differ by rounding are one.
 SAME = 4e-16
@@ -671,7 +673,8 @@ def polish_free(
         if new_size >= size or (new_size >= size / 2 and new_size <= max(POLISHED, rounding)):
             break
         size = new_size
-    return done
+    # At a point mass m is infinite, and has no digits.
+    return done or abs(state[0]) <= INFINITE
 
 
 @kernel

@@ -39,6 +39,8 @@ _STRIDE = 8
 _FEW = 16
 # Near an edge Newton ends at the square root of rounding.
 _MOST_POLISHING, _POLISHED = 40, 1e-5
+# ζ this small is that of an infinite m.
+_INFINITE = 1e-6
 _MOST_KNOWN = 4096
 # Work that pays for loading Numba, in nodes of gates times points; a factor costs as much as so many nodes.
 _NUMBA_FROM = 1_500_000
@@ -201,7 +203,8 @@ class FreeSolver(FreeEquations):
             shrinks = new_size < np.where(new_size <= close_enough, size / 2, size)
             shrinks &= new_size < _LONGEST_POLISH
             settled = np.fmin(size, new_size) <= close_enough
-            unfinished = ~shrinks & ~settled
+            # At a point mass m is infinite, and has no digits.
+            unfinished = ~shrinks & ~settled & (np.abs(state.zeta[active]) > _INFINITE)
             if unfinished.any():
                 raise NoAnswerError(
                     f"Newton did not settle at log z = {float(target[active][unfinished][0].real)!r}"

@@ -62,6 +62,18 @@ class GateRule:
         """Nodes of gates that are not closed, ready for sums."""
         return sorted_gate(self.d, self.weights)
 
+    def scaled(self, factor: float) -> "GateRule":
+        """Return the law of ``factor`` times d."""
+        return GateRule(
+            self.d * factor,
+            self.weights,
+            self.mean * factor,
+            float((self.weights * (self.d * factor) ** 2).sum().real),
+            tuple((value * factor, mass) for value, mass in self.masses),
+            self.largest * factor,
+            self.smallest * factor,
+        )
+
     @property
     def zero_mass(self) -> float:
         """P(d = 0)."""

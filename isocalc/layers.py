@@ -36,6 +36,7 @@ _BENDS = 2000.0
 _PERIODS = 100.0
 # Standard deviations at which gates that close far out are as good as closed, in lengths over which φ varies.
 _CLOSED = 1e20
+_SMALL = 1e-60
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,6 +166,11 @@ def _first_to_keep(act: Activation) -> Callable[[Array], Whole] | None:
     return most_closed
 
 
+def _in_its_unit(gate: GateRule) -> tuple[GateRule, float]:
+    """Return a gate and a unit: those whose squares are no doubles in units of their mean."""
+    return (gate.scaled(1 / gate.mean), gate.mean) if not _SMALL < gate.mean < 1 / _SMALL else (gate, 1.0)
+
+
 def _feed_forward(network: FeedForward, parts: Iterable[Part]) -> Layers:
     """Return the factors of layers, each a gate, how often it occurs, share and growth."""
     orthogonal = network.weights == "orthogonal"
@@ -179,7 +185,10 @@ def _feed_forward(network: FeedForward, parts: Iterable[Part]) -> Layers:
         if orthogonal and growth >= 1 and gate.smallest == gate.largest:
             centre.append((math.sqrt(gate.largest), count))
         else:
-            factors.append(Layer(gate, orthogonal, share, growth))
+            scaled, unit = _in_its_unit(gate)
+            if unit != 1:
+                centre.append((math.sqrt(unit), count))
+            factors.append(Layer(scaled, orthogonal, share, growth))
             counts.append(count)
     return Layers(tuple(factors), tuple(counts), tuple(centre))
 
@@ -201,8 +210,11 @@ def _residual(network: ResNet, gates: Sequence[tuple[GateRule, float]]) -> Layer
     for gate, count in gates:
         if variance * gate.mean > 0:
             constant = orthogonal and gate.smallest == gate.largest
+            scaled, unit = _in_its_unit(gate)
             factors.append(
-                Rotation(variance * gate.mean) if constant else ResidualLayer(gate, orthogonal, variance)
+                Rotation(variance * gate.mean)
+                if constant
+                else ResidualLayer(scaled, orthogonal, variance * unit)
             )
             counts.append(count)
     return Layers(tuple(factors), tuple(counts), ((abs(network.skip), float(network.depth)),))

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+# Places this close to a point mass, in units of it where it is large, are there.
+SAME_PLACE = 1e-13
+
 Array = npt.NDArray[np.float64]
 Pairs = tuple[tuple[float, float], ...]
 
@@ -44,7 +47,7 @@ class PointMasses:
         """Return the density, 0, and the mass at or below y."""
         below = np.zeros_like(y)
         for place, mass in self.atoms:
-            below += mass * (y >= place)
+            below += mass * (y >= place - SAME_PLACE * max(1.0, abs(place)) if place > -math.inf else True)
         return np.zeros_like(y), below
 
     def quantile(self, u: Array) -> Array:

@@ -1,8 +1,10 @@
 """How the variance of the signal travels through a random network, and the parameter that follows from it."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -128,15 +130,34 @@ def _propagate_feed_forward(network: FeedForward) -> Propagation:
             raise NoAnswerError("every q is a fixed point of this network: give an input variance")
         averages = table.at(q_star)
         one_layer = (q_star, averages.gate, averages.second, averages.mean)
-        trace = _Trace(*(np.full(network.depth, value) for value in one_layer))
+        start, trace = averages.second, _Trace(*(np.full(network.depth, value) for value in one_layer))
     else:
-        trace = _follow(table, layer, network.input_variance, network.depth)
+        start = network.input_variance
+        trace = _follow(table, layer, start, network.depth)
+    if _widens(network):
+        trace = _follow_widths(table, layer, start, network.layer_widths or ())
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         chi = _product(variance, trace.gate)
         if np.isnan(chi).any():
             raise NoAnswerError(f"sigma_w = {network.sigma_w!r} is too large: its square is not a double")
         log_mean = math.fsum(np.log(chi)) if chi.all() else -math.inf
     return Propagation(trace.q, chi, trace.second_moment, trace.mean, log_mean)
+
+
+def _widens(network: FeedForward) -> bool:
+    """Tell whether some semi-orthogonal weights lead to more neurons than they come from."""
+    widths = network.layer_widths or ()
+    return network.weights == "orthogonal" and any(after > before for before, after in pairwise(widths))
+
+
+def _follow_widths(table: AverageTable, layer: "_Layer", p: float, widths: Sequence[int]) -> "_Trace":
+    """Follow the signal through semi-orthogonal weights, which keep its length where they widen."""
+    traces = []
+    for before, after in pairwise(widths):
+        weight = layer.weight * min(1.0, before / after)
+        traces.append(_follow(table, layer._replace(weight=weight), p, 1))
+        p = float(traces[-1].second_moment[0])
+    return _Trace(*(np.concatenate(parts) for parts in zip(*traces, strict=True)))
 
 
 def _product(weight: float, gate: Array) -> Array:

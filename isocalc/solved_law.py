@@ -12,14 +12,14 @@ from isocalc.bands import Band
 from isocalc.errors import NoAnswerError
 from isocalc.law_grid import grid_of
 from isocalc.mass_rule import mass_rule
+from isocalc.point_masses import SAME_PLACE
 from isocalc.scan import Scan
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 Pairs = tuple[tuple[float, float], ...]
 
-# A point this close to a point mass is at it; its gap is wider.
-_AT = 1e-13
+# Wider gaps than this are around point masses.
 _BEYOND = 1e-9
 _FINEST = 1e-14
 _SAME_MASS = 2e-16
@@ -96,7 +96,7 @@ class SolvedLaw:
         if place == -math.inf:
             return np.zeros(y.shape, dtype=bool)
         with np.errstate(invalid="ignore"):
-            return np.asarray(np.abs(y - place) <= _AT * max(1.0, abs(place)))
+            return np.asarray(np.abs(y - place) <= SAME_PLACE * max(1.0, abs(place)))
 
     def _below(self, y: Array) -> Array:
         return self._with_atoms(y, self._source.density_and_survival(y)[1])
