@@ -64,11 +64,14 @@ class GateRule:
 
     def scaled(self, factor: float) -> "GateRule":
         """Return the law of ``factor`` times d."""
+        with np.errstate(over="ignore", under="ignore"):
+            relative = float((self.weights * (self.d / self.mean) ** 2).sum().real)
+            mean_square = float(relative * np.square(self.mean * factor))
         return GateRule(
             self.d * factor,
             self.weights,
             self.mean * factor,
-            float((self.weights * (self.d * factor) ** 2).sum().real),
+            mean_square,
             tuple((value * factor, mass) for value, mass in self.masses),
             self.largest * factor,
             self.smallest * factor,
@@ -104,6 +107,9 @@ def gate_rule(act: Activation, q: float) -> GateRule:
         return _of_masses(act.gate_masses(q))
     if q == 0:
         return _of_masses(_limit(act))
+    degree = _degree(act)
+    if degree and q != 1:
+        return gate_rule(act, 1.0).scaled(q**degree)
     sigma = math.sqrt(q)
     pieces = gate_pieces(act)
     path = _paths(act, round(_PATHS_AN_OCTAVE * math.log2(min(sigma, act.period))))
@@ -120,6 +126,16 @@ def gate_rule(act: Activation, q: float) -> GateRule:
     d = np.concatenate([path.d[kept], [complex(value, -0.0) for value, _ in flats]])
     weights = np.concatenate([weights[kept], [mass for _, mass in flats]])
     return GateRule(d, weights, *_moments(act, q, d, weights), _point_masses(flats), *_range(pieces))
+
+
+def _degree(act: Activation) -> float:
+    """Return p where φ'(k x) = k^p φ'(x) for every k > 0, so that d scales with q^p, else 0."""
+    if math.isfinite(act.scale) or math.isfinite(act.period) or any(act.breakpoints):
+        return 0.0
+    x = np.array([-3.0, -1.0, 1.0, 3.0])
+    slopes, further = act.dphi(x), act.dphi(2 * x)
+    degree = math.log2(np.abs(further).max() / np.abs(slopes).max())
+    return degree if np.allclose(further, 2**degree * slopes, rtol=1e-14, atol=0) else 0.0
 
 
 @lru_cache(maxsize=128)

@@ -42,8 +42,9 @@ class Place(NamedTuple):
     def of(cls, zeta: Complex, at_zero: float = 0.0) -> "Place":
         """Return the place of a ζ."""
         positive = 1 - at_zero
-        m = np.asarray(positive / np.expm1(zeta), dtype=complex)
-        return cls(zeta, m, np.asarray(-positive / np.expm1(-zeta), dtype=complex), at_zero)
+        with np.errstate(all="ignore"):  # m is 0 or infinite where it is no double
+            m = np.asarray(positive / np.expm1(zeta), dtype=complex)
+            return cls(zeta, m, np.asarray(-positive / np.expm1(-zeta), dtype=complex), at_zero)
 
     def seen_with(self, at_zero: float) -> tuple[Complex, Complex]:
         """Return log((1 + m − w')/m) for another w' <= w, and its derivative in ζ."""

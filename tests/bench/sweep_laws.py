@@ -117,7 +117,7 @@ def integral_errors(law, atoms):
         total = float((masses * np.exp(power * y - log_moment)).sum())
         total += sum(mass * math.exp(power * place - log_moment) for place, mass in places)
         found[f"moment_{power}"] = abs(total - 1)
-    if math.isfinite(source.mean):
+    if source.mean is not None and math.isfinite(source.mean):
         mean = float((masses * y).sum()) + sum(mass * place for place, mass in places)
         found["mean_log"] = abs(mean - source.mean) / max(1.0, math.sqrt(centred.variance), abs(mean))
     return found
