@@ -29,6 +29,8 @@ _PATHS_AN_OCTAVE = 2
 _NEGLIGIBLE, _SMALLEST_MASS = 1e-23, 1e-16
 _ACCURACY = 1e-12
 _HARMONICS = 5
+# log d up to which d² is a double, with room for what is above the mean.
+_LARGEST_LOG = 340.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,8 +67,10 @@ class GateRule:
     def scaled(self, factor: float) -> "GateRule":
         """Return the law of ``factor`` times d."""
         with np.errstate(over="ignore", under="ignore"):
-            relative = float((self.weights * (self.d / self.mean) ** 2).sum().real)
-            mean_square = float(relative * np.square(self.mean * factor))
+            mean_square = 0.0
+            if self.mean:
+                relative = float((self.weights * (self.d / self.mean) ** 2).sum().real)
+                mean_square = float(relative * np.square(self.mean * factor))
         return GateRule(
             self.d * factor,
             self.weights,
@@ -109,6 +113,8 @@ def gate_rule(act: Activation, q: float) -> GateRule:
         return _of_masses(_limit(act))
     degree = _degree(act)
     if degree and q != 1:
+        if degree * math.log(q) > _LARGEST_LOG:
+            raise NoAnswerError(f"φ'⁴ of {act.name} overflows at q = {q!r}")
         return gate_rule(act, 1.0).scaled(q**degree)
     sigma = math.sqrt(q)
     pieces = gate_pieces(act)

@@ -36,7 +36,7 @@ _BENDS = 2000.0
 _PERIODS = 100.0
 # Standard deviations at which gates that close far out are as good as closed, in lengths over which φ varies.
 _CLOSED = 1e20
-_SMALL = 1e-60
+_SMALL, _NOTHING = 1e-60, 1e-300
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,7 +178,7 @@ def _feed_forward(network: FeedForward, parts: Iterable[Part]) -> Layers:
     factors: list[Factor] = []
     counts = []
     for gate, count, share, growth in parts:
-        if gate.mean == 0:
+        if gate.mean < _NOTHING:
             return Layers((), (), (), vanishes=True)
         if growth != 1 and (not orthogonal or growth < 1):
             centre.append((math.sqrt(growth), count))
@@ -208,7 +208,7 @@ def _residual(network: ResNet, gates: Sequence[tuple[GateRule, float]]) -> Layer
     factors: list[Factor] = []
     counts = []
     for gate, count in gates:
-        if variance * gate.mean > 0:
+        if gate.mean >= _NOTHING and variance * gate.mean > 0:
             constant = orthogonal and gate.smallest == gate.largest
             scaled, unit = _in_its_unit(gate)
             factors.append(
