@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from isocalc.free_equations import State
 from isocalc.free_product import FreeProduct
+from isocalc.layer_transform import Gated
 
 Array = npt.NDArray[np.float64]
 
@@ -95,6 +96,11 @@ class _RealAxis:
         line = np.pi * np.rint(dead.imag / np.pi)
         self._height = line + _INSIDE * np.sign(live.imag - line)
         self._u = dead.real.copy()
+        self._ends = np.full(self._u.size, math.inf)
+        for factor, rows in zip(product.factors, product.rows, strict=True):
+            is_positive = np.rint(line[rows.start] / np.pi) % 2 == 0
+            if is_positive and isinstance(factor, Gated) and factor.gate.largest < math.inf:
+                self._ends[rows.start] = -math.log(factor.gate.largest)
         self._zeta = float(states.zeta[1].real)
         zeta_line = np.pi * np.rint(states.zeta[1].imag / np.pi)
         self._zeta_height = float(zeta_line + _INSIDE * np.sign(states.zeta[0].imag - zeta_line))
@@ -137,7 +143,7 @@ class _RealAxis:
             for _ in range(_STEPS):
                 held = self._u.copy(), self._zeta
                 further = self.at(first=point.first + way * step)
-                if not _goes_on(point, further, live):
+                if self._crossed(held[0]) or not _goes_on(point, further, live):
                     self._u, self._zeta = held
                     step /= 4
                     if step < _CLOSE * max(1.0, abs(point.first)):
@@ -147,6 +153,10 @@ class _RealAxis:
                     return self._root(point, further)
                 point, step = further, min(2 * step, _LONGEST_STEP)
         return None
+
+    def _crossed(self, before: Array) -> bool:
+        """Tell whether a step took some positive t past the least 1/d, where the curve is no more real."""
+        return bool(((before < self._ends) != (self._u < self._ends)).any())
 
     def _root(self, low: _Point, high: _Point) -> Edge:
         """Return the turn between two points, by the Illinois variant of the secant method."""

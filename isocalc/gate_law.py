@@ -14,6 +14,7 @@ from isocalc.gate_path import REACH
 from isocalc.gate_pieces import Piece, gate_pieces, slope_and_bend
 from isocalc.gate_sums import gate_mean_log
 from isocalc.gates import gate_rule
+from isocalc.point_masses import SAME_PLACE
 from isocalc.scan import Scan
 
 Array = npt.NDArray[np.float64]
@@ -48,6 +49,11 @@ class GateLaw:
         self.log_mean = math.log(rule.mean)
         self.relative_variance = max(0.0, rule.mean_square / rule.mean**2 - 1)
         self.mean = gate_mean_log(rule)
+
+    @property
+    def resolution(self) -> float:
+        """Distance in y that rounding leaves from a point mass."""
+        return SAME_PLACE
 
     @cached_property
     def _images(self) -> list[tuple[float, float]]:

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from isocalc.bands import Band, bands_of
 from isocalc.free_product import FreeProduct
+from isocalc.point_masses import SAME_PLACE
 from isocalc.scan import Scan
 
 Array = npt.NDArray[np.float64]
@@ -16,6 +17,7 @@ Pairs = tuple[tuple[float, float], ...]
 
 _BESIDE = 1e-12
 _LEAST_STEP = 0.5
+_PER_LAYER = 1e-12
 
 
 class ProductSource:
@@ -85,6 +87,11 @@ class ProductSource:
     def bands(self) -> tuple[Band, ...]:
         """The intervals that carry the density, ascending."""
         return bands_of(self.product, self.scan)
+
+    @property
+    def resolution(self) -> float:
+        """Distance in y that rounding leaves from a point mass, which adds up over layers."""
+        return max(SAME_PLACE, _PER_LAYER * sum(self.product.counts))
 
 
 def _steps(most: float) -> Array:

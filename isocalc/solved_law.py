@@ -12,7 +12,6 @@ from isocalc.bands import Band
 from isocalc.errors import NoAnswerError
 from isocalc.law_grid import grid_of
 from isocalc.mass_rule import mass_rule
-from isocalc.point_masses import SAME_PLACE
 from isocalc.scan import Scan
 
 Array = npt.NDArray[np.float64]
@@ -56,6 +55,10 @@ class Source(Protocol):
     def relative_variance(self) -> float:
         """Var λ / (E λ)²."""
 
+    @property
+    def resolution(self) -> float:
+        """Distance in y, in units of it where it is large, that rounding leaves from a point mass."""
+
     def density_and_survival(self, y: Array) -> tuple[Array, Array]:
         """Return the density and the mass above y, any floats."""
 
@@ -91,12 +94,11 @@ class SolvedLaw:
         below = (y < scan.y[0]) & (bands[0].low == -math.inf)
         return np.asarray(below | ((y > scan.y[-1]) & (bands[-1].high == math.inf) & (y < math.inf)))
 
-    @staticmethod
-    def _is_at(y: Array, place: float) -> Flags:
+    def _is_at(self, y: Array, place: float) -> Flags:
         if place == -math.inf:
             return np.zeros(y.shape, dtype=bool)
         with np.errstate(invalid="ignore"):
-            return np.asarray(np.abs(y - place) <= SAME_PLACE * max(1.0, abs(place)))
+            return np.asarray(np.abs(y - place) <= self._source.resolution * max(1.0, abs(place)))
 
     def _below(self, y: Array) -> Array:
         return self._with_atoms(y, self._source.density_and_survival(y)[1])
@@ -106,7 +108,7 @@ class SolvedLaw:
         for place, _ in self.atoms:
             at = self._is_at(y, place)
             if at.any():
-                beside = np.array([place + _BEYOND * max(1.0, abs(place))])
+                beside = np.array([place + max(_BEYOND, 2 * self._source.resolution) * max(1.0, abs(place))])
                 survival[at] = self._source.density_and_survival(beside)[1]
         return np.clip(1 - survival, self.mass_at_zero, 1.0)
 
