@@ -261,3 +261,13 @@ def test_an_answer_that_is_not_reached_is_one_line(monkeypatch):
         assert (result.exit_code, result.stdout) == (1, "")
         assert result.stderr.splitlines()[-1] == "Error: not reached"
         monkeypatch.undo()
+
+
+@pytest.mark.parametrize("act", ["relu", "linear"])
+def test_the_default_grid_of_a_deep_network_leaves_lost_numbers_empty(act):
+    result = call("density", "--arch", "feedforward", "--act", act)
+    assert result.exit_code == 0
+    assert "--variable log" in result.stderr
+    first = next(csv.DictReader(result.stdout.splitlines()))
+    assert first["singular_value"] == first["density"] == ""
+    assert 0 < float(first["cdf"]) < 1

@@ -359,3 +359,44 @@ def test_gates_that_underflow_leave_no_edge_above_zero():
     assert law.cdf(law.ppf(0.75)) == pytest.approx(0.75, abs=1e-9)
     (place, mass), *others = law.atoms
     assert (place, mass, others) == (-math.inf, pytest.approx(0.5, abs=1e-9), [])
+
+
+@pytest.mark.parametrize("widths", [(64, 1024), (10, 784), (1, 10_000), (3072, 2), (10_000, 1)])
+def test_edges_of_marchenko_pastur_for_widths_that_differ_much(widths):
+    law = spectrum(FeedForward("linear", depth=1, layer_widths=widths))
+    root = math.sqrt(widths[1] / widths[0])
+    ((low, high),) = law.support()
+    assert (low, high) == pytest.approx((abs(1 - root), 1 + root), rel=1e-11)
+
+
+@pytest.mark.parametrize(
+    ("act", "widths"), [("tanh", (784, 100, 784)), ("gelu", (784, 32, 784)), ("mish", (100, 10, 1000, 100))]
+)
+def test_no_mass_lies_beyond_the_support_of_a_bottleneck(act, widths):
+    depth = len(widths) - 1
+    network = FeedForward(act, depth=depth, weights="orthogonal", layer_widths=widths, input_variance=1.0)
+    law = spectrum(network, variable="log")
+    high = law.support()[-1][1]
+    assert law.cdf(high + 1e-9) == pytest.approx(1, abs=1e-9)
+    assert (np.diff(law.ppf([0.98, 0.99, 1.0])) > 0).all()
+
+
+def test_hidden_tails_of_gates_belong_to_the_support():
+    # phi' of gelu passes 1 by far-out inputs only, of mass 1e-6.
+    network = ResNet("gelu", depth=2, weights="orthogonal", sigma_w=2.2657, skip=1.1, input_variance=0.016822)
+    law = spectrum(network, law="layered", variable="log")
+    assert law.cdf(law.log_s_max + 1e-9) == pytest.approx(1, abs=1e-12)
+
+
+def test_nothing_is_lost_beside_a_point_mass_of_many_layers():
+    network = ResNet(
+        "softshrink",
+        depth=7349,
+        weights="orthogonal",
+        sigma_w=7.357041482160948,
+        input_variance=1.3724265161779974,
+    )
+    law = spectrum(network, law="layered", variable="log")
+    ((place, mass),) = law.atoms
+    assert law.cdf(place + 1e-6) - law.cdf(place - 1e-6) == pytest.approx(mass, abs=1e-9)
+    assert law.ppf([0.02, 0.5, 0.98]).tolist() == [place] * 3

@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import naive
 import numpy as np
@@ -247,3 +248,21 @@ def test_feed_forward_that_explodes():
 def test_errors_of_bad_input_reach_the_caller():
     with pytest.raises(InvalidInputError):
         propagate(ResNet("tanh", depth=0))
+
+
+def test_semi_orthogonal_weights_that_widen_keep_the_length_of_the_signal():
+    widths = (100, 300, 150, 600)
+    network = FeedForward(
+        "linear",
+        depth=3,
+        weights="orthogonal",
+        sigma_w=1.5,
+        sigma_b=0.2,
+        input_variance=2.0,
+        layer_widths=widths,
+    )
+    p, expected = 2.0, []
+    for before, after in pairwise(widths):
+        p = 1.5**2 * p * min(1, before / after) + 0.2**2
+        expected.append(p)
+    assert propagate(network).q == pytest.approx(expected, rel=1e-14)
