@@ -63,10 +63,10 @@ def _evaluated(law: "Law", points: int, at: Sequence[float] | None) -> tuple["Ar
 
     count = points if law.support() else len(law.atoms)
     x = law.grid(count) if at is None else np.array(at)
-    lost = np.zeros(x.shape, dtype=bool)
-    if at is None and law.variable != "log":
+    lost = ((x == 0) | np.isinf(x)) & (at is None and law.variable != "log")
+    if lost.any():
         log_x = law.using("log").grid(count)
-        lost = ((x == 0) | np.isinf(x)) & np.isfinite(log_x)
+        lost &= np.isfinite(log_x)
     density, cdf = np.full(x.shape, np.inf), np.empty(x.shape)
     density[~lost], cdf[~lost] = law.pdf(x[~lost]), law.cdf(x[~lost])
     if lost.any():
