@@ -73,7 +73,7 @@ class FreeProduct(FreeSolver):
         Raises
         ------
         NoAnswerError
-            A path did not arrive (not known to happen).
+            A path did not arrive: about one network in a hundred has points where rounding ends it.
         """
         state = self.solve(y)
         return self.density(state), self.survival(state)

@@ -30,7 +30,7 @@ _LIVE = 1e-7
 _BELOW = 1e-9
 # Where two iterations agree to this rounding is all that is left, as where they do to what rounding can do.
 _AGREE = 1e-13
-_ROUNDING, _MOST_ROUNDING = 2e-15, 1e-3
+_MOST_ROUNDING = 1e-3
 # Steps this short end where m is infinite, and may leave so much.
 _SHORTEST, _SINGULAR, _SINGULAR_NOISES = 1e-15, 1e-12, 1e3
 _ROUNDS = 500
@@ -221,11 +221,11 @@ class FreeSolver(FreeEquations):
 
         Tells which solutions are the continuation, and rounding in log z where they came from.
         """
-        sizes, noises = [], []
-        for _ in range(3):
-            state, size, rounding, noise = self.newton(state, target)
+        state, size, _, noise = self.newton(state, target)
+        sizes = [size]
+        for _ in range(2):
+            state, size, rounding, _ = self.newton(state, target)
             sizes.append(size)
-            noises.append(noise)
         with np.errstate(invalid="ignore"):
             agree = np.maximum(_AGREE * np.minimum(1, np.abs(state.zeta) + np.abs(target)), rounding)
             agree = np.minimum(agree, _MOST_ROUNDING)
@@ -233,7 +233,7 @@ class FreeSolver(FreeEquations):
             for before, size in pairwise(sizes):
                 kept &= (size <= _CONTRACTION * np.minimum(1, before)) | (size < agree)
         kept &= (state.zeta.imag > -_BELOW) & (state.zeta.imag < np.pi + _BELOW)
-        return state, kept, noises[0]
+        return state, kept, noise
 
 
 def _is_live(state: State) -> npt.NDArray[np.bool_]:

@@ -129,13 +129,16 @@ def _propagate_feed_forward(network: FeedForward) -> Propagation:
         if q_star is None:
             raise NoAnswerError("every q is a fixed point of this network: give an input variance")
         averages = table.at(q_star)
-        one_layer = (q_star, averages.gate, averages.second, averages.mean)
-        start, trace = averages.second, _Trace(*(np.full(network.depth, value) for value in one_layer))
+        start = averages.second
     else:
         start = network.input_variance
-        trace = _follow(table, layer, start, network.depth)
     if _widens(network):
         trace = _follow_widths(table, layer, start, network.layer_widths or ())
+    elif network.input_variance is None:
+        one_layer = (q_star, averages.gate, averages.second, averages.mean)
+        trace = _Trace(*(np.full(network.depth, value) for value in one_layer))
+    else:
+        trace = _follow(table, layer, start, network.depth)
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         chi = _product(variance, trace.gate)
         if np.isnan(chi).any():
