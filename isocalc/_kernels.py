@@ -160,7 +160,7 @@ LIVE = 1e-7
 # Im ζ this far outside of [0, π] is rounding.
 BELOW = 1e-9
 # Near an edge Newton ends at the square root of rounding.
-MOST_POLISHING, POLISHED = 40, 1e-5
+MOST_POLISHING, POLISHED, SHRUNK = 40, 1e-5, 0.75
 BARELY = 1e-300
 # ζ this small is that of an infinite m.
 INFINITE = 1e-6
@@ -670,7 +670,7 @@ def polish_free(
             break
         state[:] = better
         # At an edge Newton halves what is missing.
-        if new_size >= size or (new_size >= size / 2 and new_size <= max(POLISHED, rounding)):
+        if new_size >= size or (new_size >= SHRUNK * size and new_size <= max(POLISHED, rounding)):
             break
         size = new_size
     # At a point mass m is infinite, and has no digits.
@@ -686,7 +686,7 @@ def is_live(state: Complex) -> bool:
 
 
 @kernel
-def solve_free(  # noqa: C901, PLR0917 - kernels take no keywords
+def solve_free(  # noqa: PLR0917 - kernels take no keywords
     product: FreeProductArrays,
     place: float,
     line: Complex,
@@ -725,10 +725,9 @@ def solve_free(  # noqa: C901, PLR0917 - kernels take no keywords
             start = corner
             state[:] = line
             left, noise = move_free(product, state, corner, stop, SHORTEST, LONGEST_ALONG, work, tangents)
-        if left == 0:
-            if not polish_free(product, state, stop, work, tangents):
-                return i
-        elif left > SINGULAR * max(1.0, abs(y[i])) + SINGULAR_NOISES * noise:
+        if left > SINGULAR * max(1.0, abs(y[i])) + SINGULAR_NOISES * noise:
+            return i
+        if not polish_free(product, state, stop, work, tangents) and left == 0:
             return i
         states[i] = state
         previous = y[i]

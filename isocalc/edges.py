@@ -25,6 +25,8 @@ _FIRST_STEP, _LONGEST_STEP, _STEPS, _TIED = 0.05, 1.0, 200, 1e-8
 _INFINITE = 1e-6
 _SECANTS = 60
 _TIES = 40
+# log t this close to log 1/d is there.
+_AT_END = 1e-9
 _HALVINGS = 70
 _ROUNDING = 4e-16
 
@@ -43,7 +45,13 @@ def edge_between(product: FreeProduct, live: float, dead: float) -> Edge:
     """
     states = product.solve(np.array([live, dead]))
     for _ in range(_HALVINGS):
-        found = _RealAxis(product, states).turn(live)
+        axis = _RealAxis(product, states)
+        if axis.is_past_its_end:
+            # A density too thin to be told from none.
+            live, dead = dead, 2 * dead - live
+            states = product.solve(np.array([live, dead]))
+            continue
+        found = axis.turn(live)
         slack = 1e-12 * max(1.0, abs(live)) + 1e-3 * abs(dead - live)
         if found is not None and min(live, dead) - slack <= found.y <= max(live, dead) + slack:
             return found
@@ -51,10 +59,11 @@ def edge_between(product: FreeProduct, live: float, dead: float) -> Edge:
         if abs(dead - live) <= _ROUNDING * max(1.0, abs(live)) or middle in {live, dead}:
             break
         state = product.solve(np.array([middle]))
-        if product.density(state)[0] > 0:
+        nearer = _joined(states.at(np.array([0])), state)
+        if product.density(state)[0] > 0 or _RealAxis(product, nearer).is_past_its_end:
             live, states = middle, _joined(state, states.at(np.array([1])))
         else:
-            dead, states = middle, _joined(states.at(np.array([0])), state)
+            dead, states = middle, nearer
     return Edge(live, diverges=True)
 
 
@@ -97,13 +106,20 @@ class _RealAxis:
         self._height = line + _INSIDE * np.sign(live.imag - line)
         self._u = dead.real.copy()
         self._ends = np.full(self._u.size, math.inf)
+        self._last = self._ends.copy()
         for factor, rows in zip(product.factors, product.rows, strict=True):
             is_positive = np.rint(line[rows.start] / np.pi) % 2 == 0
             if is_positive and isinstance(factor, Gated) and factor.gate.largest < math.inf:
                 self._ends[rows.start] = -math.log(factor.gate.largest)
+                self._last[rows.start] = factor.last_real
         self._zeta = float(states.zeta[1].real)
         zeta_line = np.pi * np.rint(states.zeta[1].imag / np.pi)
         self._zeta_height = float(zeta_line + _INSIDE * np.sign(states.zeta[0].imag - zeta_line))
+
+    @property
+    def is_past_its_end(self) -> bool:
+        """Tell whether some positive t is past the least 1/d, where a thin tail of gates is."""
+        return bool((self._u > self._last).any())
 
     def at(self, *, zeta: float | None = None, first: float | None = None) -> _Point:
         """Solve the ties where ζ, or the first unknown, has this real part."""
@@ -147,7 +163,7 @@ class _RealAxis:
                     self._u, self._zeta = held
                     step /= 4
                     if step < _CLOSE * max(1.0, abs(point.first)):
-                        return None
+                        return Edge(point.y) if self._is_at_its_end else None
                     continue
                 if further.slope * point.slope <= 0:
                     return self._root(point, further)
@@ -157,6 +173,10 @@ class _RealAxis:
     def _crossed(self, before: Array) -> bool:
         """Tell whether a step took some positive t past the least 1/d, where the curve is no more real."""
         return bool(((before < self._ends) != (self._u < self._ends)).any())
+
+    @property
+    def _is_at_its_end(self) -> bool:
+        return bool((np.abs(self._u - self._last) < _AT_END).any())
 
     def _root(self, low: _Point, high: _Point) -> Edge:
         """Return the turn between two points, by the Illinois variant of the secant method."""

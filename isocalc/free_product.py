@@ -21,6 +21,7 @@ _REAL_PER_LAYER = 1e-10
 _MARGIN = 30.0
 # Mass at which to look for a gap below, and masses to leave aside, the least for which the law can be solved.
 _FEW_MASS, _LITTLE_MASS = 1e-4, (1e-12, 1e-11, 1e-10, 1e-9, 1e-8)
+_MUCH_MASS = (1e-7, 1e-6)
 _POINTS_OF_A_WALK = 60
 
 
@@ -40,27 +41,42 @@ class FreeProduct(FreeSolver):
         """A y beyond which there is less mass than rounding."""
         return self.walked[0][0]
 
-    @cached_property
+    @property
     def left(self) -> float:
-        """A y below which there is less mass than rounding, that at λ = 0 left aside.
+        """A y below which there is less mass than rounding, that at λ = 0 left aside, or `missed`."""
+        return self._reached[0]
+
+    @property
+    def missed(self) -> float:
+        """Mass below `left`, that at λ = 0 left aside, for which the law was not solved."""
+        return self._reached[1]
+
+    @cached_property
+    def _reached(self) -> tuple[float, float]:
+        """Where the law ends on the left, or can be solved no further, and the mass beyond.
 
         On the path, 1 + m is the mean of z/(z − λ): it bounds the mass below |z|.
 
         Raises
         ------
         NoAnswerError
-            The path ended before.
+            More than 1e-6 of the mass is beyond.
         """
         place, _ = self._walk_until(_FEW_MASS)
         # Below a gap there is nothing, which digits of 1 + m may not tell.
         if self._is_empty(place):
-            return place
+            return place, 0.0
         for enough in _LITTLE_MASS:
             place, zeta = self._walk_until(enough)
             if self._missing(zeta) <= 2 * enough and self._solved(place):
                 # Well inside of where rounding just lets it be solved.
-                return self._walk_until(_MARGIN * enough)[0]
-        raise NoAnswerError(f"the path of the solver ended at log z = {place!r} + iπ/2")
+                return self._walk_until(_MARGIN * enough)[0], 0.0
+        for enough in _MUCH_MASS:
+            place, _ = self._walk_until(enough)
+            state = self._solved(place)
+            if state is not None:
+                return place, max(0.0, 1 - self.mass_at_zero - float(self.survival(state)[0]))
+        raise NoAnswerError(f"the law is not solved for {self._missing(zeta):.0e} of its mass, near λ = 0")
 
     def density_and_survival(self, y: Array) -> tuple[Array, Array]:
         """Return the density of y and the mass above y, atoms of that included.

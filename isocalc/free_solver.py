@@ -26,6 +26,8 @@ _CONTRACTION = 0.1
 _LONGEST_STEP, _LONGEST_ALONG, _LONGEST_POLISH = 64.0, 1.0, 1e-2
 # Im u this far from multiples of π, in units of that, is well inside a band.
 _LIVE = 1e-7
+# Im ζ on the right side of the cut of logarithms.
+_BARELY = 1e-30
 # Im ζ this far outside of [0, π] is rounding.
 _BELOW = 1e-9
 # Where two iterations agree to this rounding is all that is left, as where they do to what rounding can do.
@@ -38,7 +40,7 @@ _ROUNDS_ALONG = 6
 _STRIDE = 8
 _FEW = 16
 # Near an edge Newton ends at the square root of rounding.
-_MOST_POLISHING, _POLISHED = 40, 1e-5
+_MOST_POLISHING, _POLISHED, _SHRUNK = 40, 1e-5, 0.75
 # ζ this small is that of an infinite m.
 _INFINITE = 1e-6
 _MOST_KNOWN = 4096
@@ -63,7 +65,20 @@ class FreeSolver(FreeEquations):
         state = solve(y[order])
         back = np.empty_like(order)
         back[order] = np.arange(y.size)
-        return state.at(back)
+        state = state.at(back)
+        self._put_on_axis(state)
+        return state
+
+    def _put_on_axis(self, state: State) -> None:
+        """Make real what rounding, times the number of layers, took to the other side of the real axis."""
+        beyond = np.flatnonzero((state.zeta.imag < 0) | (state.zeta.imag > np.pi))
+        zeta, inner = state.at(beyond)
+        zeta.imag, inner.imag = (np.pi * np.rint(part.imag / np.pi) for part in (zeta, inner))
+        zeta.imag = np.maximum(zeta.imag, _BARELY)
+        inner.imag[self._sums] = np.maximum(inner.imag[self._sums], _BARELY)
+        first = [rows.start for rows in self.rows]
+        inner.imag[first] = np.minimum(inner.imag[first], -_BARELY)
+        state.put(beyond, State(zeta, inner))
 
     def is_worth_compiling(self, points: int) -> bool:
         """Tell whether as many points more pay for loading Numba."""
@@ -200,7 +215,7 @@ class FreeSolver(FreeEquations):
             state.put(active[fine], better.at(fine))
             close_enough = np.maximum(_POLISHED, rounding)
             # At an edge Newton halves what is missing.
-            shrinks = new_size < np.where(new_size <= close_enough, size / 2, size)
+            shrinks = new_size < np.where(new_size <= close_enough, _SHRUNK * size, size)
             shrinks &= new_size < _LONGEST_POLISH
             settled = np.fmin(size, new_size) <= close_enough
             # At a point mass m is infinite, and has no digits.

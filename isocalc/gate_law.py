@@ -1,4 +1,4 @@
-"""The law of one orthogonal layer: that of its gate, d = φ'(x)², x normal."""
+"""The law of one orthogonal layer, square or narrowing: that of its gate, d = φ'(x)², x normal."""
 
 import math
 from functools import cached_property
@@ -14,6 +14,7 @@ from isocalc.gate_path import REACH
 from isocalc.gate_pieces import Piece, gate_pieces, slope_and_bend
 from isocalc.gate_sums import gate_mean_log
 from isocalc.gates import gate_rule
+from isocalc.gaussian import legendre_rule
 from isocalc.point_masses import SAME_PLACE
 from isocalc.scan import Scan
 
@@ -24,6 +25,8 @@ _BISECTIONS = 64
 _UNIFORM_FROM = 20.0
 # Places on a piece, from each end.
 _SAMPLES, _NEAREST = 33, 1e-15
+# Panels from an end of a piece to its middle, and nodes on each.
+_PANELS, _NODES = 50, 8
 _BESIDE = 1e-12
 
 
@@ -36,19 +39,29 @@ class GateLaw:
         Not piecewise linear.
     q : float
         Variance of x, greater than 0.
+    share : float
+        Share of singular values that are gates, in (0, 1]: the others are 0.
     """
 
-    def __init__(self, act: Activation, q: float) -> None:
-        self._act, self._sigma = act, math.sqrt(q)
+    def __init__(self, act: Activation, q: float, share: float = 1.0) -> None:
+        self._act, self._sigma, self._share = act, math.sqrt(q), share
         self._pieces = gate_pieces(act).pieces
         rule = gate_rule(act, q)
-        self._flats = rule.masses
+        masses = {0.0: 1 - share}
+        for value, mass in rule.masses:
+            masses[value] = masses.get(value, 0.0) + share * mass
+        self._flats = tuple((value, mass) for value, mass in sorted(masses.items()) if mass)
         self.atoms: Pairs = tuple(
-            (math.log(value) if value else -math.inf, mass) for value, mass in rule.masses
+            (math.log(value) if value else -math.inf, mass) for value, mass in self._flats
         )
-        self.log_mean = math.log(rule.mean)
-        self.relative_variance = max(0.0, rule.mean_square / rule.mean**2 - 1)
-        self.mean = gate_mean_log(rule)
+        self.log_mean = math.log(share * rule.mean)
+        self.relative_variance = max(0.0, rule.mean_square / (share * rule.mean**2) - 1)
+        self.mean = gate_mean_log(rule) if share == 1 else -math.inf
+
+    @property
+    def missed(self) -> float:
+        """Mass for which the law is not solved."""
+        return 0.0
 
     @property
     def resolution(self) -> float:
@@ -72,20 +85,20 @@ class GateLaw:
     def _weight(self, x: Array) -> Array:
         """Return the density of all x with the d of the ones given."""
         if self._is_uniform:
-            return np.full_like(x, 2 / self._act.period)
+            return np.full_like(x, 2 * self._share / self._act.period)
         z = [(sign * x + shift) / self._sigma for sign, shift in self._images]
         total: Array = np.exp(-0.5 * np.square(z)).sum(axis=0) / (math.sqrt(2 * math.pi) * self._sigma)
-        return total
+        return self._share * total
 
     def _mass(self, low: Array, high: Array) -> Array:
         """Return the mass between, of all images together."""
         if self._is_uniform:
-            return (high - low) * (2 / self._act.period)
+            return (high - low) * (2 * self._share / self._act.period)
         unit = self._sigma * math.sqrt(2)
         total = np.zeros_like(low)
         for sign, shift in self._images:
             total += sign * (erf((sign * high + shift) / unit) - erf((sign * low + shift) / unit)) / 2
-        return total
+        return self._share * total
 
     def _ends(self, piece: Piece) -> tuple[float, float]:
         reach = REACH * self._sigma
@@ -114,6 +127,27 @@ class GateLaw:
         for value, mass in self._flats:
             survival += np.where(wanted < value, mass, 0.0)
         return np.nan_to_num(density, nan=0.0, posinf=0.0), np.clip(survival, 0.0, 1.0)
+
+    def masses(self, _reach: Pairs) -> tuple[Array, Array]:
+        """Return nodes y and masses that stand for the density: a sum over x, where nothing diverges."""
+        nodes, weights = legendre_rule(_NODES)
+        parts = []
+        for piece in self._pieces:
+            low, high = self._ends(piece)
+            if low >= high:
+                continue
+            middle = (low + high) / 2
+            steps = np.concatenate(([0.0], np.geomspace(_NEAREST * (middle - low), middle - low, _PANELS)))
+            ends = np.concatenate((low + steps, high - steps[-2::-1], np.arange(low, high, self._sigma / 2)))
+            ends = np.unique(ends[(ends >= low) & (ends <= high)])[:, None]
+            start, stop = ends[:-1], ends[1:]
+            x = ((start + stop) + (stop - start) * nodes) / 2
+            parts.append((x, self._weight(x.ravel()).reshape(x.shape) * weights * (stop - start) / 2))
+        x, masses = np.concatenate([(a.ravel(), b.ravel()) for a, b in parts], axis=1)
+        with np.errstate(under="ignore", divide="ignore"):
+            y = 2 * np.log(np.abs(self._act.dphi(x)))
+        known = np.isfinite(y) & (masses > 0)
+        return y[known], masses[known]
 
     def _inverted(self, wanted: Array, low: float, high: float, *, rises: bool) -> Array:
         """Return the x of a piece with d(x) as wanted, or the end that is nearer to it."""

@@ -189,7 +189,8 @@ def _frame(span: _Span, need: tuple[Array, Array], slack: float, least: float) -
         for log_length in np.geomspace(s[0], length, 16).tolist():
             log_weight = float((rate * (s + log_length)).max())
             tails.append(_Tail(least, log_weight=log_weight, log_length=log_length))
-    tail = min(tails, key=lambda tail: float(tail.value(np.array(length))))
+    with np.errstate(over="ignore"):
+        tail = min(tails, key=lambda tail: float(tail.value(np.array(length))))
     return _Frame(length, _weight(span.left), _weight(span.right), tail)
 
 

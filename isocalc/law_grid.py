@@ -24,6 +24,10 @@ class Solved(Protocol):
     atoms: Pairs
 
     @property
+    def missed(self) -> float:
+        """Mass next to λ = 0 for which the law is not solved."""
+
+    @property
     def masses(self) -> tuple[Array, Array]:
         """Nodes and masses that stand for the density."""
 
@@ -47,7 +51,8 @@ def grid_of(law: Solved, bands: Sequence[Band], reach: Pairs, points: int) -> Ar
     """
     ends = list(reach)
     if bands[0].low == -math.inf:
-        ends[0] = (float(law.quantile(np.array([law.mass_at_zero + _TINY]))[0]), ends[0][1])
+        lowest = float(law.quantile(np.array([law.mass_at_zero + max(_TINY, 2 * law.missed)]))[0])
+        ends[0] = (lowest, ends[0][1])
     if bands[-1].high == math.inf:
         ends[-1] = (ends[-1][0], float(law.quantile(np.array([1 - _TINY]))[0]))
     whole = 1 - math.fsum(mass for _, mass in law.atoms)

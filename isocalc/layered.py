@@ -52,10 +52,10 @@ class LayeredLaw(Law):
     def _centred(self) -> Centred:
         if self.layers.vanishes:
             return PointMasses(((-math.inf, 1.0),))
-        if not self.layers.factors:
-            return PointMasses(((0.0, 1.0),))
         if self.layers.gate:
             return SolvedLaw(GateLaw(*self.layers.gate))
+        if not self.layers.factors:
+            return PointMasses(((0.0, 1.0),))
         product, atoms = FreeProduct(self.layers.factors, self.layers.counts), atoms_of(self.layers)
         if sum(mass for _, mass in atoms) > 1 - _ROUNDING:
             return PointMasses(atoms)

@@ -3,8 +3,9 @@
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,14 @@ _CLOSED = 1e20
 _SMALL, _NOTHING = 1e-60, 1e-300
 
 
+class OneGate(NamedTuple):
+    """An activation, the variance of its argument, and the share of singular values that are such gates."""
+
+    act: Activation
+    q: float
+    share: float
+
+
 @dataclass(frozen=True, eq=False)
 class Layers:
     """The factors of a network's JᵀJ.
@@ -53,15 +62,15 @@ class Layers:
         The rest, a number: singular values are those of the factors' product times base^power of each pair.
     vanishes : bool
         Whether some factor is 0.
-    gate : (Activation, float), optional
-        The activation and its variance, where the law is that of one gate that is not point masses.
+    gate : OneGate, optional
+        The gate, where the law is that of one, which is not point masses, and closed singular values.
     """
 
     factors: tuple[Factor, ...]
     counts: tuple[float, ...]
     centre: Pairs
     vanishes: bool = False
-    gate: tuple[Activation, float] | None = None
+    gate: OneGate | None = None
 
     @cached_property
     def depth(self) -> float:
@@ -92,19 +101,23 @@ def layers(network: ResNet | FeedForward) -> Layers:
         return Layers((), (), (), vanishes=True)
     if isinstance(network, ResNet):
         return _residual(network, _gates(network))
+    if gate := _one_gate(network):
+        return Layers((), (), ((network.sigma_w, 1.0),), gate=gate)
     widths = network.layer_widths or ()
     if len(set(widths)) > 1:
         return _feed_forward(network, _rectangular(network, widths))
-    found = _feed_forward(network, ((gate, count, 1.0, 1.0) for gate, count in _gates(network)))
-    if (
-        network.depth == 1
-        and network.weights == "orthogonal"
-        and network.act.slopes is None
-        and found.factors
-    ):
-        q = float(propagate(network).q[0])
-        return replace(found, gate=(network.act, q)) if q else found
-    return found
+    return _feed_forward(network, ((gate, count, 1.0, 1.0) for gate, count in _gates(network)))
+
+
+def _one_gate(network: FeedForward) -> OneGate | None:
+    """Return the gate of a network of one orthogonal layer that does not widen, where it has a density."""
+    if network.depth > 1 or network.weights != "orthogonal" or network.act.slopes is not None:
+        return None
+    before, after = network.layer_widths or (1, 1)
+    q = float(propagate(network).q[0])
+    if after > before or not q or gate_rule(network.act, q).mean < _NOTHING:
+        return None
+    return OneGate(network.act, q, after / before)
 
 
 def _gates(network: ResNet | FeedForward) -> list[tuple[GateRule, float]]:

@@ -7,7 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from isocalc.bands import Band, bands_of
+from isocalc.errors import NoAnswerError
 from isocalc.free_product import FreeProduct
+from isocalc.mass_rule import mass_rule
 from isocalc.point_masses import SAME_PLACE
 from isocalc.scan import Scan
 
@@ -71,8 +73,23 @@ class ProductSource:
             density[inside] = self.product.density(self.product.solve(y[inside]))
         return density
 
+    def masses(self, reach: Pairs) -> tuple[Array, Array]:
+        """Return nodes y and masses that stand for the density on intervals."""
+        return mass_rule(self.density, self._density_above, reach, self.log_mean)
+
+    def _density_above(self, y: Array) -> Array:
+        """Return the mass above y without that of atoms."""
+        above: Array = self.density_and_survival(y)[1]
+        return above - sum(mass * (y < place) for place, mass in self.atoms)
+
     def _counts(self, y: Array) -> Flags:
-        return np.asarray((y >= self.product.left) & (y < self.product.right))
+        left, missed = self.product.left, self.product.missed
+        below = (y < left - SAME_PLACE * max(1.0, abs(left))) & (y > -math.inf)
+        if missed and below.any():
+            raise NoAnswerError(
+                f"the law is not solved below log z = {left!r}, where {missed:.0e} of its mass is"
+            )
+        return np.asarray((y >= left) & (y < self.product.right))
 
     @cached_property
     def scan(self) -> Scan:
@@ -87,6 +104,11 @@ class ProductSource:
     def bands(self) -> tuple[Band, ...]:
         """The intervals that carry the density, ascending."""
         return bands_of(self.product, self.scan)
+
+    @property
+    def missed(self) -> float:
+        """Mass below the scan for which the law is not solved."""
+        return self.product.missed
 
     @property
     def resolution(self) -> float:

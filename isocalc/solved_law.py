@@ -11,7 +11,6 @@ import numpy.typing as npt
 from isocalc.bands import Band
 from isocalc.errors import NoAnswerError
 from isocalc.law_grid import grid_of
-from isocalc.mass_rule import mass_rule
 from isocalc.scan import Scan
 
 Array = npt.NDArray[np.float64]
@@ -26,6 +25,8 @@ _LEAST_MASS = 1e-300
 # Mass that integrals of the density may miss.
 _MOST_MISSED = 1e-6
 _NEWTON_STEPS = 80
+# Where to look whether a density has died out at an open end.
+_NEAR_END = 0.25
 
 
 class Source(Protocol):
@@ -56,6 +57,10 @@ class Source(Protocol):
         """Var λ / (E λ)²."""
 
     @property
+    def missed(self) -> float:
+        """Mass between that at λ = 0 and the scan for which the law is not solved."""
+
+    @property
     def resolution(self) -> float:
         """Distance in y, in units of it where it is large, that rounding leaves from a point mass."""
 
@@ -64,6 +69,9 @@ class Source(Protocol):
 
     def density(self, y: Array) -> Array:
         """Return the density alone."""
+
+    def masses(self, reach: Pairs) -> tuple[Array, Array]:
+        """Return nodes y and masses that stand for the density on intervals."""
 
 
 class SolvedLaw:
@@ -112,6 +120,11 @@ class SolvedLaw:
                 survival[at] = self._source.density_and_survival(beside)[1]
         return np.clip(1 - survival, self.mass_at_zero, 1.0)
 
+    @property
+    def missed(self) -> float:
+        """Mass next to λ = 0 for which the law is not solved."""
+        return self._source.missed
+
     @cached_property
     def intervals(self) -> Pairs:
         """Intervals of y that carry the density, ascending."""
@@ -130,12 +143,7 @@ class SolvedLaw:
     @cached_property
     def masses(self) -> tuple[Array, Array]:
         """Nodes y and masses that stand for the density."""
-        return mass_rule(self._source.density, self._density_above, self._reach, self._source.log_mean)
-
-    def _density_above(self, y: Array) -> Array:
-        """Return the mass above y without that of atoms."""
-        above: Array = self._source.density_and_survival(y)[1]
-        return above - sum(mass * (y < place) for place, mass in self.atoms)
+        return self._source.masses(self._reach)
 
     @cached_property
     def _resolved(self) -> tuple[Array, Array]:
@@ -154,11 +162,17 @@ class SolvedLaw:
 
     def quantile(self, u: Array) -> Array:
         """Return the smallest y with at least the mass u at or below it."""
-        flat = u.ravel()
+        flat, missed = u.ravel(), self.missed
+        lost = (flat > self.mass_at_zero) & (flat < self.mass_at_zero + missed)
+        if lost.any():
+            raise NoAnswerError(
+                f"the quantile {float(flat[lost][0])!r} is among {missed:.0e} of the mass near λ = 0 "
+                "for which the law is not solved"
+            )
         y = self._inverted(flat)
         for place, mass in self.atoms:
             top = float(self._below(np.array([place]))[0])
-            y = np.where((flat > top - mass) & (flat <= top), place, y)
+            y = np.where((flat > top - mass) & (flat <= top + _SAME_MASS), place, y)
         lowest = min(self._source.bands[0].low, *(place for place, _ in self.atoms), math.inf)
         highest = max(self._source.bands[-1].high, *(place for place, _ in self.atoms), -math.inf)
         y = np.where(flat <= 0, lowest, np.where(flat >= 1, highest, y))
@@ -251,9 +265,9 @@ class SolvedLaw:
         end = self._reach[0][0] if power < 0 else self._reach[-1][1]
         if math.isfinite(low if power < 0 else high):
             return False
-        near = np.array([end, end + (1 if power < 0 else -1)])
-        density = self._source.density(near)
-        return bool(density[1] > 0 and math.log(density[1]) + power * near[1] > top - 25)
+        near = end + (_NEAR_END if power < 0 else -_NEAR_END)
+        density = float(self._source.density(np.array([near]))[0])
+        return density > 0 and math.log(density) + power * near > top - 25
 
     def relative_variance(self, power: float) -> float:
         """Return the relative variance of λ^power."""
@@ -266,7 +280,12 @@ class SolvedLaw:
         """Return E function(y)."""
         y, masses = self._resolved
         at_atoms = [mass * float(function(np.array(place))) for place, mass in self.atoms]
-        return float((masses * function(y)).sum()) + math.fsum(at_atoms)
+        values = function(y)
+        mean = float((masses * values).sum()) + math.fsum(at_atoms)
+        beyond = self.missed * abs(float(function(np.array(self._source.scan.y[0]))))
+        if beyond > _MOST_MISSED * (masses * np.abs(values)).sum():
+            raise NoAnswerError(f"an average is decided by {self.missed:.0e} of the mass near λ = 0")
+        return mean
 
     def grid(self, points: int) -> Array:
         """Return values of y over the support, from the quantile 1e-9 where it reaches down to λ = 0."""

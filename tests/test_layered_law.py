@@ -8,6 +8,7 @@ import reference
 from scipy import integrate, special
 
 from isocalc import FeedForward, ResNet, propagate, spectrum
+from isocalc.errors import NoAnswerError
 from isocalc.free_product import FreeProduct
 from isocalc.transforms import ClosedForm
 
@@ -381,11 +382,83 @@ def test_no_mass_lies_beyond_the_support_of_a_bottleneck(act, widths):
     assert (np.diff(law.ppf([0.98, 0.99, 1.0])) > 0).all()
 
 
-def test_hidden_tails_of_gates_belong_to_the_support():
-    # phi' of gelu passes 1 by far-out inputs only, of mass 1e-6.
-    network = ResNet("gelu", depth=2, weights="orthogonal", sigma_w=2.2657, skip=1.1, input_variance=0.016822)
-    law = spectrum(network, law="layered", variable="log")
+@pytest.mark.parametrize(
+    ("act", "depth", "settings"),
+    [
+        # phi' of gelu passes 1 by far-out inputs only, of mass 1e-6.
+        ("gelu", 2, {"sigma_w": 2.2657, "skip": 1.1, "input_variance": 0.016822}),
+        # phi' nears 1, which it does not reach, for inputs six standard deviations out.
+        ("softplus", 1, {"sigma_w": 0.748043229847111, "skip": -1.0, "input_variance": 0.7138431471203828}),
+        ("gelu_tanh", 2, {"sigma_w": 0.126540136628014, "skip": 0.9, "input_variance": 2.6247199074536303}),
+        ("silu", 2, {"sigma_w": 0.5792468106, "skip": 1.1, "input_variance": 0.24731176879323716}),
+    ],
+)
+def test_hidden_tails_of_gates_belong_to_the_support(act, depth, settings):
+    law = spectrum(ResNet(act, depth=depth, weights="orthogonal", **settings), law="layered", variable="log")
     assert law.cdf(law.log_s_max + 1e-9) == pytest.approx(1, abs=1e-12)
+    assert law.cdf(law.log_s_min - 1e-9) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("act", "settings"),
+    [
+        (
+            "hardtanh",
+            {
+                "depth": 975218,
+                "weights": "orthogonal",
+                "sigma_w": 8.91034966,
+                "input_variance": 0.16481680026,
+            },
+        ),
+        (
+            "silu",
+            {"depth": 39578, "sigma_w": 0.0522254532, "sigma_b": 0.970840244782767, "skip": -1.0}
+            | {"input_variance": 0.22545811256861828},
+        ),
+    ],
+)
+def test_beside_edges_of_very_deep_networks_no_mass_is_left(act, settings):
+    # Rounding times the number of layers is 1e-9 of log z, and near an edge its square root is a wrong side.
+    law = spectrum(ResNet(act, **settings), law="layered", variable="log")
+    law.support()
+    beside = np.geomspace(1e-9, 1e-5, 20)
+    assert law.cdf(law.log_s_max + beside) == pytest.approx(np.ones(20), abs=1e-9)
+    assert law.cdf(law.log_s_min - beside) == pytest.approx(np.zeros(20), abs=1e-9)
+
+
+def test_a_narrowing_orthogonal_layer_is_its_gate_and_zeros():
+    # s = σ_w max(2 x, 0) for a third of the singular values.
+    net = FeedForward(
+        "squared_relu", depth=1, weights="orthogonal", layer_widths=(900, 300), input_variance=1.0
+    )
+    law = layered(net)
+    q, s = float(propagate(net).q[0]), np.array([0.01, 0.5, 2.0, 6.0])
+    assert law.cdf(s) == pytest.approx(2 / 3 + special.ndtr(s / 2 / math.sqrt(q)) / 3, abs=1e-13)
+    assert law.pdf(s) == pytest.approx(np.exp(-s * s / 8 / q) / math.sqrt(8 * math.pi * q) / 3, rel=1e-9)
+    assert law.atoms == ((0.0, pytest.approx(5 / 6, rel=1e-14)),)
+    assert law.using("lambda").moment(3) == pytest.approx(64 * 15 * q**3 / 6, rel=1e-12)
+
+
+@pytest.mark.parametrize("sigma_w", [0.5, 8.6])
+def test_moments_of_one_gate_by_integrals(sigma_w):
+    # λ = σ_w² (4/π) e^{−2x²}: E λ^k = (4 σ_w²/π)^k / √(1 + 4 k q).
+    net = FeedForward("erf", depth=1, weights="orthogonal", sigma_w=sigma_w, sigma_b=2.0)
+    law, q = layered(net, "lambda"), float(propagate(net).q[0])
+    for k in (0.5, 3):
+        expected = (4 * sigma_w**2 / math.pi) ** k / math.sqrt(1 + 4 * k * q)
+        assert law.moment(k) == pytest.approx(expected, rel=1e-9)
+
+
+def test_growing_one_sided_gates_are_solved_where_they_can_be():
+    # Half of the gates of late layers are below 1e-300, so that the path ends before 5e-8 of the mass.
+    law = layered(FeedForward("silu", depth=100, sigma_w=1.7, input_variance=1.0), "log")
+    assert law.cdf(law.ppf([0.6, 0.9])) == pytest.approx([0.6, 0.9], abs=1e-9)
+    assert law.pdf(0.0) > 0
+    with pytest.raises(NoAnswerError, match="not solved below"):
+        law.cdf(-1e5)
+    with pytest.raises(NoAnswerError, match="not solved"):
+        law.ppf(0.4999985)
 
 
 def test_nothing_is_lost_beside_a_point_mass_of_many_layers():
