@@ -12,7 +12,7 @@ Each network's law is solved at quantiles and between, in log s, and held to
 - mass plus atoms: 1 within 1e-6;
 - the first two moments: by additivity of log S against integrals of the density, where those converge.
 
-Prints what failed, the counts and the slowest networks. A refusal in words is counted apart.
+Prints what failed, what the solver refused in words, the counts and the slowest networks.
 """
 # ruff: noqa: SLF001 - the solver behind the law is what is held
 
@@ -169,6 +169,10 @@ LIMITS = {
 }
 
 
+# Refusals that say that there is no law.
+HOPELESS = ("no fixed point", "overflow")
+
+
 def limit(name, depth):
     """Return the largest error of a right law; rounding adds up over layers."""
     return max(LIMITS.get(name, 0.0), 1e-14 * depth if name == "quantile" else 0.0)
@@ -206,6 +210,8 @@ def main():
             if isinstance(outcome, str):
                 counts["refused"] += 1
                 refusals[outcome.split(" ", 1)[-1][:60]] += 1
+                if not any(words in outcome for words in HOPELESS):
+                    print("refused:", kind, act, settings, outcome, flush=True)
                 continue
             failed = {
                 name: value for name, value in outcome.items() if not value <= limit(name, settings["depth"])
