@@ -160,7 +160,10 @@ LIVE = 1e-7
 # Im ζ this far outside of [0, π] is rounding.
 BELOW = 1e-9
 # Near an edge Newton ends at the square root of rounding.
-MOST_POLISHING, POLISHED, SHRUNK = 40, 1e-5, 0.75
+MOST_MOVES = 5000
+# Newton's steps after the first two, which end when so short.
+MOST_STEPS, CLOSE = 4, 1e-6
+MOST_POLISHING, POLISHED, SHRUNK, NOTHING_LEFT = 40, 1e-5, 0.75, 1e-18
 BARELY = 1e-300
 # ζ this small is that of an infinite m.
 INFINITE = 1e-6
@@ -620,16 +623,18 @@ def move_free(  # noqa: PLR0917 - kernels take no keywords
     longest: float,
     work: Complex,
     tangents: Complex,
-) -> tuple[float, float]:
+) -> tuple[float, float, float]:
     """Move a state along a straight line, in place, in steps no shorter than ``shortest``.
 
-    Returns what is left, and rounding in log z.
+    Returns what is left, rounding in log z, and the size of Newton's last step.
 
     The twin of ``free_solver.FreeSolver._follow``.
     """
     once, twice = work[0], work[1]
-    done, step, away, noise = 0.0, 1.0, abs(stop - start), 0.0
-    while done < 1:
+    done, step, away, noise, last = 0.0, 1.0, abs(stop - start), 0.0, 1.0
+    for _ in range(MOST_MOVES):
+        if done == 1:
+            break
         reach = min(done + step, 1.0)
         target = stop if reach == 1 else start + (stop - start) * reach
         first, _, noise = newton_free(product, state, target, once, tangents)
@@ -637,10 +642,12 @@ def move_free(  # noqa: PLR0917 - kernels take no keywords
         if kept:
             second, rounding, _ = newton_free(product, once, target, twice, tangents)
             agree = min(max(AGREE * min(1.0, abs(twice[0]) + abs(target)), rounding), MOST_ROUNDING)
-            kept = contracts(second, first, agree)
-        if kept and second >= agree:
-            third, _, _ = newton_free(product, twice, target, once, tangents)
-            kept = contracts(third, second, agree)
+            kept, last = contracts(second, first, agree), second
+        for more in range(MOST_STEPS):
+            if not kept or last < (agree if more == 0 else CLOSE):
+                break
+            size, _, _ = newton_free(product, twice, target, once, tangents)
+            kept, last = contracts(size, last, agree), size
             twice[:] = once
         if kept and -BELOW < twice[0].imag < pi + BELOW:
             state[:] = twice
@@ -650,14 +657,16 @@ def move_free(  # noqa: PLR0917 - kernels take no keywords
             step /= 2
             if step * away <= max(shortest, noise):
                 break
-    return (1 - done) * away, noise
+    return (1 - done) * away, noise, last
 
 
 @kernel
-def polish_free(
-    product: FreeProductArrays, state: Complex, target: complex, work: Complex, tangents: Complex
+def polish_free(  # noqa: PLR0917 - kernels take no keywords
+    product: FreeProductArrays, state: Complex, target: complex, last: float, work: Complex, tangents: Complex
 ) -> bool:
     """Newton until its steps stop shrinking, in place; tell whether the last was no more than rounding.
+
+    The size of the step before is ``last``.
 
     The twin of ``free_solver.FreeSolver._polish``.
     """
@@ -669,9 +678,11 @@ def polish_free(
         if not new_size <= min(size, LONGEST_POLISH):
             break
         state[:] = better
-        # At an edge Newton halves what is missing.
-        if new_size >= size or (new_size >= SHRUNK * size and new_size <= max(POLISHED, rounding)):
+        # Steps shrink by more than the last one did; at an edge Newton halves what is missing.
+        stalls = new_size >= SHRUNK * size and new_size <= max(POLISHED, rounding)
+        if new_size * new_size <= NOTHING_LEFT * last or new_size >= size or stalls:
             break
+        last = new_size
         size = new_size
     # At a point mass m is infinite, and has no digits.
     return done or abs(state[0]) <= INFINITE
@@ -686,7 +697,7 @@ def is_live(state: Complex) -> bool:
 
 
 @kernel
-def solve_free(  # noqa: PLR0917 - kernels take no keywords
+def solve_free(  # noqa: C901, PLR0917 - kernels take no keywords
     product: FreeProductArrays,
     place: float,
     line: Complex,
@@ -711,23 +722,29 @@ def solve_free(  # noqa: PLR0917 - kernels take no keywords
                 near -= 1
             if abs(known[near] - y[i]) < previous - y[i]:
                 state[:], previous = known_states[near], known[near]
-        left, noise = inf, 0.0
+        left, noise, last = inf, 0.0, 1.0
         if previous < inf and is_live(state):
             part = ALONG * abs(previous - y[i])
-            left, noise = move_free(
+            left, noise, last = move_free(
                 product, state, complex(previous, 0.0), stop, part, LONGEST_ALONG, work, tangents
             )
         if left > 0 or not is_live(state):
             corner = complex(y[i], HALF_PI)
-            left, noise = move_free(product, line, start, corner, SHORTEST, LONGEST_STEP, work, tangents)
+            left, noise, last = move_free(
+                product, line, start, corner, SHORTEST, LONGEST_STEP, work, tangents
+            )
             if left > 0:
                 return i
             start = corner
             state[:] = line
-            left, noise = move_free(product, state, corner, stop, SHORTEST, LONGEST_ALONG, work, tangents)
+            left, noise, last = move_free(
+                product, state, corner, stop, SHORTEST, LONGEST_ALONG, work, tangents
+            )
         if left > SINGULAR * max(1.0, abs(y[i])) + SINGULAR_NOISES * noise:
             return i
-        if not polish_free(product, state, stop, work, tangents) and left == 0:
+        if left > 0:
+            last = 1.0
+        if not polish_free(product, state, stop, last, work, tangents) and left == 0:
             return i
         states[i] = state
         previous = y[i]
@@ -745,7 +762,7 @@ def walk_free(product: FreeProductArrays, place: float, line: Complex, enough: f
     while abs(place_of(line[0], product.at_zero)[1]) > enough:
         before[:] = line
         stop = complex(place - step, HALF_PI)
-        left, _ = move_free(
+        left, _, _ = move_free(
             product, line, complex(place, HALF_PI), stop, 0.2 * step, LONGEST_STEP, work, tangents
         )
         if left == 0 and abs(place_of(line[0], product.at_zero)[1]) > TOO_FAR * enough:

@@ -21,7 +21,9 @@ _REAL_PER_LAYER = 1e-10
 _MARGIN = 30.0
 # Mass at which to look for a gap below, and masses to leave aside, the least for which the law can be solved.
 _FEW_MASS, _LITTLE_MASS = 1e-4, (1e-12, 1e-11, 1e-10, 1e-9, 1e-8)
-_MUCH_MASS = (1e-7, 1e-6)
+_MUCH_MASS, _SOME_MASS = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2), 0.1
+# Gates with values of log d below this go on to where they are no doubles.
+_UNDERFLOW, _LADDER = -600.0, 16
 _POINTS_OF_A_WALK = 60
 
 
@@ -60,7 +62,7 @@ class FreeProduct(FreeSolver):
         Raises
         ------
         NoAnswerError
-            More than 1e-6 of the mass is beyond.
+            More than 1 % of the mass is beyond.
         """
         place, _ = self._walk_until(_FEW_MASS)
         # Below a gap there is nothing, which digits of 1 + m may not tell.
@@ -68,15 +70,22 @@ class FreeProduct(FreeSolver):
             return place, 0.0
         for enough in _LITTLE_MASS:
             place, zeta = self._walk_until(enough)
-            if self._missing(zeta) <= 2 * enough and self._solved(place):
+            if self._missing(zeta) <= 2 * enough and self._is_solved_above(place):
                 # Well inside of where rounding just lets it be solved.
                 return self._walk_until(_MARGIN * enough)[0], 0.0
         for enough in _MUCH_MASS:
-            place, _ = self._walk_until(enough)
-            state = self._solved(place)
-            if state is not None:
-                return place, max(0.0, 1 - self.mass_at_zero - float(self.survival(state)[0]))
+            place, zeta = self._walk_until(enough)
+            if self._is_solved_above(place):
+                above = float(self.survival(self.solve(np.array([place])))[0])
+                return place, max(0.0, 1 - self.mass_at_zero - above)
         raise NoAnswerError(f"the law is not solved for {self._missing(zeta):.0e} of its mass, near λ = 0")
+
+    def _is_solved_above(self, y: float) -> bool:
+        """Tell whether the law is solved at y, and above it as well where gates are lost in underflow."""
+        places = np.array([y])
+        if self.arrays.gates.log_d.min(initial=0.0) < _UNDERFLOW:
+            places = np.linspace(y, self._walk_until(_SOME_MASS)[0], _LADDER)
+        return self._solved(places) is not None
 
     def density_and_survival(self, y: Array) -> tuple[Array, Array]:
         """Return the density of y and the mass above y, atoms of that included.
@@ -98,7 +107,7 @@ class FreeProduct(FreeSolver):
         """Return the density at solutions on the real axis."""
         first = state.inner[0]
         with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
-            height = -Place.of(state.zeta, self.mass_at_zero).m.imag
+            height = -((1 - self.mass_at_zero) / np.expm1(state.zeta)).imag
         # At a point mass m is infinite, and beside it there is no density.
         density = np.maximum(np.nan_to_num(height, nan=0.0, posinf=0.0, neginf=0.0) / np.pi, 0.0)
         real = max(_REAL, _REAL_PER_LAYER * sum(self.counts))
@@ -151,17 +160,17 @@ class FreeProduct(FreeSolver):
 
     def _is_empty(self, y: float) -> bool:
         """Tell whether there is neither density at y nor mass below it, that at λ = 0 left aside."""
-        state = self._solved(y)
+        state = self._solved(np.array([y]))
         if state is None:
             return False
         missing = abs(self.survival(state)[0] + self.mass_at_zero - 1)
         height = abs(Place.of(state.zeta, self.mass_at_zero).m.imag[0])
         return bool(missing < _LITTLE_MASS[0] and height < _LITTLE_MASS[0])
 
-    def _solved(self, y: float) -> State | None:
-        """Return the solution at y, ``None`` where it is not reached."""
+    def _solved(self, y: Array) -> State | None:
+        """Return the solutions at y, ``None`` where one is not reached."""
         try:
-            return self.solve(np.array([y]))
+            return self.solve(y)
         except NoAnswerError:
             return None
 

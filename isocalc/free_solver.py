@@ -27,7 +27,7 @@ _LONGEST_STEP, _LONGEST_ALONG, _LONGEST_POLISH = 64.0, 1.0, 1e-2
 # Im u this far from multiples of π, in units of that, is well inside a band.
 _LIVE = 1e-7
 # Im ζ on the right side of the cut of logarithms.
-_BARELY = 1e-30
+_BESIDE_AXIS = 1e-30
 # Im ζ this far outside of [0, π] is rounding.
 _BELOW = 1e-9
 # Where two iterations agree to this rounding is all that is left, as where they do to what rounding can do.
@@ -40,6 +40,8 @@ _ROUNDS_ALONG = 6
 _STRIDE = 8
 _FEW = 16
 # Near an edge Newton ends at the square root of rounding.
+# Newton's steps after the first two, which end when so short.
+_MOST_STEPS, _CLOSE = 4, 1e-6
 _MOST_POLISHING, _POLISHED, _SHRUNK = 40, 1e-5, 0.75
 # ζ this small is that of an infinite m.
 _INFINITE = 1e-6
@@ -74,10 +76,10 @@ class FreeSolver(FreeEquations):
         beyond = np.flatnonzero((state.zeta.imag < 0) | (state.zeta.imag > np.pi))
         zeta, inner = state.at(beyond)
         zeta.imag, inner.imag = (np.pi * np.rint(part.imag / np.pi) for part in (zeta, inner))
-        zeta.imag = np.maximum(zeta.imag, _BARELY)
-        inner.imag[self._sums] = np.maximum(inner.imag[self._sums], _BARELY)
+        zeta.imag = np.maximum(zeta.imag, _BESIDE_AXIS)
+        inner.imag[self._sums] = np.maximum(inner.imag[self._sums], _BESIDE_AXIS)
         first = [rows.start for rows in self.rows]
-        inner.imag[first] = np.minimum(inner.imag[first], -_BARELY)
+        inner.imag[first] = np.minimum(inner.imag[first], -_BESIDE_AXIS)
         state.put(beyond, State(zeta, inner))
 
     def is_worth_compiling(self, points: int) -> bool:
@@ -179,6 +181,8 @@ class FreeSolver(FreeEquations):
         target = self.log_mean - log_m
         for _ in range(8):
             state = self.newton(state, target).state
+        if not np.isfinite(state.zeta).all():
+            raise NoAnswerError("the law is not solved: averages over its gates overflow")
         return [float(target[0].real)], [state]
 
     def _follow(self, state: State, start: Complex, stop: Complex, rounds: int) -> tuple[State, Whole]:
@@ -232,13 +236,15 @@ class FreeSolver(FreeEquations):
     def move(
         self, state: State, target: Complex, longest: float = _LONGEST_STEP
     ) -> tuple[State, npt.NDArray[np.bool_], Array]:
-        """Take three Newton iterations towards ``target``.
+        """Take three Newton iterations towards ``target``, more where the last is still long.
 
         Tells which solutions are the continuation, and rounding in log z where they came from.
         """
         state, size, _, noise = self.newton(state, target)
         sizes = [size]
-        for _ in range(2):
+        for more in range(_MOST_STEPS + 1):
+            if more > 1 and not (sizes[-1] > _CLOSE).any():
+                break
             state, size, rounding, _ = self.newton(state, target)
             sizes.append(size)
         with np.errstate(invalid="ignore"):

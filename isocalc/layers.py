@@ -38,6 +38,7 @@ _PERIODS = 100.0
 # Standard deviations at which gates that close far out are as good as closed, in lengths over which φ varies.
 _CLOSED = 1e20
 _SMALL, _NOTHING = 1e-60, 1e-300
+_NO_EFFECT = 1e-18
 
 
 class OneGate(NamedTuple):
@@ -215,12 +216,23 @@ def _rectangular(network: FeedForward, widths: Sequence[int]) -> Iterator[Part]:
         yield gates[q], float(count), widths[0] / width, width / before
 
 
+def _that_matter(gates: Sequence[tuple[GateRule, float]], variance: float) -> list[tuple[GateRule, float]]:
+    """Return the gates of residual layers without those that together change Var λ by less than rounding."""
+    with np.errstate(over="ignore", under="ignore"):
+        c = np.array([gate.mean for gate, _ in gates]) * variance
+        spread = np.array([abs(gate.mean_square) for gate, _ in gates]) * variance**2
+        effect = np.array([count for _, count in gates]) * (2 * c + spread)
+    order = np.argsort(effect, kind="stable")
+    least = np.searchsorted(np.cumsum(effect[order]), _NO_EFFECT * effect.sum())
+    return [gates[k] for k in np.sort(order[least:])]
+
+
 def _residual(network: ResNet, gates: Sequence[tuple[GateRule, float]]) -> Layers:
     orthogonal = network.weights == "orthogonal"
     variance = (network.sigma_w / network.skip) ** 2 / network.depth
     factors: list[Factor] = []
     counts = []
-    for gate, count in gates:
+    for gate, count in _that_matter(gates, variance):
         if gate.mean >= _NOTHING and variance * gate.mean > 0:
             constant = orthogonal and gate.smallest == gate.largest
             scaled, unit = _in_its_unit(gate)

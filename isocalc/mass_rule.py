@@ -16,7 +16,7 @@ _ROUNDS = 40
 _ACCURACY = 1e-12
 # The mean of λ, which rounding far in the upper tail reaches, in units of that.
 _ACCURACY_OF_MEAN = 1e-2
-_SMALLEST = 1e-8
+_SMALLEST, _MOST_PANELS = 1e-8, 1000
 _BESIDE = 1e-15
 
 
@@ -24,6 +24,7 @@ def mass_rule(
     density_at: Callable[[Array], Array],
     survival_at: Callable[[Array], Array],
     intervals: Sequence[tuple[float, float]],
+    knots: Array,
     log_mean: float,
 ) -> tuple[Array, Array]:
     """Return nodes y and the masses they carry.
@@ -36,6 +37,8 @@ def mass_rule(
         y to the mass of the density above y, asked for beside places where that is infinite.
     intervals : sequence of (float, float)
         Where the density is; square roots and their inverses at the ends do no harm.
+    knots : array
+        Values of y between which mass is, however narrow the place: ends of panels to begin with.
     log_mean : float
         The mean of e^(y − log_mean) is resolved as well as the mass.
 
@@ -45,8 +48,7 @@ def mass_rule(
     """
     x, weights = legendre_rule(_NODES)
     last_terms = weights * _legendre(x)[-2:] * (2 * np.arange(_NODES - 2, _NODES)[:, None] + 1) / 2
-    edges = np.linspace(0.0, np.pi, _FIRST_PANELS + 1)
-    panels = np.array([(*ends, *part) for ends in intervals for part in pairwise(edges)])
+    panels = np.array([(*ends, *part) for ends in intervals for part in pairwise(_angles(ends, knots))])
     nodes, masses = [], []
     for _ in range(_ROUNDS):
         low, high, start, stop = panels.T[:, :, None]
@@ -57,6 +59,8 @@ def mass_rule(
         felt = values * np.maximum(1, _ACCURACY_OF_MEAN * np.exp(np.minimum(y - log_mean, 100)))
         unresolved = np.abs(felt @ last_terms.T).sum(axis=1) > _ACCURACY
         smallest = unresolved & ((stop - start)[:, 0] <= _SMALLEST)
+        if unresolved.sum() > _MOST_PANELS:  # a density of rounding
+            smallest = unresolved.copy()
         unresolved &= ~smallest
         if smallest.any():
             nodes.append(y[smallest].mean(axis=1))
@@ -72,6 +76,14 @@ def mass_rule(
         halves = (low, high, start, middle), (low, high, middle, stop)
         panels = np.concatenate([np.stack(half, axis=1) for half in halves])
     return np.concatenate(nodes), np.concatenate(masses)
+
+
+def _angles(ends: tuple[float, float], knots: Array) -> Array:
+    """Return where panels begin and end on an interval."""
+    low, high = ends
+    inside = knots[(knots > low) & (knots < high)]
+    even = np.linspace(0.0, np.pi, _FIRST_PANELS + 1)
+    return np.unique(np.append(even, 2 * np.arctan2(np.sqrt(inside - low), np.sqrt(high - inside))))
 
 
 def _place(ends: Sequence[Array], angle: Array) -> Array:

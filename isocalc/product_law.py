@@ -20,6 +20,8 @@ Pairs = tuple[tuple[float, float], ...]
 _BESIDE = 1e-12
 _LEAST_STEP = 0.5
 _PER_LAYER = 1e-12
+# Shares of the mass below places that integrals must not step over.
+_LEVELS = (0.01, 0.1, 0.5, 0.9, 0.99)
 
 
 class ProductSource:
@@ -75,7 +77,8 @@ class ProductSource:
 
     def masses(self, reach: Pairs) -> tuple[Array, Array]:
         """Return nodes y and masses that stand for the density on intervals."""
-        return mass_rule(self.density, self._density_above, reach, self.log_mean)
+        knots = np.interp(_LEVELS, 1 - self.scan.survival, self.scan.y)
+        return mass_rule(self.density, self._density_above, reach, knots, self.log_mean)
 
     def _density_above(self, y: Array) -> Array:
         """Return the mass above y without that of atoms."""
