@@ -20,8 +20,9 @@ Pairs = tuple[tuple[float, float], ...]
 _BESIDE = 1e-12
 _LEAST_STEP = 0.5
 _PER_LAYER = 1e-12
-# Shares of the mass below places that integrals must not step over.
-_LEVELS = (0.01, 0.1, 0.5, 0.9, 0.99)
+# Shares of the mass above places that integrals must not step over.
+_TAILS = np.geomspace(1e-10, 0.1, 10)
+_LEVELS = np.concatenate((_TAILS, [0.5], 1 - _TAILS[::-1]))
 
 
 class ProductSource:
@@ -77,7 +78,7 @@ class ProductSource:
 
     def masses(self, reach: Pairs) -> tuple[Array, Array]:
         """Return nodes y and masses that stand for the density on intervals."""
-        knots = np.interp(_LEVELS, 1 - self.scan.survival, self.scan.y)
+        knots = np.interp(_LEVELS, self.scan.survival[::-1], self.scan.y[::-1])
         return mass_rule(self.density, self._density_above, reach, knots, self.log_mean)
 
     def _density_above(self, y: Array) -> Array:

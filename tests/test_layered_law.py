@@ -473,3 +473,15 @@ def test_nothing_is_lost_beside_a_point_mass_of_many_layers():
     ((place, mass),) = law.atoms
     assert law.cdf(place + 1e-6) - law.cdf(place - 1e-6) == pytest.approx(mass, abs=1e-9)
     assert law.ppf([0.02, 0.5, 0.98]).tolist() == [place] * 3
+
+
+@pytest.mark.parametrize(
+    ("depth", "weights", "sigma_w", "input_variance"),
+    [(7, "orthogonal", 0.060097388, 0.172739208), (19, "gaussian", 0.094765036, 3.1293781)],
+)
+def test_narrow_laws_with_a_long_tail_are_integrated(depth, weights, sigma_w, input_variance):
+    # E log λ = 0 while σ_w² E d <= L; 99 % of the mass is within 1e-3, the upper end is at infinity.
+    net = ResNet("squared_relu", depth=depth, weights=weights, sigma_w=sigma_w, input_variance=input_variance)
+    law = layered(net, "log")
+    assert law.support()[0][1] == math.inf
+    assert law.moment(1) == pytest.approx(0, abs=1e-9)
