@@ -163,7 +163,8 @@ BELOW = 1e-9
 MOST_MOVES = 5000
 # Newton's steps after the first two, which end when so short.
 MOST_STEPS, CLOSE = 4, 1e-6
-MOST_POLISHING, POLISHED, SHRUNK, NOTHING_LEFT = 40, 1e-5, 0.75, 1e-18
+MOST_POLISHING, POLISHED, SHRUNK = 40, 1e-5, 0.75
+CONVERGED, NOTHING_LEFT = 1e-8, 1e-18
 BARELY = 1e-300
 # ζ this small is that of an infinite m.
 INFINITE = 1e-6
@@ -671,7 +672,8 @@ def polish_free(  # noqa: PLR0917 - kernels take no keywords
     The twin of ``free_solver.FreeSolver._polish``.
     """
     better = work[0]
-    size, done = 2 * LONGEST_POLISH, False
+    # What has converged moves no more, but for rounding that takes it across the axis.
+    size, done = last if last < CONVERGED else 2 * LONGEST_POLISH, False
     for _ in range(MOST_POLISHING):
         new_size, rounding, _ = newton_free(product, state, target, better, tangents)
         done = min(size, new_size) <= max(POLISHED, rounding)

@@ -21,9 +21,9 @@ _REAL_PER_LAYER = 1e-10
 _MARGIN = 30.0
 # Mass at which to look for a gap below, and masses to leave aside, the least for which the law can be solved.
 _FEW_MASS, _LITTLE_MASS = 1e-4, (1e-12, 1e-11, 1e-10, 1e-9, 1e-8)
-_MUCH_MASS, _SOME_MASS = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2), 0.1
+_MUCH_MASS = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
 # Gates with values of log d below this go on to where they are no doubles.
-_UNDERFLOW, _LADDER = -600.0, 16
+_UNDERFLOW = -600.0
 _POINTS_OF_A_WALK = 60
 
 
@@ -37,6 +37,8 @@ class FreeProduct(FreeSolver):
     counts : sequence of float
         How often each occurs; fractions are allowed where factors stand for a range of layers.
     """
+
+    _lost = 0.0
 
     @property
     def right(self) -> float:
@@ -70,22 +72,26 @@ class FreeProduct(FreeSolver):
             return place, 0.0
         for enough in _LITTLE_MASS:
             place, zeta = self._walk_until(enough)
-            if self._missing(zeta) <= 2 * enough and self._is_solved_above(place):
+            if enough > self._lost and self._missing(zeta) <= 2 * enough and self._solved(place):
                 # Well inside of where rounding just lets it be solved.
                 return self._walk_until(_MARGIN * enough)[0], 0.0
         for enough in _MUCH_MASS:
             place, zeta = self._walk_until(enough)
-            if self._is_solved_above(place):
-                above = float(self.survival(self.solve(np.array([place])))[0])
-                return place, max(0.0, 1 - self.mass_at_zero - above)
+            state = self._solved(place)
+            if enough > self._lost and state is not None:
+                return place, max(0.0, 1 - self.mass_at_zero - float(self.survival(state)[0]))
         raise NoAnswerError(f"the law is not solved for {self._missing(zeta):.0e} of its mass, near λ = 0")
 
-    def _is_solved_above(self, y: float) -> bool:
-        """Tell whether the law is solved at y, and above it as well where gates are lost in underflow."""
-        places = np.array([y])
-        if self.arrays.gates.log_d.min(initial=0.0) < _UNDERFLOW:
-            places = np.linspace(y, self._walk_until(_SOME_MASS)[0], _LADDER)
-        return self._solved(places) is not None
+    def retreat(self) -> bool:
+        """Take the law to end, on the left, where ten times as much mass is below; tell whether it may be.
+
+        It may where gates are lost in underflow, so that not all of what is solved of the law hangs together.
+        """
+        if self.arrays.gates.log_d.min(initial=0.0) > _UNDERFLOW or self._lost >= _MUCH_MASS[-1]:
+            return False
+        self._lost = max(_LITTLE_MASS[0], 10 * self._lost)
+        vars(self).pop("_reached", None)
+        return True
 
     def density_and_survival(self, y: Array) -> tuple[Array, Array]:
         """Return the density of y and the mass above y, atoms of that included.
@@ -160,17 +166,17 @@ class FreeProduct(FreeSolver):
 
     def _is_empty(self, y: float) -> bool:
         """Tell whether there is neither density at y nor mass below it, that at λ = 0 left aside."""
-        state = self._solved(np.array([y]))
+        state = self._solved(y)
         if state is None:
             return False
         missing = abs(self.survival(state)[0] + self.mass_at_zero - 1)
         height = abs(Place.of(state.zeta, self.mass_at_zero).m.imag[0])
         return bool(missing < _LITTLE_MASS[0] and height < _LITTLE_MASS[0])
 
-    def _solved(self, y: Array) -> State | None:
-        """Return the solutions at y, ``None`` where one is not reached."""
+    def _solved(self, y: float) -> State | None:
+        """Return the solution at y, ``None`` where it is not reached."""
         try:
-            return self.solve(y)
+            return self.solve(np.array([y]))
         except NoAnswerError:
             return None
 
