@@ -4,6 +4,7 @@ Statistical tests have fixed seeds and reject at 4.5 standard errors: a false-al
 """
 
 import math
+import pickle
 import tracemalloc
 from dataclasses import replace
 
@@ -13,61 +14,15 @@ from numpy.random import default_rng
 
 from isocalc import simulate
 from isocalc.errors import InvalidInputError, NoAnswerError
+from isocalc.feedforward import fixed_points
+from isocalc.layered import LayeredLaw
 from isocalc.network import FeedForward, ResNet
-from isocalc.simulate import memory_needed, require_memory, spectra, tangents_and_output, times_haar
+from isocalc.simulate import memory_needed, replicate, require_memory, spectra
 
 
 def within(values, expected):
     error = np.std(values, ddof=1) / math.sqrt(len(values))
     assert np.mean(values) == pytest.approx(expected, abs=4.5 * error)
-
-
-@pytest.mark.parametrize("block", ["post", "pre"])
-@pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
-@pytest.mark.parametrize(("act", "skip"), [("tanh", 0.7), ("gelu", -1.3), ("sin", 1.0)])
-def test_jacobian_is_the_derivative_of_the_forward_pass(act, skip, weights, block):
-    net = ResNet(act, depth=4, block=block, weights=weights, sigma_w=1.7, sigma_b=0.3, skip=skip)
-    start = default_rng(1).standard_normal(6)
-    tangents, _ = tangents_and_output(net, start, default_rng(2))
-    step = 1e-5
-    for i, row in enumerate(tangents):
-        shift = step * np.eye(6)[i]
-        ahead = tangents_and_output(net, start + shift, default_rng(2))[1]
-        behind = tangents_and_output(net, start - shift, default_rng(2))[1]
-        np.testing.assert_allclose(row * skip**4, (ahead - behind) / (2 * step), atol=1e-9)
-
-
-def test_singular_values_multiply_to_the_determinant():
-    net = ResNet("tanh", depth=5, sigma_w=1.5, skip=0.5)
-    log_s = spectra(net, 30, 1, 3)[0]
-    rng = default_rng(np.random.SeedSequence(3).spawn(1)[0])
-    start = rng.standard_normal(30)
-    tangents, _ = tangents_and_output(net, start / math.sqrt(np.mean(start**2)), rng)
-    assert log_s.sum() == pytest.approx(np.linalg.slogdet(tangents)[1] + 30 * 5 * math.log(0.5), rel=1e-13)
-    assert (np.diff(log_s) > 0).all()
-
-
-@pytest.mark.parametrize("size", [1, 2, 7, 100])
-def test_haar_matrices_are_orthogonal(size):
-    matrix = times_haar(np.eye(size), default_rng(4))
-    np.testing.assert_allclose(matrix @ matrix.T, np.eye(size), atol=1e-14 * size)
-    rows = default_rng(5).standard_normal((3, size))
-    np.testing.assert_allclose(times_haar(rows, default_rng(4), 2.5), 2.5 * rows @ matrix, atol=1e-13)
-
-
-def test_haar_matrices_have_the_moments_of_the_orthogonal_group():
-    rng = default_rng(6)
-    group = np.array([times_haar(np.eye(6), rng) for _ in range(4000)])
-    trace = group.trace(axis1=1, axis2=2)
-    within(trace, 0.0)
-    within(trace**2, 1.0)
-    within(trace**4, 3.0)
-    within((group @ group).trace(axis1=1, axis2=2), 1.0)
-    within((group @ group @ group).trace(axis1=1, axis2=2) ** 2, 3.0)
-    within(np.linalg.det(group), 0.0)
-    within(group[:, 0, 5] ** 2, 1 / 6)
-    within(group[:, 2, 3] ** 4, 3 / (6 * 8))
-    within(group[:, 0, 0] * group[:, 1, 1] * group[:, 0, 1] * group[:, 1, 0], -1 / (5 * 6 * 8))
 
 
 @pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
@@ -102,14 +57,18 @@ def test_weights_of_scale_zero_leave_the_skip_connection():
 def test_the_input_has_exactly_the_stated_variance(monkeypatch):
     inputs = []
 
-    def forward(_network, signal, *_):
+    def spectrum(_forward, signal, *_):
         inputs.append(signal.copy())
-        return np.eye(signal.size), signal
+        return np.zeros(signal.size)
 
-    monkeypatch.setattr(simulate, "tangents_and_output", forward)
+    monkeypatch.setattr(simulate, "log_spectrum", spectrum)
     spectra(ResNet("tanh", input_variance=4.0), 50, 3, 1)
     assert [np.mean(signal**2) for signal in inputs] == pytest.approx([4.0] * 3, rel=1e-15)
     assert abs(inputs[0] @ inputs[1]) < 200
+    # Pre-activations of variance q*: the variance map gives it back.
+    net = FeedForward("tanh", sigma_w=1.5, sigma_b=0.3)
+    replicate(net, 50, 1, 0)
+    assert 2.25 * np.mean(inputs[-1] ** 2) + 0.09 == pytest.approx(fixed_points(net)[0].q_star, rel=1e-12)
 
 
 @pytest.mark.parametrize("gates", ["own", "independent"])
@@ -119,6 +78,68 @@ def test_a_trial_is_the_same_whatever_the_number_of_trials(gates):
     np.testing.assert_array_equal(spectra(net, 10, 2, 11, gates=gates), many[:2])
     assert len(np.unique(many[:, 0])) == 5
     assert (spectra(net, 10, 1, 12, gates=gates) != many[0]).all()
+
+
+def test_a_replicate_is_a_trial_made_alone():
+    net = FeedForward("tanh", depth=20, sigma_w=2.0, sigma_b=0.1)
+    many = spectra(net, 15, 4, 7)
+    elsewhere = pickle.loads(pickle.dumps(replicate))  # noqa: S301 - our own bytes
+    for trial in (3, 0, 2, 1):
+        np.testing.assert_array_equal(elsewhere(net, 15, 7, trial), many[trial])
+
+
+def test_trials_draw_from_spawned_seeds(monkeypatch):
+    inputs = []
+    monkeypatch.setattr(simulate, "log_spectrum", lambda _, x, *__: inputs.append(x) or np.zeros(x.size))
+    replicate(ResNet("tanh"), 20, 5, 2)
+    draws = default_rng(np.random.SeedSequence(5).spawn(3)[2]).standard_normal(20)
+    np.testing.assert_allclose(inputs[0], draws / math.sqrt(np.mean(draws**2)), rtol=1e-15)
+
+
+def test_a_chain_has_as_many_singular_values_as_inputs():
+    net = FeedForward("linear", depth=2, layer_widths=(30, 50, 12))
+    log_s = spectra(net, None, 2, 0)
+    assert log_s.shape == (2, 30)
+    assert (np.isneginf(log_s).sum(axis=1) == 18).all()
+    assert dict(LayeredLaw.of(net).atoms)[0.0] == pytest.approx(18 / 30)
+
+
+@pytest.mark.parametrize(
+    ("network", "independent"),
+    [
+        (FeedForward("relu", depth=4, sigma_w=1.5), True),
+        (FeedForward("tanh", depth=3, sigma_w=1.3, sigma_b=0.3, weights="orthogonal"), True),
+        (FeedForward("linear", depth=3, layer_widths=(12, 20, 8, 16), sigma_w=1.2), False),
+        (FeedForward("linear", depth=3, layer_widths=(12, 20, 8, 16), weights="orthogonal"), False),
+        (FeedForward("relu", depth=2, layer_widths=(12, 20, 16), weights="orthogonal"), True),
+    ],
+    ids=repr,
+)
+def test_mean_of_lambda_of_feed_forward_networks_is_that_of_the_law(network, independent):
+    # Exact at any width: each layer multiplies it by the mean of its gates and by its weights' mean square.
+    width = None if network.layer_widths else 12
+    gates = "independent" if independent else "own"
+    log_s = spectra(network, width, 2000, 3, gates=gates)
+    mean = np.exp(2 * log_s).mean(axis=1)
+    expected = LayeredLaw.of(network, "lambda").mean()
+    within(mean, expected)
+    assert abs(np.mean(mean) / (1.25 * expected) - 1) > 4.5 * np.std(mean) / np.mean(mean) / math.sqrt(2000)
+
+
+def test_tied_networks_share_their_weights_and_not_their_singular_values():
+    # Independent layers of variance 1/N: E λ = 1. The same W twice, by Wick: E tr W² (W²)ᵀ / N = 1 + 2/N².
+    width = 4
+    mean = np.exp(2 * spectra(FeedForward("linear", depth=2, tied=True), width, 4000, 3)).mean(axis=1)
+    within(mean, 1 + 2 / width**2)
+    assert np.mean(mean) - 1 > 4.5 * np.std(mean) / math.sqrt(4000)
+
+
+def test_networks_without_answers_are_all_zeros():
+    for net in (FeedForward("tanh", sigma_w=0.0), FeedForward("squared_relu", sigma_w=0.5)):
+        calls = []
+        log_s = replicate(net, 5, 0, 0, progress=lambda calls=calls: calls.append(None))
+        assert np.isneginf(log_s).all()
+        assert len(calls) == net.depth
 
 
 def test_independent_gates_have_the_propagated_variance():
@@ -139,24 +160,39 @@ def test_progress_is_called_after_each_layer():
     assert len(calls) == 21
 
 
-@pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
-@pytest.mark.parametrize("block", ["post", "pre"])
-def test_memory_is_not_underestimated(weights, block):
-    net = ResNet("tanh", depth=2, block=block, weights=weights)
-    spectra(net, 10, 1, 0)
+@pytest.mark.parametrize(
+    "net",
+    [
+        ResNet("tanh", depth=2),
+        ResNet("tanh", depth=2, block="pre", weights="orthogonal"),
+        ResNet("silu", depth=6, sigma_w=100.0, block="pre", weights="orthogonal"),
+        FeedForward("linear", depth=6),
+        FeedForward("tanh", depth=6, sigma_w=5.0, tied=True),
+        FeedForward("tanh", depth=6, sigma_w=5.0, weights="orthogonal"),
+        FeedForward("relu", depth=6, weights="orthogonal"),
+    ],
+    ids=repr,
+)
+def test_memory_is_not_underestimated(net):
+    replicate(net, 10, 0, 0)
     tracemalloc.start()
     try:
-        spectra(net, 400, 1, 0)
+        replicate(net, 400, 0, 0)
         used = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert used <= memory_needed(400, 1) <= 3 * used
+    assert used <= memory_needed(net, 400) <= 3 * used
+
+
+def test_memory_of_a_chain_is_that_of_its_widest_layer():
+    net = FeedForward("tanh", depth=2, layer_widths=(20, 400, 10))
+    assert memory_needed(net, None) == memory_needed(FeedForward("tanh"), 400)
 
 
 def test_what_does_not_fit_in_memory_is_refused_before_it_starts(monkeypatch):
     monkeypatch.setattr(simulate.os, "sysconf", {"SC_PHYS_PAGES": 1000, "SC_PAGE_SIZE": 4096}.__getitem__)
-    require_memory(300, 8)
-    message = r"width 1000 with 8 trials needs 0.0401 GB of memory, and this machine has 0.0041 GB: take a"
+    require_memory(200, 8)
+    message = r"width 1000 with 8 trials needs 0.0881 GB of memory, and this machine has 0.0041 GB: take a"
     with pytest.raises(NoAnswerError, match=message):
         spectra(ResNet("tanh"), 1000, 8, 0)
 
@@ -172,13 +208,11 @@ def test_memory_that_the_system_does_not_tell_is_not_refused(monkeypatch):
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        (
-            ResNet("linear", depth=100, sigma_w=10.0),
-            r"lost in the rounding of the largest .*: take a smaller sigma_w or a larger skip",
-        ),
-        (ResNet("linear", depth=100, sigma_w=1e5), "overflows: take a smaller sigma_w"),
         (ResNet("linear", depth=1, sigma_w=1e200), "range of a double in layer 1 .*, skip or sigma_w"),
-        (ResNet("tanh", depth=2000, skip=0.5), "leaves the range of a double .*a larger skip or independent"),
+        (
+            FeedForward("squared_relu", depth=20, input_variance=1e-30),
+            "leaves the range of a double .*a larger sigma_w or independent",
+        ),
         (ResNet("tanh", depth=1000, skip=3.0), "leaves the range of a double .*: take a smaller depth, skip"),
     ],
 )
@@ -204,7 +238,9 @@ def test_gates_of_homogeneous_networks_do_not_depend_on_scale(skip):
 @pytest.mark.parametrize(
     ("arguments", "parameter"),
     [
-        ((FeedForward("tanh"), 10, 1, 0), "network"),
+        (("tanh", 10, 1, 0), "network"),
+        ((FeedForward("tanh", depth=1, layer_widths=(3, 4)), 10, 1, 0), "width must be None"),
+        ((FeedForward("tanh"), None, 1, 0), "width"),
         ((ResNet("tanh"), 1, 1, 0), "width"),
         ((ResNet("tanh"), 10, 0, 0), "trials"),
         ((ResNet("tanh"), 10, 1, -1), "seed"),
@@ -215,3 +251,7 @@ def test_bad_arguments(arguments, parameter):
         spectra(*arguments)
     with pytest.raises(InvalidInputError, match="gates"):
         spectra(ResNet("tanh"), 10, 1, 0, gates="shared")
+    with pytest.raises(InvalidInputError, match="dtype"):
+        spectra(ResNet("tanh"), 10, 1, 0, dtype="float16")
+    with pytest.raises(InvalidInputError, match="trial"):
+        replicate(ResNet("tanh"), 10, 0, -1)

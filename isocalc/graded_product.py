@@ -1,0 +1,182 @@
+"""A product of many matrices, kept as Q·diag(e^d)·T so that no singular value is lost.
+
+The stratification of quantum Monte Carlo: Bai, Lee, Li, Xu, Linear Algebra Appl. 435 (2011) 659.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+# Rows apart by more than this in size are sorted before they are factorised.
+_UNEVEN = 1e3
+_BLOCK = 64
+
+Found = tuple[Array, float, Callable[[], Array]]
+
+
+@dataclass(frozen=True)
+class Factors:
+    """Xᵀ = Q R for the transposed product X of some layers, its rows in an order of falling size.
+
+    Attributes
+    ----------
+    order : array of int, shape (k,)
+        Which row of X each column of R stands for.
+    log_sizes : array, shape (k,)
+        Logarithm of the size of those rows of X together with what stands before them, falling.
+    upper : array, shape (r, k)
+        R for rows of length 1, upper trapezoidal.
+    condition : float
+        Of R, about its condition number; ``nan`` where it is not square.
+    q_rows : callable
+        Returns Qᵀ, shape (r, N).
+    """
+
+    order: npt.NDArray[np.intp]
+    log_sizes: Array
+    upper: Array
+    condition: float
+    q_rows: Callable[[], Array]
+
+
+class GradedProduct:
+    """Q·diag(e^d)·T, less the Q, which is part of the product that goes on.
+
+    Parameters
+    ----------
+    inputs : int
+        Number of columns N_0 of the whole product.
+
+    Attributes
+    ----------
+    log_scale : array, shape (k,)
+        d, about falling.
+    right : array, shape (k, N_0) or None
+        T, well conditioned; ``None``: the unit matrix.
+    """
+
+    def __init__(self, inputs: int) -> None:
+        self.inputs = inputs
+        self.log_scale: Array = np.zeros(inputs)
+        self.right: Array | None = None
+
+    @property
+    def rank(self) -> int:
+        """Number of rows of T."""
+        return self.log_scale.size
+
+    @property
+    def begun(self) -> bool:
+        """Whether T is something other than the unit matrix."""
+        return self.right is not None
+
+    def factors(self, product: Array, open_gates: Mask | None, *, by_gram: bool) -> Factors | None:
+        """Factorise the transposed product of the layers since the last `absorb`.
+
+        Parameters
+        ----------
+        product : array, shape (k, N_l)
+        open_gates : array of bool, shape (N_l,), or None
+            Columns that are not zero by structure; ``None``: all.
+        by_gram : bool
+            Whether the Gram matrix serves, as it does at half the cost for condition numbers below 10⁷: Q is
+            then well conditioned, and orthogonal less exactly.
+
+        Returns
+        -------
+        Factors or None
+            ``None`` where the Gram matrix does not serve.
+        """
+        sizes = np.sqrt(np.einsum("ij,ij->i", product, product))
+        with np.errstate(divide="ignore"):
+            log_sizes = np.log(sizes) + self.log_scale
+        order = np.argsort(-log_sizes, kind="stable")[: np.count_nonzero(sizes)]
+        ordered = product[order] / sizes[order, None]
+        found = _by_gram(ordered) if by_gram else _by_reflectors(ordered, open_gates)
+        return found and Factors(order, log_sizes[order], *found)
+
+    def absorb(self, factors: Factors, log_factor: float) -> None:
+        """Make the factors part of the product; what goes on is its Qᵀ.
+
+        Parameters
+        ----------
+        factors : Factors
+        log_factor : float
+            Logarithm of what the product that was factorised had been divided by.
+        """
+        upper, sizes = factors.upper, factors.log_sizes
+        with np.errstate(divide="ignore"):
+            logs = np.log(np.abs(upper)) + sizes
+        log_scale = logs.max(axis=1)
+        with np.errstate(under="ignore"):
+            triangle = np.copysign(np.exp(logs - log_scale[:, None]), upper)
+        self.log_scale = log_scale + log_factor
+        if self.right is None:
+            self.right = np.zeros((len(triangle), self.inputs))
+            self.right[:, factors.order] = triangle
+        else:
+            self.right = _triangle_times(triangle, self.right[factors.order])
+
+
+def _by_gram(ordered: Array) -> Found | None:
+    """Factorise by Cholesky, or return None where the Gram matrix is not positive in double precision."""
+    from scipy.linalg.blas import dtrsm  # noqa: PLC0415 - loading SciPy takes a quarter of a second
+    from scipy.linalg.lapack import dpotrf  # noqa: PLC0415 - loading SciPy takes a quarter of a second
+
+    upper, failed = dpotrf((ordered @ ordered.T).T, overwrite_a=True)
+    if failed:
+        return None
+
+    def q_rows() -> Array:
+        q: Array = dtrsm(1.0, upper, ordered.T, side=1, overwrite_b=True)
+        return q.T
+
+    return upper, _condition(upper), q_rows
+
+
+def _by_reflectors(ordered: Array, open_gates: Mask | None) -> Found:
+    """Factorise by Householder's QR; uneven columns are sorted, so that small ones keep their accuracy."""
+    from scipy.linalg.lapack import dgeqrf, dorgqr  # noqa: PLC0415 - loading SciPy takes a quarter of a second
+
+    count, width = ordered.shape
+    kept = np.arange(width) if open_gates is None else np.flatnonzero(open_gates)
+    columns = np.abs(ordered).max(axis=0)
+    if kept.size == width and columns.min() * _UNEVEN > columns.max():
+        matrix = ordered
+    else:
+        kept = kept[np.argsort(-columns[kept], kind="stable")]
+        matrix = ordered[:, kept]
+    packed, tau, _, _ = dgeqrf(matrix.T, lwork=_BLOCK * count, overwrite_a=True)
+    rank = tau.size
+    upper = np.triu(packed[:rank])
+
+    def q_rows() -> Array:
+        q, _, _ = dorgqr(packed[:, :rank], tau, lwork=_BLOCK * rank, overwrite_a=True)
+        rows = np.zeros((rank, width))
+        rows[:, kept] = q.T
+        return rows
+
+    return upper, _condition(upper) if rank == count else math.nan, q_rows
+
+
+def _condition(upper: Array) -> float:
+    """Return a condition number of a triangle of unit columns: of the 1-norm, whose excess is about k."""
+    from scipy.linalg.lapack import dtrcon  # noqa: PLC0415 - loading SciPy takes a quarter of a second
+
+    reciprocal, _ = dtrcon(upper)
+    return max(1.0, 1 / (reciprocal * len(upper))) if reciprocal else math.inf
+
+
+def _triangle_times(triangle: Array, matrix: Array) -> Any:
+    from scipy.linalg.blas import dtrmm  # noqa: PLC0415 - loading SciPy takes a quarter of a second
+
+    if triangle.shape[0] < triangle.shape[1]:
+        return triangle @ matrix
+    return dtrmm(1.0, triangle, matrix.T, side=1, trans_a=1, overwrite_b=True).T
