@@ -24,6 +24,9 @@ class InvalidInputError(IsocalcError, ValueError):
         self.parameter, self.rule, self.value, self.advice = parameter, rule, value, advice
         super().__init__(self.message(parameter))
 
+    def __reduce__(self) -> tuple[type, tuple[str, str, object, str]]:
+        return type(self), (self.parameter, self.rule, self.value, self.advice)
+
     def message(self, shown_name: str) -> str:
         """Return the one-line message, calling the parameter ``shown_name``."""
         text = f"{shown_name} must be {self.rule}, got {self.value!r}"

@@ -7,6 +7,7 @@ MAX_DEPTH = 10**7
 LEAST_WIDTH, MOST_WIDTH = 2, 10**6
 MOST_TRIALS = 10**6
 MOST_SEED = 2**63 - 1
+MOST_WORKERS = 4096
 
 # A command: rows of its table, values of one option, combinations of a sweep.
 MOST_ROWS = 2_000_000

@@ -1,7 +1,6 @@
 """Singular values of the Jacobians of random networks, by real forward passes."""
 
 import math
-import os
 from collections.abc import Callable
 from typing import Literal
 
@@ -9,10 +8,11 @@ import numpy as np
 import numpy.typing as npt
 from numpy.random import SeedSequence, default_rng
 
-from isocalc.errors import InvalidInputError, NoAnswerError
+from isocalc.errors import InvalidInputError
 from isocalc.forward import ForwardPass, faint_power
 from isocalc.jacobian import log_spectrum
 from isocalc.limits import LEAST_WIDTH, MOST_SEED, MOST_TRIALS, MOST_WIDTH
+from isocalc.memory import machine_memory, require_fits
 from isocalc.network import FeedForward, ResNet, require_choice, require_network, require_whole
 from isocalc.propagation import propagate
 
@@ -78,7 +78,7 @@ def replicate(
         are smaller than float32 resolves.
     """
     require_network(network, ResNet, FeedForward)
-    widths = _widths(network, width)
+    widths = given_widths(network, width)
     require_whole("seed", seed, 0, MOST_SEED)
     require_whole("trial", trial, 0, MOST_TRIALS - 1)
     require_choice("gates", gates, GATES)
@@ -93,7 +93,8 @@ def replicate(
     signal = rng.standard_normal(widths[0])
     signal *= math.sqrt(_input_power(network) / np.mean(signal**2))
     variances = _gate_variances(network) if gates == "independent" else None
-    forward = ForwardPass(network, widths, rng, variances, dtype)
+    every = widths if len(widths) > 1 else widths * (network.depth + 1)
+    forward = ForwardPass(network, every, rng, variances, dtype)
     found = log_spectrum(forward, signal.astype(dtype), progress)
     log_s[widths[0] - found.size :] = found
     return log_s
@@ -129,9 +130,9 @@ def spectra(
         As in `replicate`; NoAnswerError too where the matrices do not fit in memory.
     """
     require_network(network, ResNet, FeedForward)
-    widths = _widths(network, width)
+    widths = given_widths(network, width)
     require_whole("trials", trials, 1, MOST_TRIALS)
-    require_memory(max(widths), trials)
+    require_memory(network, width, trials)
     log_s = np.empty((trials, widths[0]))
     for trial, row in enumerate(log_s):
         row[:] = replicate(network, width, seed, trial, gates=gates, dtype=dtype, progress=progress)
@@ -140,27 +141,29 @@ def spectra(
 
 def memory_needed(network: ResNet | FeedForward, width: int | None) -> int:
     """Return the bytes that one replicate holds at once, at most."""
-    return 8 * _MATRICES * max(_widths(network, width)) ** 2
+    return 8 * _MATRICES * max(given_widths(network, width)) ** 2
 
 
-def require_memory(width: int, trials: int) -> None:
-    """Raise NoAnswerError where replicates, one by one, do not fit in the memory of this machine."""
-    try:
-        memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (AttributeError, ValueError, OSError):  # the system does not tell
-        return
-    needed = 8 * width * (_MATRICES * width + trials)
-    if needed > memory:
-        raise NoAnswerError(
-            f"width {width} with {trials} trials needs {needed / 1e9:.3g} GB of memory, and this machine has "
-            f"{memory / 1e9:.3g} GB: take a smaller width or fewer trials"
-        )
+def require_memory(network: ResNet | FeedForward, width: int | None, trials: int, at_once: int = 1) -> None:
+    """Raise NoAnswerError where so many replicates at once do not fit in the memory of this machine."""
+    widths = given_widths(network, width)
+    needed = at_once * memory_needed(network, width) + 8 * widths[0] * trials
+    fewer = "trials" if at_once == 1 else "workers"
+    what = f"width {max(widths)} with {trials if at_once == 1 else at_once} {fewer}"
+    require_fits(needed, machine_memory(), what, f"take a smaller width or fewer {fewer}")
 
 
-def _widths(network: ResNet | FeedForward, width: int | None) -> tuple[int, ...]:
+def given_widths(network: ResNet | FeedForward, width: int | None) -> tuple[int, ...]:
+    """Return N alone where all widths are the same, else N_0, ..., N_L.
+
+    Raises
+    ------
+    InvalidInputError
+        ``width`` is not a width, or the network has widths of its own.
+    """
     chain = network.layer_widths if isinstance(network, FeedForward) else None
     if chain is None:
-        return (require_whole("width", width, LEAST_WIDTH, MOST_WIDTH),) * (network.depth + 1)
+        return (require_whole("width", width, LEAST_WIDTH, MOST_WIDTH),)
     if width is not None:
         raise InvalidInputError("width", "None where the network has layer_widths", width)
     return tuple(chain)

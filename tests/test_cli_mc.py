@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from running import PROGRAM, call, refusal, table
 
-from isocalc import simulate
-from isocalc.cli.mc import COLUMNS
+from isocalc.cli import progress
+from isocalc.cli.verdict_rows import COLUMNS
 from isocalc.network import ResNet
 from isocalc.propagation import propagate
 from isocalc.simulate import spectra
@@ -99,7 +99,7 @@ def test_gates_that_hardly_ever_open():
 
 
 def test_memory_is_checked_before_a_seed_is_drawn(monkeypatch):
-    monkeypatch.setattr(simulate.os, "sysconf", {"SC_PHYS_PAGES": 10**4, "SC_PAGE_SIZE": 10**4}.__getitem__)
+    monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": 10**4, "SC_PAGE_SIZE": 10**4}.__getitem__)
     result = call("mc", "--act", "tanh", "--width", 5000)
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith("Error: width 5000 ")
@@ -154,7 +154,7 @@ def test_messages_of_a_sweep_say_which_network():
 
 
 def test_a_width_that_does_not_fit_in_memory(monkeypatch):
-    monkeypatch.setattr(simulate.os, "sysconf", {"SC_PHYS_PAGES": 10**4, "SC_PAGE_SIZE": 10**4}.__getitem__)
+    monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": 10**4, "SC_PAGE_SIZE": 10**4}.__getitem__)
     result = call(*SMALL, "--width", 5000)
     assert (result.exit_code, result.stdout) == (1, "")
     message = (
@@ -220,5 +220,14 @@ def test_progress_is_shown_on_a_terminal_only(term, shown):
     except OSError:  # nothing was written
         written = ""
     os.close(leader)
-    assert ("Layers" in written) == shown
+    assert ("Replicates 0/2" in written) == shown
+    assert ("left" in written) == shown
     assert done.stdout.startswith(",".join(COLUMNS))
+
+
+@pytest.mark.parametrize(
+    ("replicates", "seconds", "shown"),
+    [(20, 10, "2.0/s"), (20, 60, "20.0/min"), (1, 3600, "1.0/h"), (0, 5, ""), (1, 0, "")],
+)
+def test_rates(replicates, seconds, shown):
+    assert progress._rate(replicates, seconds) == shown  # noqa: SLF001 - it is seen on a terminal only

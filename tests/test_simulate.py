@@ -4,6 +4,7 @@ Statistical tests have fixed seeds and reject at 4.5 standard errors: a false-al
 """
 
 import math
+import os
 import pickle
 import tracemalloc
 from dataclasses import replace
@@ -190,8 +191,8 @@ def test_memory_of_a_chain_is_that_of_its_widest_layer():
 
 
 def test_what_does_not_fit_in_memory_is_refused_before_it_starts(monkeypatch):
-    monkeypatch.setattr(simulate.os, "sysconf", {"SC_PHYS_PAGES": 1000, "SC_PAGE_SIZE": 4096}.__getitem__)
-    require_memory(200, 8)
+    monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": 1000, "SC_PAGE_SIZE": 4096}.__getitem__)
+    require_memory(ResNet("tanh"), 200, 8)
     message = r"width 1000 with 8 trials needs 0.0881 GB of memory, and this machine has 0.0041 GB: take a"
     with pytest.raises(NoAnswerError, match=message):
         spectra(ResNet("tanh"), 1000, 8, 0)
@@ -201,8 +202,8 @@ def test_memory_that_the_system_does_not_tell_is_not_refused(monkeypatch):
     def unknown(_name):
         raise ValueError
 
-    monkeypatch.setattr(simulate.os, "sysconf", unknown)
-    require_memory(10**6, 1)
+    monkeypatch.setattr(os, "sysconf", unknown)
+    require_memory(ResNet("tanh"), 10**6, 1)
 
 
 @pytest.mark.parametrize(

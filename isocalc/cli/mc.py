@@ -1,11 +1,8 @@
 """``isocalc mc``: simulate networks and hold them against the law."""
 # ruff: noqa: PLC0415 - numerics load when a command computes
 
-import os
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,17 +11,16 @@ from isocalc.cli.caveats import Doubles, warn_of_correlated_gates
 from isocalc.cli.option_types import Numbers, OneOf, Whole
 from isocalc.cli.options import network_options
 from isocalc.cli.output_options import Output, output_options
+from isocalc.cli.run_options import Runs, run_options
 from isocalc.cli.sweep import Row, Sweep, run, say
-from isocalc.errors import InvalidInputError
+from isocalc.cli.verdict_rows import COLUMNS, SPECTRUM, spectrum_rows, verdict_rows
+from isocalc.errors import InvalidInputError, NoAnswerError
 from isocalc.limits import LEAST_WIDTH, MOST_ROWS, MOST_SEED, MOST_TRIALS, MOST_WIDTH
 
 if TYPE_CHECKING:
-    from isocalc.finite_depth import DepthLaw
-    from isocalc.judge import Array, Statistic
+    from isocalc.judge import Array
     from isocalc.network import ResNet
-
-COLUMNS = ("statistic", "theory", "simulation", "standard_error", "verdict")
-SPECTRUM = ("trial", "singular_value", "log_singular_value")
+    from isocalc.replicates import Outcome, Replicate
 
 
 @click.command(
@@ -49,6 +45,13 @@ Not judged is what is not known at this depth or width; where the correction for
 depth is not accurate, the distances are from the universal law itself.
 Exit status 0 where nothing disagrees, 1 where something does or where not enough
 could be judged: no distance, and fewer than half of the statistics.
+
+\b
+Results do not depend on --workers, --cluster or the order of completion: a replicate
+has one BLAS thread, and a seed of its own. With --checkpoint each is on the disk as
+soon as it is finished: killed at any moment and started again with the same command
+(--seed may be left out), the run goes on, and its output is the same byte for byte.
+Bits are those of one kind of processor and one version of NumPy and SciPy.
 NUMBERS: a value, a list 0.5,1,2 or a range start:stop:count; several make a sweep.
 
 \b
@@ -56,6 +59,7 @@ Examples:
   isocalc mc --act tanh --depth 100 --width 500
   isocalc mc --act relu,gelu --depth 10,50 --width 200 --seed 1 -o verdicts.csv
   isocalc mc --act tanh --block pre --sigma-w 2 --gates independent
+  isocalc mc --act gelu --depth 10,100,1000 --width 200,400 --checkpoint gelu.ckpt
   isocalc mc --act linear --spectrum --format csv | cut -d, -f3 | sort -g | tail -n 1
 """,
 )
@@ -85,9 +89,10 @@ Examples:
     help="phi' at the network's own pre-activations, or at independent Gaussian ones of the same variance.",
 )
 @click.option("--spectrum", is_flag=True, help="Print the singular values instead.")
+@run_options
 @output_options
 @click.pass_context
-def command(ctx: click.Context, /, networks: Sweep, output: Output, **given: Any) -> None:
+def command(ctx: click.Context, /, networks: Sweep, runs: Runs, output: Output, **given: Any) -> None:
     """Simulate residual networks and hold their singular values against the law.
 
     Real forward passes of random networks, on an input of exactly the stated mean square; the Jacobian is
@@ -96,23 +101,17 @@ def command(ctx: click.Context, /, networks: Sweep, output: Output, **given: Any
     _check(ctx, networks, given["width"])
     if given["gates"] == "own":
         warn_of_correlated_gates(ctx.params["block"], networks.axes["activation"])
+    runs.check(output.path)
     sweep = networks.crossed(width=given["width"])
     if sweep.single:
-        from isocalc.simulate import require_memory
-
-        require_memory(given["width"][0], given["trials"])
-    if given["seed"] is None:
-        given["seed"] = int.from_bytes(os.urandom(4))
-        say(f"--seed {given['seed']}")
+        runs.require_memory(next(iter(_tasks(sweep, given | {"seed": 0}))), given["trials"])
+    given["seed"] = runs.seed(given["seed"])
+    outcomes = iter(runs.compute(list(_tasks(sweep, given))))
     doubles = Doubles()
     failures: list[str] = []
 
-    def rows(network: "ResNet", width: int, advance: Callable[[], None] | None) -> Iterator[Row]:
-        from isocalc.simulate import spectra
-
-        log_s = spectra(
-            network, width, given["trials"], given["seed"], gates=given["gates"], progress=advance
-        )
+    def rows(network: "ResNet", width: int) -> Iterable[Row]:
+        log_s = _stacked(list(islice(outcomes, given["trials"])))
         if given["spectrum"]:
             return spectrum_rows(log_s, doubles)
         about = ", ".join(f"{name} {getattr(network, name, width)}" for name in sweep.swept)
@@ -120,12 +119,32 @@ def command(ctx: click.Context, /, networks: Sweep, output: Output, **given: Any
         return verdict_rows(network, log_s, given["gates"], failures, tell)
 
     columns = SPECTRUM if given["spectrum"] else COLUMNS
-    layers = sum(network.depth for network in networks) * len(given["width"]) * given["trials"]
-    with progress_bar(layers) as advance:
-        table, failed = run(sweep, columns, partial(rows, advance=advance), caption=_caption(given))
+    table, failed = run(sweep, columns, rows, caption=_caption(given))
     doubles.report()
     output.write(table)
     ctx.exit(int(failed or bool(failures)))
+
+
+def _tasks(sweep: Sweep, given: dict[str, Any]) -> "Iterator[Replicate]":
+    """Yield the replicates of every point of a sweep, point by point."""
+    from isocalc.replicates import Replicate
+
+    for point in sweep.points():
+        network = sweep.at(point)
+        for trial in range(given["trials"]):
+            yield Replicate(network, int(point["width"]), given["seed"], trial, given["gates"])
+
+
+def _stacked(outcomes: "Sequence[Outcome]") -> "Array":
+    """Return the singular values of the trials of a network; raise what kept one from having them."""
+    import numpy as np
+
+    found: list[Array] = []
+    for outcome in outcomes:
+        if isinstance(outcome, NoAnswerError):
+            raise outcome
+        found.append(outcome)
+    return np.stack(found)
 
 
 def _check(ctx: click.Context, networks: Sweep, widths: Sequence[int]) -> None:
@@ -147,103 +166,7 @@ def _check(ctx: click.Context, networks: Sweep, widths: Sequence[int]) -> None:
         raise InvalidInputError("trials", "at least 2, for a standard error", trials, advice)
 
 
-def spectrum_rows(log_s: "Array", doubles: Doubles) -> Iterator[Row]:
-    """Yield the singular values of each trial, trials counted from 1."""
-    import numpy as np
-
-    with np.errstate(over="ignore", under="ignore"):
-        s = np.exp(log_s)
-    for trial, pairs in enumerate(zip(s.tolist(), log_s.tolist(), strict=True), start=1):
-        for value, log in zip(*pairs, strict=True):
-            yield {
-                "trial": trial,
-                "singular_value": doubles.positive("singular_value", value),
-                "log_singular_value": log,
-            }
-
-
-def verdict_rows(
-    network: "ResNet", log_s: "Array", gates: str, failures: list[str], tell: Callable[[str], None]
-) -> Iterator[Row]:
-    """Judge the singular values of a network; what keeps the law from being confirmed joins ``failures``."""
-    from isocalc.finite_depth import depth_law
-    from isocalc.judge import compare, enough_judged, set_aside
-
-    law = depth_law(network)
-    outliers: list[float] = []
-    if gates == "own" and network.block == "post":
-        log_s, outliers = set_aside(log_s, law)
-    statistics = compare(log_s, law)
-    if outliers:
-        tell(_told_of_outliers(outliers, len(log_s)))
-    reasons = "; ".join(_reasons(law, statistics))
-    status = {}
-    if not enough_judged(statistics):
-        failures.append(f"not enough could be judged: {reasons}")
-        status["status"] = failures[-1]
-        tell(failures[-1])
-    elif reasons:
-        tell(f"not judged: {reasons}")
-    wrong = [statistic.name for statistic in statistics if statistic.verdict == "disagrees"]
-    if wrong:
-        failures.append(f"the simulation disagrees with the law: {', '.join(wrong)}")
-        tell(failures[-1])
-    return (
-        {
-            "statistic": statistic.name,
-            "theory": statistic.theory,
-            "simulation": statistic.simulation,
-            "standard_error": statistic.standard_error,
-            "verdict": statistic.verdict,
-            **status,
-        }
-        for statistic in statistics
-    )
-
-
-def _told_of_outliers(outliers: Sequence[float], trials: int) -> str:
-    return (
-        f"{len(outliers)} singular values in {trials} trials are set aside, log s from "
-        f"{min(outliers):.6g} to {max(outliers):.6g}: with its own gates the direction of a network's "
-        "signal can leave the law"
-    )
-
-
-def _reasons(law: "DepthLaw", statistics: "Sequence[Statistic]") -> Iterator[str]:
-    """Yield why statistics were not judged: one reason for all where the law itself is not accurate."""
-    if law.limited_by_gates:
-        yield (
-            f"phi'^2 varies too much between neurons (relative variance {law.gate_variance:.3g}) for a law "
-            f"to first order in 1/L at depth {law.depth}; take a sigma_w or sigma_b at which more "
-            "neurons respond, or a larger depth"
-        )
-    elif not law.is_accurate:
-        yield (
-            f"depth {law.depth} is too small at c = {law.c:.3g} for a law to first order in 1/L; take a "
-            "larger depth or a smaller sigma_w"
-        )
-    else:
-        found = [statistic for statistic in statistics if statistic.verdict == "not judged"]
-        for obstacle in dict.fromkeys(statistic.obstacle for statistic in found):
-            names = ", ".join(statistic.name for statistic in found if statistic.obstacle == obstacle)
-            yield f"{names} ({obstacle})" if obstacle else names
-
-
 def _caption(given: dict[str, Any]) -> str:
     widths = given["width"]
     size = f"N = {widths[0]}, " if len(widths) == 1 else ""
     return f"{size}trials: {given['trials']}, {given['gates']} gates, seed {given['seed']}"
-
-
-@contextmanager
-def progress_bar(total: int) -> Iterator[Callable[[], None] | None]:
-    """Show a bar on standard error where that is a terminal; yield what advances it."""
-    if sys.stderr is None or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("Layers", total=total)
-        yield lambda: progress.advance(task)

@@ -1,0 +1,133 @@
+"""Where the replicates of a simulation are computed and kept: --workers, --cluster and --checkpoint."""
+# ruff: noqa: PLC0415 - numerics load when a command computes
+
+import functools
+import os
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from isocalc.cli.option_types import Whole
+from isocalc.cli.options import Function, decorated, refuse
+from isocalc.cli.progress import progress_bar
+from isocalc.cli.sweep import say
+from isocalc.errors import InvalidInputError
+from isocalc.limits import MOST_SEED, MOST_WORKERS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from isocalc.replicates import Outcome, Replicate
+
+
+class Runs:
+    """How the replicates of a command are computed.
+
+    Parameters
+    ----------
+    workers : int or None
+        Number of processes on this machine.
+    cluster : str or None
+        Address of a Dask scheduler.
+    checkpoint : str or None
+        File that keeps what is finished.
+    """
+
+    def __init__(self, workers: int | None, cluster: str | None, checkpoint: str | None) -> None:
+        self.workers, self.cluster, self.checkpoint = workers, cluster, checkpoint
+        self.is_seed_given = True
+
+    def check(self, output: str | None) -> None:
+        """Raise InvalidInputError where an option breaks its rule; leave nothing behind."""
+        if self.checkpoint is not None:
+            from isocalc.checkpoint import check_place
+
+            check_place(self.checkpoint)
+            if output not in (None, "-") and os.path.realpath(output) == os.path.realpath(self.checkpoint):
+                rule = "another file than that of --output"
+                raise InvalidInputError("checkpoint", rule, self.checkpoint)
+        if self.cluster is not None:
+            from isocalc.cluster import require_address
+
+            require_address(self.cluster)
+
+    def seed(self, given: int | None) -> int:
+        """Return the seed: that given, else that of the checkpoint, else one that is drawn."""
+        self.is_seed_given = given is not None
+        kept = given if given is not None else self._kept_seed()
+        return kept if kept is not None else int.from_bytes(os.urandom(4))
+
+    def require_memory(self, task: "Replicate", trials: int) -> None:
+        """Raise NoAnswerError where the replicates of a network do not fit in this machine."""
+        if self.cluster is None:
+            from isocalc.simulate import require_memory
+
+            require_memory(task.network, task.width, trials, min(self.workers or 1, trials))
+
+    def compute(self, tasks: "Sequence[Replicate]") -> "list[Outcome]":
+        """Return the outcomes of tasks, under a progress bar; report a seed that nobody has given."""
+        from isocalc.replicates import run
+
+        if self.checkpoint is not None:
+            from isocalc.checkpoint import require_run
+            from isocalc.tasks import describe
+
+            require_run(self.checkpoint, describe(tasks))
+        if not self.is_seed_given:
+            say(f"--seed {tasks[0].seed}")
+        with ExitStack() as stack:
+            executor = None
+            if self.cluster is not None:
+                from isocalc.cluster import cluster
+
+                executor = stack.enter_context(cluster(self.cluster, max(task.memory for task in tasks)))
+            progress = stack.enter_context(progress_bar(len(tasks)))
+            return run(
+                tasks,
+                executor=executor,
+                workers=self.workers,
+                checkpoint=self.checkpoint,
+                progress=progress,
+            )
+
+    def _kept_seed(self) -> int | None:
+        if self.checkpoint is None:
+            return None
+        from isocalc.checkpoint import run_of
+
+        seeds = (run_of(self.checkpoint) or {}).get("seed", [None])
+        return seeds[0] if isinstance(seeds[0], int) and 0 <= seeds[0] <= MOST_SEED else None
+
+
+def run_options(function: Function) -> Function:
+    """Add --workers, --cluster and --checkpoint; the function gets them as ``runs``, a Runs."""
+
+    @functools.wraps(function)
+    def with_runs(*, workers: int | None, cluster: str | None, checkpoint: str | None, **values: Any) -> Any:
+        if cluster is not None:
+            refuse(click.get_current_context(), ["workers"], "with --cluster, which has workers of its own")
+        return function(runs=Runs(workers, cluster, checkpoint), **values)
+
+    return decorated(
+        with_runs,
+        (
+            click.option(
+                "--workers",
+                type=Whole(1, MOST_WORKERS),
+                metavar="N",
+                help="Processes, one BLAS thread each.  [default: one for each core, as memory allows]",
+            ),
+            click.option(
+                "--cluster",
+                metavar="ADDRESS",
+                help="Compute on a Dask cluster with this scheduler, such as tcp://10.0.0.1:8786.",
+            ),
+            click.option(
+                "--checkpoint",
+                type=click.Path(),
+                metavar="FILE",
+                help="Keep finished replicates there; the same command goes on from them.",
+            ),
+        ),
+    )

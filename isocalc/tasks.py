@@ -1,0 +1,129 @@
+"""Replicates as tasks: small frozen descriptions that any process turns into the same singular values."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import scipy
+
+from isocalc import __version__, simulate
+from isocalc.blas_threads import one_blas_thread
+from isocalc.checkpoint import Outcome
+from isocalc.errors import NoAnswerError
+from isocalc.limits import MOST_SEED, MOST_TRIALS
+from isocalc.network import FeedForward, ResNet, require_choice, require_network, require_whole
+
+Versions = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Replicate:
+    """One random network to simulate.
+
+    Parameters
+    ----------
+    network : ResNet or FeedForward
+    width : int or None
+        Neurons of every layer, from 2 to 10⁶; ``None`` where the network has ``layer_widths``.
+    seed : int
+        From 0 to 2⁶³ − 1.
+    trial : int
+        Which of the networks of this seed, from 0.
+    gates, dtype : str
+        See `isocalc.simulate.replicate`.
+
+    Raises
+    ------
+    InvalidInputError
+        An argument breaks its rule.
+    """
+
+    network: ResNet | FeedForward
+    width: int | None
+    seed: int
+    trial: int
+    gates: simulate.Gates = "own"
+    dtype: simulate.Dtype = "float64"
+
+    def __post_init__(self) -> None:
+        require_network(self.network, ResNet, FeedForward)
+        simulate.given_widths(self.network, self.width)
+        require_whole("seed", self.seed, 0, MOST_SEED)
+        require_whole("trial", self.trial, 0, MOST_TRIALS - 1)
+        require_choice("gates", self.gates, simulate.GATES)
+        require_choice("dtype", self.dtype, simulate.DTYPES)
+
+    @property
+    def seconds(self) -> float:
+        """About how long it takes on one core, to a factor of 3 and mostly of 1.5."""
+        n = max(simulate.given_widths(self.network, self.width))
+        # Products of feed-forward layers are factorised on the way, and their singular values rotated out.
+        product, values = (1e-10, 1.7e-9) if isinstance(self.network, FeedForward) else (5e-11, 3e-10)
+        return self.network.depth * (2e-5 + 1e-8 * n**2 + product * n**3) + values * n**3
+
+    @property
+    def memory(self) -> int:
+        """Bytes held while it is computed, at most."""
+        return simulate.memory_needed(self.network, self.width)
+
+    @property
+    def family(self) -> "Replicate":
+        """The first replicate of the same network."""
+        return replace(self, trial=0)
+
+
+def simulate_one(
+    task: Replicate, versions: Versions, *, progress: Callable[[], None] | None = None
+) -> Outcome:
+    """Compute one replicate, wherever this is called; what has no answer returns the reason."""
+    if versions != library_versions():
+        names = ("isocalc", "numpy", "scipy")
+        there, here = (
+            ", ".join(map(" ".join, zip(names, of, strict=True))) for of in (library_versions(), versions)
+        )
+        raise NoAnswerError(f"a worker has {there}, and this machine has {here}: install the same")
+    with one_blas_thread():
+        try:
+            return simulate.replicate(
+                task.network,
+                task.width,
+                task.seed,
+                task.trial,
+                gates=task.gates,
+                dtype=task.dtype,
+                progress=progress,
+            )
+        except NoAnswerError as error:
+            return error.with_traceback(None)
+
+
+def library_versions() -> Versions:
+    """Return the versions of what bits depend on: isocalc, NumPy and SciPy."""
+    return __version__, np.__version__, scipy.__version__
+
+
+def describe(tasks: Sequence[Replicate]) -> dict[str, Any]:
+    """Return all that determines the outcomes of tasks, for a checkpoint: versions, values of each option.
+
+    The last entry is a digest of the whole list, in its order.
+    """
+    options: dict[str, dict[Any, None]] = {}
+    digest = sha256()
+    for task in tasks:
+        values = {"arch": type(task.network).__name__, **_values(task.network), **_values(task)}
+        for name, value in values.items():
+            options.setdefault(name, {})[value] = None
+        digest.update(repr(values).encode())
+    listed: dict[str, Any] = {name: list(values) for name, values in options.items() if name != "trial"}
+    listed["trials"] = len(options.get("trial", ()))
+    versions = zip(("isocalc", "numpy", "scipy"), library_versions(), strict=True)
+    return dict(versions) | listed | {"combination": digest.hexdigest()}
+
+
+def _values(described: Any) -> dict[str, Any]:
+    values = {field.name: getattr(described, field.name) for field in fields(described)}
+    if values.pop("network", None) is None:
+        values["activation"] = described.act.name
+    return values

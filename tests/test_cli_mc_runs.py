@@ -1,0 +1,216 @@
+"""What ``isocalc mc`` keeps when it is killed, interrupted or out of disk. Real processes."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from running import PROGRAM, call, refusal, shell, table
+
+from isocalc.checkpoint import run_of
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
+
+SMALL = ("mc", "--act", "tanh", "--depth", 5, "--width", 20, "--trials", 3)
+# About two seconds on one core, most of them in worker processes.
+LONG = ["mc", "--act", "tanh", "--depth", "20,30", "--width", "100,250", "--seed", "5", "--spectrum"]
+# Minutes: what is to be interrupted.
+ENDLESS = ["mc", "--act", "tanh", "--depth", "200", "--width", "500", "--trials", "500", "--seed", "5"]
+
+
+def start(arguments, **options):
+    return subprocess.Popen(
+        [PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
+
+
+def children(pid):
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = status.read_text().rsplit(")", 1)[1].split()
+        except (OSError, IndexError):
+            continue
+        if int(fields[1]) == pid and fields[0] != "Z":
+            found.append(int(status.parent.name))
+    return found
+
+
+def wait_until(condition, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
+
+
+def is_gone(pid):
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def has_replicates(path, bytes_at_least=3000):
+    return path.exists() and path.stat().st_size > bytes_at_least
+
+
+@pytest.fixture(scope="module")
+def uninterrupted():
+    out, err = start([*LONG, "--workers", "1"]).communicate(timeout=300)
+    assert err == ""
+    return out
+
+
+def test_killed_and_started_again_until_it_ends(uninterrupted, tmp_path):
+    rng = np.random.default_rng(1)
+    path = tmp_path / "run.ckpt"
+    for attempt in range(40):
+        process = start([*LONG, "--workers", str(1 + attempt % 3), "--checkpoint", str(path)])
+        try:
+            out, err = process.communicate(timeout=(0.2 + 0.6 * rng.random()) * 1.1**attempt)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate(timeout=60)
+            continue
+        break
+    assert process.returncode == 0, err
+    assert attempt > 0
+    assert out == uninterrupted
+    again = start([*LONG, "--checkpoint", str(path)])
+    assert again.communicate(timeout=60)[0] == uninterrupted
+
+
+def test_workers_die_with_the_program(tmp_path):
+    path = tmp_path / "run.ckpt"
+    process = start([*ENDLESS, "--workers", "2", "--checkpoint", str(path)])
+    wait_until(lambda: len(children(process.pid)) == 2)
+    workers = children(process.pid)
+    time.sleep(0.5)
+    process.kill()
+    process.communicate(timeout=60)
+    wait_until(lambda: all(map(is_gone, workers)), 5)
+
+
+def test_ctrl_c_keeps_what_was_finished(tmp_path):
+    path = tmp_path / "run.ckpt"
+    short = ["mc", "--act", "tanh", "--depth", "40", "--width", "200", "--trials", "5000", "--seed", "5"]
+    process = start([*short, "--workers", "2", "--checkpoint", str(path)], start_new_session=True)
+    wait_until(lambda: has_replicates(path))
+    workers = children(process.pid)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, "", "")
+    wait_until(lambda: all(map(is_gone, workers)), 5)
+    assert run_of(str(path))["trials"] == 5000
+
+
+def test_a_worker_that_is_killed_is_said(tmp_path):
+    process = start([*ENDLESS, "--workers", "2", "--checkpoint", str(tmp_path / "run.ckpt")])
+    wait_until(lambda: len(children(process.pid)) == 2)
+    time.sleep(0.5)
+    os.kill(children(process.pid)[0], signal.SIGKILL)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (1, "")
+    assert err == (
+        "Error: a worker process died (signal 9), as happens where memory runs out: "
+        "take fewer workers or a smaller width\n"
+    )
+
+
+def test_a_full_disk_in_the_middle(uninterrupted, tmp_path):
+    path = tmp_path / "run.ckpt"
+    command = f"isocalc {' '.join(LONG)} --workers 2 --checkpoint {path}"
+    done = shell(f"ulimit -f 9; {command}")  # blocks of 1 KiB
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"Error: cannot write to {path}: File too large; the replicates in it (")
+    assert 0 < path.stat().st_size <= 9 * 1024
+    done = shell(command)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == uninterrupted
+
+
+def test_the_seed_is_that_of_the_checkpoint(tmp_path):
+    path = tmp_path / "run.ckpt"
+    first = call(*SMALL, "--checkpoint", path)
+    (seed,) = run_of(str(path))["seed"]
+    assert first.stderr == f"isocalc: --seed {seed}\n"
+    again = call(*SMALL, "--checkpoint", path)
+    assert (again.stdout, again.stderr) == (first.stdout, first.stderr)
+    assert call(*SMALL, "--seed", seed).stdout == first.stdout
+    words = f"In it, seed is {seed}; here, {seed + 1}. Take another file."
+    assert words in refusal(*SMALL, "--seed", seed + 1, "--checkpoint", path)
+    assert "In it, depth is 5; here, 6." in refusal(*SMALL, "--depth", 6, "--checkpoint", path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "difference"),
+    [
+        (("--depth", "5,6"), "In it, depth is 5; here, 5,6."),
+        (("--sigma-w", "1.5"), "In it, sigma_w is 1.0; here, 1.5."),
+        (("--trials", "4"), "In it, trials is 3; here, 4."),
+        (("--gates", "independent"), "In it, gates is own; here, independent."),
+    ],
+)
+def test_other_options_are_refused(tmp_path, changed, difference):
+    path = tmp_path / "run.ckpt"
+    call(*SMALL, "--seed", 1, "--checkpoint", path)
+    before = path.read_bytes()
+    message = refusal(*SMALL, "--seed", 1, "--checkpoint", path, *changed)
+    assert message.startswith(f"Error: --checkpoint must be a checkpoint of this run, got '{path}'. ")
+    assert difference in message
+    assert path.read_bytes() == before
+
+
+def test_what_is_shown_may_be_another(tmp_path):
+    path = tmp_path / "run.ckpt"
+    verdicts = table(*SMALL, "--seed", 1, "--checkpoint", path)
+    spectrum = table(*SMALL, "--seed", 1, "--checkpoint", path, "--spectrum")
+    log_s = np.array([float(row["log_singular_value"]) for row in spectrum])
+    (mean,) = (row for row in verdicts if row["statistic"] == "mean_log_lambda")
+    assert float(mean["simulation"]) == pytest.approx(2 * log_s.mean(), abs=1e-12)
+
+
+def test_a_network_without_an_answer_is_kept_too(tmp_path):
+    path = tmp_path / "run.ckpt"
+    sweep = ("mc", "--act", "tanh", "--skip", "1,3", "--depth", 1000, "--width", 10, "--seed", 1)
+    first = call(*sweep, "--checkpoint", path)
+    assert first.exit_code == 1
+    assert "leaves the range of a double" in first.stdout
+    kept = path.read_bytes()
+    again = call(*sweep, "--checkpoint", path)
+    assert (again.stdout, again.stderr) == (first.stdout, first.stderr)
+    assert path.read_bytes() == kept
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--workers", "0"), "--workers must be a whole number from 1 to 4096, got '0'"),
+        (
+            ("--checkpoint", "none/x"),
+            "--checkpoint must be a file in a folder that exists, got 'none/x'. Make",
+        ),
+        (("--checkpoint", "."), "--checkpoint must be a file, not a folder or a device, got '.'"),
+        (("--checkpoint", "x.csv", "-o", "x.csv"), "--checkpoint must be another file than that of --output"),
+        (("--cluster", "nowhere"), "--cluster must be an address such as tcp://10.0.0.1:8786, got 'nowhere'"),
+        (("--cluster", "a:1", "--workers", "2"), "--workers cannot be given with --cluster"),
+    ],
+)
+def test_refusals(arguments, words, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert refusal(*SMALL, *arguments).startswith(f"Error: {words}")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_workers_are_counted_in_the_memory(monkeypatch, tmp_path):
+    memory = {"SC_PHYS_PAGES": 10**5, "SC_PAGE_SIZE": 10**4}.__getitem__
+    monkeypatch.setattr(os, "sysconf", memory)
+    monkeypatch.chdir(tmp_path)
+    result = call("mc", "--act", "tanh", "--width", 4000, "--workers", 3, "--checkpoint", "x")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("Error: width 4000 with 3 workers needs ")
+    assert result.stderr.endswith("this machine has 1 GB: take a smaller width or fewer workers\n")
+    assert list(tmp_path.iterdir()) == []

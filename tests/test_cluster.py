@@ -1,0 +1,180 @@
+"""``--cluster``: a real scheduler and two worker processes, one of which is killed in mid-run."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from running import PROGRAM, call, refusal
+
+from isocalc.checkpoint import Checkpoint, run_of
+from isocalc.cluster import cluster
+from isocalc.errors import InvalidInputError, NoAnswerError
+from isocalc.network import ResNet
+from isocalc.replicates import Replicate, run
+
+distributed = pytest.importorskip("distributed")
+
+TASKS = [
+    Replicate(ResNet("tanh", depth=20, weights=weights), 200, 7, trial)
+    for weights in ("gaussian", "orthogonal")
+    for trial in range(20)
+]
+LIMIT = 120  # s
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def dask(*arguments, folder):
+    # Without this, starting a worker measures the speed of the disk.
+    settings = {"DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__DISK": "false"}
+    command = [sys.executable, "-m", "dask", *map(str, arguments)]
+    return subprocess.Popen(
+        command,
+        cwd=folder,
+        env={**os.environ, **settings},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+class Cluster:
+    """A scheduler and workers of one thread each, without nannies: what is killed stays dead."""
+
+    def __init__(self, folder, workers):
+        self.address = f"tcp://127.0.0.1:{free_port()}"
+        port = self.address.rsplit(":", 1)[1]
+        self.folder = folder
+        self.scheduler = dask(
+            "scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard", folder=folder
+        )
+        self.workers = [self.start_worker() for _ in range(workers)]
+
+    def start_worker(self):
+        options = ("--nthreads", 1, "--no-nanny", "--no-dashboard", "--memory-limit", "1GB")
+        return dask("worker", self.address, *options, folder=self.folder)
+
+    def wait(self):
+        with distributed.Client(self.address, timeout=LIMIT, set_as_default=False) as client:
+            client.wait_for_workers(len(self.workers), timeout=LIMIT)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        for process in (*self.workers, self.scheduler):
+            process.kill()
+            process.wait(timeout=LIMIT)
+
+
+@pytest.fixture
+def dask_cluster(tmp_path):
+    with Cluster(tmp_path, 2) as started:
+        started.wait()
+        yield started
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return run(TASKS, workers=1)
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_worker_is_killed_in_mid_run(dask_cluster, expected):
+    killed = []
+
+    def kill_one(_share, finished):
+        if finished >= 5 and not killed:
+            killed.append(dask_cluster.workers[0].pid)
+            os.kill(killed[0], signal.SIGKILL)
+
+    with cluster(dask_cluster.address) as executor:
+        found = run(TASKS, executor=executor, progress=kill_one)
+    assert killed
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_command_line_on_a_cluster(dask_cluster, tmp_path):
+    arguments = ["mc", "--act", "tanh", "--depth", "5,20", "--width", "200", "--seed", "3"]
+    path = tmp_path / "run.ckpt"
+    here = call(*arguments)
+    done = subprocess.run(
+        [PROGRAM, *arguments, "--cluster", dask_cluster.address, "--checkpoint", str(path)],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+    )
+    assert (done.stdout, done.stderr, done.returncode) == (here.stdout, here.stderr, here.exit_code)
+    with Checkpoint(str(path), run_of(str(path))) as log:
+        assert len(log) == 16
+    # What is kept needs no cluster.
+    assert call(*arguments, "--checkpoint", path).stdout == here.stdout
+
+
+def test_ctrl_c_and_a_lost_scheduler(dask_cluster, tmp_path):
+    arguments = ["mc", "--act", "tanh", "--depth", "100", "--width", "300", "--trials", "500", "--seed", "3"]
+    for lose in (False, True):
+        path = tmp_path / f"{lose}.ckpt"
+        process = subprocess.Popen(
+            [PROGRAM, *arguments, "--cluster", dask_cluster.address, "--checkpoint", str(path)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        deadline = time.monotonic() + LIMIT
+        while not (path.exists() and path.stat().st_size > 4000):
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        if lose:
+            dask_cluster.scheduler.kill()
+        else:
+            process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=LIMIT)
+        if lose:
+            assert (process.returncode, out) == (1, "")
+            assert err == f"Error: the cluster at {dask_cluster.address} was lost\n"
+        else:
+            assert (process.returncode, out, err) == (130, "", "")
+        with Checkpoint(str(path), run_of(str(path))) as log:
+            assert len(log) >= 1
+
+
+def test_a_replicate_that_does_not_fit_in_a_worker(dask_cluster):
+    message = r"1 replicates at once need 2 GB of memory, and a worker of the cluster has 1 GB: take"
+    with pytest.raises(NoAnswerError, match=message), cluster(dask_cluster.address, 2 * 10**9):
+        pass
+
+
+def test_a_cluster_without_workers(tmp_path):
+    message = "has no workers: start some with dask worker"
+    with Cluster(tmp_path, 0) as empty:
+        distributed.Client(empty.address, timeout=LIMIT, set_as_default=False).close()
+        with pytest.raises(NoAnswerError, match=message), cluster(empty.address):
+            pass
+
+
+def test_a_dead_scheduler_is_said_soon():
+    address = f"tcp://127.0.0.1:{free_port()}"
+    message = refusal("mc", "--act", "tanh", "--depth", 5, "--width", 20, "--cluster", address, "--seed", 1)
+    assert message == (
+        f"Error: --cluster must be of a scheduler that answers, got '{address}'. "
+        "Start one with: dask scheduler.\n"
+    )
+
+
+def test_without_the_extra_it_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    message = r"pip install 'isocalc\[cluster\]'"
+    with pytest.raises(InvalidInputError, match=message), cluster("tcp://127.0.0.1:8786"):
+        pass
