@@ -89,7 +89,9 @@ def replicate(
             for _ in range(network.depth):
                 progress()
         return log_s
-    rng = default_rng(SeedSequence(seed, spawn_key=(trial,)))
+    # Networks with gates of either kind are independent, to be compared.
+    key = (trial,) if gates == "own" else (trial, 1)
+    rng = default_rng(SeedSequence(seed, spawn_key=key))
     signal = rng.standard_normal(widths[0])
     signal *= math.sqrt(_input_power(network) / np.mean(signal**2))
     variances = _gate_variances(network) if gates == "independent" else None
