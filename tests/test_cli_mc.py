@@ -184,7 +184,6 @@ def test_json_file(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--arch", "feedforward"), "--arch must be resnet in mc, got 'feedforward'. This version simulates"),
         (("--width", "1"), "--width must be a whole number from 2 to 1000000, got 1"),
         (("--width", "10,1.5"), "--width must be a whole number"),
         (("--trials", "0"), "--trials must be a whole number from 1 to 1000000, got '0'"),

@@ -2,8 +2,13 @@
 
 import math
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from isocalc.cli.sweep import Value, say
+from isocalc.errors import NoAnswerError
+
+if TYPE_CHECKING:
+    from isocalc.network import FeedForward, ResNet
 
 # What density --variable log shows of a law whose singular values do not fit a double.
 SHOWN_IN_LOG = {
@@ -39,11 +44,12 @@ class Doubles:
         self.missing[name] = None
         return None
 
-    def report(self) -> None:
-        """Say on standard error what was left out, if anything was."""
+    def report(self, beside: str | None = None) -> None:
+        """Say on standard error what was left out, if anything was; ``beside`` is the column that has it."""
         if self.missing:
             shown = ", ".join(name for name in self.missing if name in SHOWN_IN_LOG)
-            advice = f"; for {shown} see density --variable log" if shown else ""
+            where = beside or "density --variable log"
+            advice = f"; for {shown} see {where}" if shown else ""
             names = ", ".join(self.missing)
             say(f"{names}: some values do not fit a double and are left empty{advice}")
 
@@ -55,6 +61,27 @@ def warn_of_correlated_gates(block: str, names: Iterable[Value]) -> None:
         say(
             f"--block pre with {', '.join(wrong)}: gates are correlated across layers, so the law of "
             "independent ones is off at any depth (KS distance 0.03 to 0.08 in the cases measured)"
+        )
+
+
+def explain_start(network: "ResNet | FeedForward") -> None:
+    """Say which of several fixed points a network stays at, and what to do where there is none."""
+    from isocalc.network import FeedForward  # noqa: PLC0415 - loads numpy
+
+    if not isinstance(network, FeedForward) or network.input_variance is not None or network.act.scale_free:
+        return
+    from isocalc.feedforward import fixed_points  # noqa: PLC0415 - numerics load when a command computes
+
+    try:
+        points = fixed_points(network)
+    except NoAnswerError as error:
+        advice = "give --input-variance, the mean square of the input's entries"
+        raise NoAnswerError(f"{error}; {advice}") from None
+    if len(points) > 1:
+        say(
+            f"{network.act.name}, sigma_w {network.sigma_w!r}, sigma_b {network.sigma_b!r}: {len(points)} "
+            f"stable fixed points; isocalc takes the smallest, q = {points[0].q_star:.6g}; "
+            "--input-variance starts elsewhere"
         )
 
 

@@ -5,19 +5,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from isocalc.cli.caveats import Doubles, warn_of_correlated_gates
+from isocalc.cli.caveats import Doubles, explain_start, warn_of_correlated_gates
 from isocalc.cli.law_rows import COLUMN, SUMMARY, density_rows, described_atoms, summary_row
 from isocalc.cli.option_types import OneOf, Whole
 from isocalc.cli.options import network_or_c_options, refuse
 from isocalc.cli.output_options import Output, output_options
-from isocalc.cli.sweep import Row, Sweep, run, say
+from isocalc.cli.sweep import Row, Sweep, run
 from isocalc.cli.values import read_numbers
-from isocalc.errors import InvalidInputError, NoAnswerError
+from isocalc.errors import InvalidInputError
 from isocalc.limits import MOST_ROWS, MOST_VALUES
 
 if TYPE_CHECKING:
     from isocalc.law import Law
-    from isocalc.network import FeedForward
 
 CAPTIONS = {
     "universal": "Universal law (L -> infinity)",
@@ -112,26 +111,8 @@ def _law(subject: Any, law: str) -> "Law":
 
     if isinstance(subject, UniversalLaw):
         return subject
-    if not hasattr(subject, "skip") and subject.input_variance is None and not subject.act.scale_free:
-        _explain_start(subject)
+    explain_start(subject)
     return spectrum(subject, law="layered" if law == "layered" else None)
-
-
-def _explain_start(network: "FeedForward") -> None:
-    """Say which of several fixed points a network stays at, and what to do where there is none."""
-    from isocalc.feedforward import fixed_points  # noqa: PLC0415 - numerics load when a command computes
-
-    try:
-        points = fixed_points(network)
-    except NoAnswerError as error:
-        advice = "give --input-variance, the mean square of the input's entries"
-        raise NoAnswerError(f"{error}; {advice}") from None
-    if len(points) > 1:
-        say(
-            f"{network.act.name}, sigma_w {network.sigma_w!r}, sigma_b {network.sigma_b!r}: {len(points)} "
-            f"stable fixed points; the law is that at the smallest, q = {points[0].q_star:.6g}; "
-            "--input-variance starts elsewhere"
-        )
 
 
 def _require_law_of(ctx: click.Context, networks: Sweep, law: str) -> None:

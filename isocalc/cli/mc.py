@@ -1,15 +1,16 @@
 """``isocalc mc``: simulate networks and hold them against the law."""
 # ruff: noqa: PLC0415 - numerics load when a command computes
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from isocalc.cli.caveats import Doubles, warn_of_correlated_gates
+from isocalc.cli import freeness_rows as freeness
+from isocalc.cli.caveats import Doubles, explain_start, warn_of_correlated_gates
 from isocalc.cli.option_types import Numbers, OneOf, Whole
-from isocalc.cli.options import network_options
+from isocalc.cli.options import network_options, refuse
 from isocalc.cli.output_options import Output, output_options
 from isocalc.cli.run_options import Runs, run_options
 from isocalc.cli.sweep import Row, Sweep, run, say
@@ -19,8 +20,12 @@ from isocalc.limits import LEAST_WIDTH, MOST_ROWS, MOST_SEED, MOST_TRIALS, MOST_
 
 if TYPE_CHECKING:
     from isocalc.judge import Array
-    from isocalc.network import ResNet
+    from isocalc.network import FeedForward, ResNet
     from isocalc.replicates import Outcome, Replicate
+    from isocalc.simulate import Gates
+
+# Without the largest and the smallest singular value, one is left.
+_LEAST_WIDTH_OF_FREENESS = 3
 
 
 @click.command(
@@ -32,7 +37,7 @@ variance of log lambda, quantiles (q05: 5 %) and extremes of log s, and the KS a
 Wasserstein distances in log s of all trials pooled. theory is the universal law
 (see isocalc density) corrected to first order in 1/L; the means of lambda and
 log lambda are exact at depth L, the extremes are those of width N.
-With --spectrum: trial, singular_value, log_singular_value.
+With --spectrum: trial, singular_value, log_singular_value; s = 0 has the logarithm -inf.
 
 \b
 A statistic agrees within t standard errors plus what finite width and the second
@@ -45,6 +50,16 @@ Not judged is what is not known at this depth or width; where the correction for
 depth is not accurate, the distances are from the universal law itself.
 Exit status 0 where nothing disagrees, 1 where something does or where not enough
 could be judged: no distance, and fewer than half of the statistics.
+
+\b
+With --test freeness: statistic, own_gates, independent_gates (means over the trials,
+of which there are --trials of either kind), standard_error (of the difference),
+verdict: whether gates are free of the weights, as they are for N -> infinity except
+in pre-activation blocks. Agreement is within t standard errors plus one place in N.
+At a nominal 1 % by any of the statistics, free gates were rejected in 0 of 800 runs
+of 16 networks (N = 60 and 200); those of blocks x + W phi(x), tanh, sigma_w = 2, in
+10 of 10 at N = 200, in 19 of 40 at N = 60. Extremes, which the direction of the signal
+can send outside the law, are not judged, nor is what s = 0 decides.
 
 \b
 Results do not depend on --workers, --cluster or the order of completion: a replicate
@@ -60,6 +75,9 @@ Examples:
   isocalc mc --act relu,gelu --depth 10,50 --width 200 --seed 1 -o verdicts.csv
   isocalc mc --act tanh --block pre --sigma-w 2 --gates independent
   isocalc mc --act gelu --depth 10,100,1000 --width 200,400 --checkpoint gelu.ckpt
+  isocalc mc --arch feedforward --act tanh --sigma-w 1.3 --spectrum -o spectrum.csv
+  isocalc mc --arch feedforward --act relu --layer-widths 784,1000,10 --spectrum
+  isocalc mc --act tanh --block pre --sigma-w 2 --test freeness
   isocalc mc --act linear --spectrum --format csv | cut -d, -f3 | sort -g | tail -n 1
 """,
 )
@@ -88,41 +106,68 @@ Examples:
     show_default=True,
     help="phi' at the network's own pre-activations, or at independent Gaussian ones of the same variance.",
 )
+@click.option(
+    "--dtype",
+    type=OneOf(["float64", "float32"]),
+    default="float64",
+    show_default=True,
+    help="Of weights and products; float32 suffices where the smallest s is above 1e-4 of the largest.",
+)
+@click.option(
+    "--test",
+    type=OneOf(["law", "freeness"]),
+    default="law",
+    show_default=True,
+    help="Hold the simulation against the law, or own gates against independent ones.",
+)
 @click.option("--spectrum", is_flag=True, help="Print the singular values instead.")
 @run_options
 @output_options
 @click.pass_context
 def command(ctx: click.Context, /, networks: Sweep, runs: Runs, output: Output, **given: Any) -> None:
-    """Simulate residual networks and hold their singular values against the law.
+    """Simulate networks and hold their singular values against the law.
 
-    Real forward passes of random networks, on an input of exactly the stated mean square; the Jacobian is
-    accumulated layer by layer. This version simulates no feed-forward networks, tied or rectangular layers.
+    Real forward passes of random networks, on an input of exactly the stated mean square; the product of the
+    layers' Jacobians is factorised as it grows, so that no singular value is lost. This version holds
+    residual networks against their law; feed-forward ones have --spectrum and --test freeness.
     """
-    _check(ctx, networks, given["width"])
-    if given["gates"] == "own":
+    _check(ctx, networks, given)
+    if given["gates"] == "own" and given["test"] == "law":
         warn_of_correlated_gates(ctx.params["block"], networks.axes["activation"])
     runs.check(output.path)
-    sweep = networks.crossed(width=given["width"])
+    by_widths = ctx.params["layer_widths"] is not None
+    sweep = networks if by_widths else networks.crossed(width=given["width"])
     if sweep.single:
         runs.require_memory(next(iter(_tasks(sweep, given | {"seed": 0}))), given["trials"])
     given["seed"] = runs.seed(given["seed"])
     outcomes = iter(runs.compute(list(_tasks(sweep, given))))
     doubles = Doubles()
     failures: list[str] = []
+    explained: set[ResNet | FeedForward] = set()
 
-    def rows(network: "ResNet", width: int) -> Iterable[Row]:
-        log_s = _stacked(list(islice(outcomes, given["trials"])))
+    def rows(network: Any, width: int | None = None) -> Iterable[Row]:
+        found = [list(islice(outcomes, given["trials"])) for _ in _kinds(given)]
+        if network not in explained:
+            explained.add(network)
+            explain_start(network)
+        log_s = list(map(_stacked, found))
         if given["spectrum"]:
-            return spectrum_rows(log_s, doubles)
-        about = ", ".join(f"{name} {getattr(network, name, width)}" for name in sweep.swept)
-        tell = (lambda message: say(f"{about}: {message}")) if about else say
-        return verdict_rows(network, log_s, given["gates"], failures, tell)
+            return spectrum_rows(log_s[0], doubles)
+        tell = _teller(sweep, network, width)
+        if given["test"] == "freeness":
+            return freeness.freeness_rows(network, log_s[0], log_s[1], failures, tell)
+        return verdict_rows(network, log_s[0], given["gates"], failures, tell)
 
-    columns = SPECTRUM if given["spectrum"] else COLUMNS
-    table, failed = run(sweep, columns, rows, caption=_caption(given))
-    doubles.report()
+    columns = SPECTRUM if given["spectrum"] else freeness.COLUMNS if given["test"] == "freeness" else COLUMNS
+    table, failed = run(sweep, columns, rows, caption=_caption(sweep, given))
+    doubles.report(SPECTRUM[-1])
     output.write(table)
     ctx.exit(int(failed or bool(failures)))
+
+
+def _kinds(given: dict[str, Any]) -> "Sequence[Gates]":
+    """Return the kinds of gates that are simulated."""
+    return ("own", "independent") if given["test"] == "freeness" else (given["gates"],)
 
 
 def _tasks(sweep: Sweep, given: dict[str, Any]) -> "Iterator[Replicate]":
@@ -131,8 +176,16 @@ def _tasks(sweep: Sweep, given: dict[str, Any]) -> "Iterator[Replicate]":
 
     for point in sweep.points():
         network = sweep.at(point)
-        for trial in range(given["trials"]):
-            yield Replicate(network, int(point["width"]), given["seed"], trial, given["gates"])
+        width = int(point["width"]) if "width" in point else None
+        for gates in _kinds(given):
+            for trial in range(given["trials"]):
+                yield Replicate(network, width, given["seed"], trial, gates, given["dtype"])
+
+
+def _teller(sweep: Sweep, network: "ResNet | FeedForward", width: int | None) -> Callable[[str], None]:
+    """Return what says a message about one network of a sweep."""
+    about = ", ".join(f"{name} {getattr(network, name, width)}" for name in sweep.swept)
+    return (lambda message: say(f"{about}: {message}")) if about else say
 
 
 def _stacked(outcomes: "Sequence[Outcome]") -> "Array":
@@ -147,17 +200,28 @@ def _stacked(outcomes: "Sequence[Outcome]") -> "Array":
     return np.stack(found)
 
 
-def _check(ctx: click.Context, networks: Sweep, widths: Sequence[int]) -> None:
+def _check(ctx: click.Context, networks: Sweep, given: dict[str, Any]) -> None:
     """Refuse what cannot be simulated or judged, before anything is computed."""
     from isocalc.network import require_whole
 
-    if ctx.params["arch"] == "feedforward":
-        advice = "This version simulates no others."
-        raise InvalidInputError("arch", "resnet in mc", "feedforward", advice)
-    for width in widths:
-        require_whole("width", width, LEAST_WIDTH, MOST_WIDTH)
-    trials = ctx.params["trials"]
-    if ctx.params["spectrum"]:
+    compares = given["test"] == "freeness"
+    if compares:
+        refuse(ctx, ("gates", "spectrum"), "with --test freeness, which is about both kinds of gates")
+    elif ctx.params["arch"] == "feedforward" and not given["spectrum"]:
+        advice = "Others have --spectrum, and --test freeness."
+        raise InvalidInputError("arch", "resnet to be held against the law", "feedforward", advice)
+    least = _LEAST_WIDTH_OF_FREENESS if compares else LEAST_WIDTH
+    widths, trials = given["width"], ctx.params["trials"]
+    chain = ctx.params["layer_widths"]
+    if chain is not None:
+        refuse(ctx, ("width",), "with --layer-widths, which gives the width of every layer")
+        widths = chain[:1]
+        if compares and chain[0] < least:
+            raise InvalidInputError("layer_widths", f"at least {least} inputs", chain[0])
+    else:
+        for width in widths:
+            require_whole("width", width, least, MOST_WIDTH)
+    if given["spectrum"]:
         rule = f"so few that the table has at most {MOST_ROWS} rows"
         if sum(widths) * networks.size * trials > MOST_ROWS:
             raise InvalidInputError("trials", rule, trials)
@@ -166,7 +230,9 @@ def _check(ctx: click.Context, networks: Sweep, widths: Sequence[int]) -> None:
         raise InvalidInputError("trials", "at least 2, for a standard error", trials, advice)
 
 
-def _caption(given: dict[str, Any]) -> str:
-    widths = given["width"]
+def _caption(sweep: Sweep, given: dict[str, Any]) -> str:
+    widths = sweep.axes.get("width", ())
     size = f"N = {widths[0]}, " if len(widths) == 1 else ""
-    return f"{size}trials: {given['trials']}, {given['gates']} gates, seed {given['seed']}"
+    kinds = f"{' and '.join(_kinds(given))} gates"
+    single = ", float32" if given["dtype"] == "float32" else ""
+    return f"{size}trials: {given['trials']}, {kinds}{single}, seed {given['seed']}"

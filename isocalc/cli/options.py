@@ -83,12 +83,12 @@ NETWORK_OPTIONS = (
         "--layer-widths",
         type=Widths(),
         metavar="WIDTHS",
-        help="Feed-forward, in density: those of input and layers, such as 784,1000,10; they give the depth.",
+        help="Feed-forward, not in param: those of input and layers, such as 784,1000,10, and so the depth.",
     ),
     click.option(
         "--tied",
         is_flag=True,
-        help="Feed-forward, in density: layers share their weights, like steps in time; the law is the same.",
+        help="Feed-forward, not in param: layers share weights, like steps in time; the law is the same.",
     ),
 )
 NETWORK_NAMES = (

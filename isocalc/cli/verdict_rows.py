@@ -26,7 +26,7 @@ def spectrum_rows(log_s: "Array", doubles: Doubles) -> Iterator[Row]:
         for value, log in zip(*pairs, strict=True):
             yield {
                 "trial": trial,
-                "singular_value": doubles.positive("singular_value", value),
+                "singular_value": doubles.at("singular_value", value, log),
                 "log_singular_value": log,
             }
 
