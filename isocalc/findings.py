@@ -1,48 +1,56 @@
 """Statistics of replicates of a simulated spectrum, what the law says of them, and how far it may be off.
 
-The allowance of a statistic is what separates theory and simulation apart from chance: finite width and
-depth.
+The allowance of a statistic is what separates theory and simulation at finite width, apart from chance. The
+spectrum of a real random matrix is displaced from its limit by O(1) of its N places: 1/N in the distribution
+function, and its extremes by a part of their fluctuations. Units follow from that. `PLACES` bounds the
+displacement of quantiles and of the distances; moved by as many places, all N values change a mean by the
+distance from the first to the last of them over N, which at a hard edge grows like log N. Where gates close,
+the rank fluctuates by √N places and the low end of the rest with it.
 
-Finite width: the spectrum of a real random matrix is displaced from its limit by O(1) of its N places, 1/N
-in the distribution function, and its extremes by a part of their spacing, N^(−2/3). The constants come from
-tests/bench/calibrate_mc.py: 24 networks (linear, ReLU, tanh, GELU, SiLU, ELU, SELU, softplus, sigmoid,
-Gaussian, tanhshrink, hardshrink, squared ReLU, sin, snake and a threshold; both kinds of weights, L from 8
-to 60, c from 0.02 to 9), N = 50, 100, 200 and 500, 16 to 128 trials each. The largest differences found,
-less two standard errors, are 0.8 of the allowances (0.83 with other seeds at N = 50 and 100).
-
-Finite depth: the error of `DepthLaw`.
+The constants come from tests/bench/calibrate_mc.py (64 networks, N = 50 to 500). With 800 trials at N = 50
+the largest differences found are 0.9 of the allowances (mean and variance, ReLU of 10 and 40 layers), 0.8 of
+them for quantiles and 0.6 for extremes; of the KS distance, which a largest difference of finitely many
+trials adds to, 1.1 (± 0.1).
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from isocalc.finite_depth import DepthLaw
+from isocalc.width_law import WidthLaw
 
 Array = npt.NDArray[np.float64]
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
-# Displacements in places: of quantiles and distances, of means in half-widths, of variances in their squares.
-PLACES = 0.85
-MEAN_PLACES = 1.6
+# Displacements, in places; of the variance in places at both ends.
+PLACES = 0.9
+MEAN_PLACES = 1.2
 VARIANCE_PLACES = 0.5
+# Of the extremes, in their own fluctuations.
 EDGE_SPACINGS = 1.3
-
-# N times the mass beyond −1.2065, the mean of the Tracy-Widom law of real matrices (Bornemann 2010).
-_EDGE_MASS = 2 / (3 * math.pi) * 1.2065335745820**1.5
-_EDGE_ERRORS = 2.5
-_GATE_VARIANCE_PER_LAYER = 1 / 8
-_ROUNDING = 1e-12
-_MOST_MASS_ROUNDED = 0.5
+# The rank's standard deviation displaces by as many places: quantiles at the low end, mean and variance.
+RANK_PLACES, RANK_MEAN_PLACES, RANK_VARIANCE_PLACES = 0.8, 1.5, 2.5
+# The mass of a point mass fluctuates like a binomial count, at most so many times as much.
+ATOM_DEVIATIONS = 1.5
+# The direction of the signal adds at most as much to the variance as so many values at an end of the law.
+LONE_SQUARES = 2.0
+# A singular value of the signal's direction is set aside from here on only (`judge.set_aside`).
+FURTHEST = 4.0
 
 _FEW_VALUES = "a few singular values make up the mean of lambda at this width"
+_NO_DOUBLE = "it does not fit a double"
 _FEW_NEURONS = "at this depth a single neuron can send a singular value beyond the edges"
+_NO_EDGE = "the law has no edge there"
 _POINT_MASS = "the law is a point mass"
 _NARROW = "the law is narrower than the rounding of log s"
+_ALL_ZERO = "in some trial fewer than two singular values are not 0"
+_LONE = 1 / 8
+_LEAST = 1e-12
+_MOST_MASS_ROUNDED = 0.5
 
 
 @dataclass(frozen=True)
@@ -53,115 +61,180 @@ class Finding:
     ----------
     name : str
     theory : float or None
-        What the law says at this depth (for the edges: at this width too); ``None`` where it is not known.
-    simulation : float
-        The mean over the replicates; of the distances the one of all replicates pooled (from the universal
-        law where the correction for depth is not accurate).
-    standard_error : float
+        What the law says; of the extremes and of the mass at zero, at this width. ``None`` where it says
+        nothing finite.
+    simulation : float or None
+        The mean over the replicates; of the distances the one of all replicates pooled. ``None`` where it is
+        not finite.
+    standard_error : float or None
         Of the simulation, from the spread over the replicates.
     allowance : float or None
         Largest difference between theory and simulation apart from chance; ``None`` where it is not known.
     obstacle : str
-        What keeps the statistic from being judged at this width; empty where nothing does.
+        What keeps the statistic from being judged; empty where nothing does.
     """
 
     name: str
     theory: float | None
-    simulation: float
-    standard_error: float
+    simulation: float | None
+    standard_error: float | None
     allowance: float | None
     obstacle: str = ""
 
 
-def findings(log_s: Array, law: DepthLaw) -> tuple[Finding, ...]:
+def findings(log_s: Array, law: WidthLaw) -> tuple[Finding, ...]:
     """Compute every statistic of replicates and what the law says of it.
 
     Parameters
     ----------
     log_s : array, shape (trials, N)
-        Log singular values, each row ascending; at least 2 trials.
-    law : DepthLaw
+        Log singular values, each row ascending, −inf for s = 0; at least 2 trials.
+    law : WidthLaw
 
     Returns
     -------
     tuple of Finding
+        ``mass_at_zero`` only where the law or a trial has some. All others but ``log_mean_lambda`` and
+        ``ks_distance`` are of the singular values that are not 0.
     """
-    return (*_means(log_s, law), *_quantiles(log_s, law), *_edges(log_s, law), *_distances(log_s, law))
+    log_s = law.snapped(log_s)
+    rest = [trial[trial > -math.inf] for trial in log_s]
+    found = [*_zeros(log_s, law)]
+    if law.vanishes or min(map(len, rest)) < 2:
+        names = [name for name in NAMES if name != "mass_at_zero"]
+        return (*found, *(Finding(name, None, None, None, None, _ALL_ZERO) for name in names))
+    found += [_mean_lambda(log_s, law), *_moments(rest, law), *_quantiles(rest, law), *_edges(rest, law)]
+    return (*found, _ks(log_s, law), _wasserstein(rest, law))
 
 
-def edge_places(law: DepthLaw, width: int) -> tuple[float, float, float]:
-    """Return where the extreme log s are at this width, and the larger of their distances from the edges."""
-    mass = _EDGE_MASS / width
-    bottom, low, high, top = law.ppf([0.0, mass, 1 - mass, 1.0]).tolist()
-    return low, high, max(low - bottom, top - high)
+NAMES = (
+    "mass_at_zero",
+    "log_mean_lambda",
+    "mean_log_lambda",
+    "var_log_lambda",
+    *(f"log_s_q{round(100 * share):02d}" for share in QUANTILES),
+    "log_s_min",
+    "log_s_max",
+    "ks_distance",
+    "wasserstein_distance",
+)
 
 
-def rounding(law: DepthLaw) -> float:
-    """Return how far rounding may displace simulated log s."""
-    return _ROUNDING * (1 + abs(law.mean_log_s))
+def _zeros(log_s: Array, law: WidthLaw) -> Iterator[Finding]:
+    share = (log_s == -math.inf).mean(axis=1)
+    if law.zero_mass > 0 or share.any():
+        # Gates of an orthogonal or tied network are not quite independent: by a part of the deviation.
+        allowance = (PLACES / law.width if law.rank.deviation else _LEAST) + law.rank.deviation / 2
+        yield _over_trials("mass_at_zero", law.zero_mass, share, allowance)
 
 
-def _means(log_s: Array, law: DepthLaw) -> Sequence[Finding]:
-    width = log_s.shape[1]
+def _mean_lambda(log_s: Array, law: WidthLaw) -> Finding:
     log_lambda = 2 * log_s
     top = log_lambda.max()
-    log_mean = top + np.log(np.exp(log_lambda - top).mean(axis=1))
-    places = MEAN_PLACES * 2 * law.half_width / width + rounding(law)
-    # The relative variance of λ is 2c: on fewer places a few singular values make up the mean of λ.
-    obstacle = "" if width > 2 * (1 + 2 * law.c) else _FEW_VALUES
-    centre = 2 * law.mean_log_s if law.strongest < 1 else None
-    deviation = math.sqrt(law.var_log_lambda)
-    spread = VARIANCE_PLACES * 4 * law.half_width**2 / width + 4 * deviation * law.error + rounding(law) ** 2
-    return (
-        _over_trials("log_mean_lambda", law.log_mean_lambda, log_mean, places, obstacle),
-        _over_trials("mean_log_lambda", centre, log_lambda.mean(axis=1), places),
-        _over_trials("var_log_lambda", _shape(law, law.var_log_lambda), log_lambda.var(axis=1), spread),
-    )
+    values = top + np.log(np.exp(log_lambda - top).mean(axis=1))
+    obstacle = "" if law.width > 2 * law.participation else _FEW_VALUES
+    if law.log_mean_lambda is None:
+        obstacle = obstacle or _NO_DOUBLE
+    allowance = MEAN_PLACES * 2 * _length(law) / law.width + law.rounding
+    return _over_trials("log_mean_lambda", law.log_mean_lambda, values, allowance, obstacle)
 
 
-def _quantiles(log_s: Array, law: DepthLaw) -> Sequence[Finding]:
-    found = []
-    shift = PLACES / log_s.shape[1]
-    for mass, values in zip(QUANTILES, np.quantile(log_s, QUANTILES, axis=1, method="hazen"), strict=True):
-        below, place, above = law.ppf([mass - shift, mass, mass + shift]).tolist()
-        allowance = max(place - below, above - place) + law.error + rounding(law)
-        found.append(_over_trials(f"log_s_q{round(100 * mass):02d}", _shape(law, place), values, allowance))
-    return found
+def _moments(rest: Sequence[Array], law: WidthLaw) -> Iterator[Finding]:
+    low, high = law.reach
+    slack = law.rank.deviation * law.width
+    means, variances = [np.array([f(trial) for trial in rest]) for f in (np.mean, np.var)]
+    places = (MEAN_PLACES + RANK_MEAN_PLACES * slack) / law.width
+    yield _over_trials("mean_log_lambda", 2 * law.mean, 2 * means, 2 * places * _length(law) + law.rounding)
+    square = (high - law.mean) ** 2 + (law.mean - low) ** 2
+    places = (VARIANCE_PLACES + RANK_VARIANCE_PLACES * slack) / law.width
+    allowance = 4 * (places * square + _lone_square(law) / law.width) + law.rounding**2
+    yield _over_trials("var_log_lambda", 4 * law.var, 4 * variances, allowance)
 
 
-def _edges(log_s: Array, law: DepthLaw) -> Sequence[Finding]:
-    low, high, spacing = edge_places(law, log_s.shape[1])
-    allowance = EDGE_SPACINGS * spacing + _EDGE_ERRORS * law.error + rounding(law)
-    # In few layers, a neuron whose φ'² is far above its mean has a singular value of its own beyond the
-    # edges.
-    obstacle = _FEW_NEURONS if law.gate_variance > _GATE_VARIANCE_PER_LAYER * law.depth else ""
-    return (
-        _over_trials("log_s_min", _shape(law, low), log_s[:, 0], allowance, obstacle),
-        _over_trials("log_s_max", _shape(law, high), log_s[:, -1], allowance, obstacle),
-    )
+def _quantiles(rest: Sequence[Array], law: WidthLaw) -> Iterator[Finding]:
+    for share in QUANTILES:
+        values = np.array([np.quantile(trial, share, method="hazen") for trial in rest])
+        slack = RANK_PLACES * (1 - share) * law.rank.deviation * law.width
+        place = float(law.ppf(share))
+        moved = max(_moved(law, share, PLACES + slack), _moved_by_atoms(law, share))
+        yield _over_trials(f"log_s_q{round(100 * share):02d}", place, values, moved + law.rounding)
 
 
-def _distances(log_s: Array, law: DepthLaw) -> Sequence[Finding]:
+def _moved(law: WidthLaw, share: float, places: float) -> float:
+    """Return how far a quantile moves with the mass below it."""
+    shift = places / law.count
+    below, place, above = law.ppf([share - shift, share, share + shift]).tolist()
+    return float(max(place - below, above - place))
+
+
+def _moved_by_atoms(law: WidthLaw, share: float) -> float:
+    """Return how far a quantile moves where it is next to the end of a point mass, which fluctuates."""
+    for where, mass in law.atoms:
+        places = ATOM_DEVIATIONS * math.sqrt(law.width * mass * (1 - mass))
+        low, high = law.ppf([share - places / law.count, share + places / law.count]).tolist()
+        if low < where <= high or low <= where < high:
+            return _moved(law, share, places)
+    return 0.0
+
+
+def _edges(rest: Sequence[Array], law: WidthLaw) -> Iterator[Finding]:
+    obstacle = _FEW_NEURONS if law.lone_neurons > _LONE else ""
+    allowed = FURTHEST if law.own_gates else EDGE_SPACINGS
+    for k, name in ((0, "log_s_min"), (-1, "log_s_max")):
+        values = np.array([trial[k] for trial in rest])
+        if not math.isfinite(law.edges[k]) or (k == 0 and law.rank.deviation > 0):
+            yield _over_trials(name, None, values, None, _NO_EDGE)
+            continue
+        yield _over_trials(name, law.extremes[k], values, allowed * law.spacings[k] + law.rounding, obstacle)
+
+
+def _ks(log_s: Array, law: WidthLaw) -> Finding:
     pooled = np.sort(log_s, axis=None)
-    steps = np.arange(pooled.size + 1) / pooled.size
-    mass = law.cdf(pooled)
-    ks = float(max((steps[1:] - mass).max(), (mass - steps[:-1]).max()))
-    moved = float(np.abs(pooled - law.ppf((steps[1:] + steps[:-1]) / 2)).mean())
-    ks_error = float(_standard_errors(law.cdf(log_s)).max())
-    moved_error = float(_standard_errors(log_s).mean())
-    places = PLACES / log_s.shape[1]
-    error = law.error + rounding(law)
-    moved_allowance = places * 2 * law.half_width + error
-    nothing = _shape(law, 0.0)
-    ks_found = Finding("ks_distance", nothing, ks, ks_error, places + error * law.largest_density)
-    if rounding(law) * law.largest_density > _MOST_MASS_ROUNDED:
-        obstacle = _POINT_MASS if law.c == 0 else _NARROW
-        ks_found = replace(ks_found, allowance=None, obstacle=obstacle)
-    return ks_found, Finding("wasserstein_distance", nothing, moved, moved_error, moved_allowance)
+    below, at_or_below = law.cdf(pooled)
+    before = np.searchsorted(pooled, pooled, side="left") / pooled.size
+    after = np.searchsorted(pooled, pooled, side="right") / pooled.size
+    distance = float(max(np.abs(after - at_or_below).max(), np.abs(before - below).max()))
+    error = float(_standard_errors(law.cdf(log_s)[1]).max())
+    rounded = law.rounding * law.steepest
+    if rounded > _MOST_MASS_ROUNDED:
+        return Finding("ks_distance", 0.0, distance, error, None, _POINT_MASS if law.is_point else _NARROW)
+    allowance = (PLACES + RANK_PLACES * law.rank.deviation * law.width) / law.width + rounded
+    return Finding("ks_distance", 0.0, distance, error, allowance)
+
+
+def _wasserstein(rest: Sequence[Array], law: WidthLaw) -> Finding:
+    pooled = np.sort(np.concatenate(rest))
+    moved = np.abs(pooled - law.ppf((np.arange(pooled.size) + 0.5) / pooled.size)).mean()
+    count = min(map(len, rest))
+    levels = (np.arange(count) + 0.5) / count
+    alike = np.array([trial if len(trial) == count else np.quantile(trial, levels) for trial in rest])
+    places = (PLACES + RANK_MEAN_PLACES * law.rank.deviation * law.width) / law.count
+    lone = min(FURTHEST * sum(law.spacings), _length(law)) if law.own_gates else 0.0
+    allowance = places * _length(law) + lone / law.count + law.rounding
+    return Finding(
+        "wasserstein_distance", 0.0, float(moved), float(_standard_errors(alike).mean()), allowance
+    )
+
+
+def _lone_square(law: WidthLaw) -> float:
+    """Return what one singular value beyond each end, not far enough to be set aside, adds to squares."""
+    if not law.own_gates:
+        return 0.0
+    square = 0.0
+    for place, spacing in zip(law.reach, law.spacings, strict=True):
+        inside = abs(place - law.mean)
+        square += min((inside + FURTHEST * spacing) ** 2 - inside**2, LONE_SQUARES * inside**2)
+    return square
+
+
+def _length(law: WidthLaw) -> float:
+    """Return the distance in log s from the first to the last value."""
+    low, high = law.reach
+    return high - low
 
 
 def _over_trials(
-    name: str, theory: float | None, values: Array, allowance: float, obstacle: str = ""
+    name: str, theory: float | None, values: Array, allowance: float | None, obstacle: str = ""
 ) -> Finding:
     error = float(_standard_errors(values))
     return Finding(name, theory, float(values.mean()), error, None if obstacle else allowance, obstacle)
@@ -171,8 +244,3 @@ def _standard_errors(values: Array) -> Array:
     """Return the standard errors of the means over the first axis, the trials."""
     errors: Array = values.std(axis=0, ddof=1) / math.sqrt(len(values))
     return errors
-
-
-def _shape(law: DepthLaw, theory: float) -> float | None:
-    """Return what the law says of its shape, ``None`` where the depth is too small to know it."""
-    return theory if law.is_accurate else None

@@ -31,7 +31,8 @@ def test_agreement():
     rows = table(*SMALL)
     assert set(verdicts(rows).values()) == {"agrees"}
     assert len(rows) == 12
-    assert float(rows[0]["theory"]) == propagate(ResNet("tanh", depth=10)).log_mean_lambda
+    expected = propagate(ResNet("tanh", depth=10)).log_mean_lambda
+    assert float(rows[0]["theory"]) == pytest.approx(expected, rel=1e-12)
 
 
 def test_numbers_are_those_of_the_simulation():
@@ -81,19 +82,15 @@ def test_what_is_not_judged_is_said():
     assert result.stderr == "isocalc: not judged: ks_distance (the law is a point mass)\n"
 
 
-def test_too_little_to_judge_is_a_failure():
+def test_one_layer_is_judged_by_its_own_law():
     result = call("mc", "--act", "linear", "--depth", 1, "--width", 30, "--seed", 1)
-    assert result.exit_code == 1
-    assert result.stderr.startswith("isocalc: not enough could be judged: depth 1 is too small at c = 1 ")
-    assert result.stderr.count("\n") == 1
-    assert "ks_distance,," in result.stdout
-    assert "not enough could be judged: no distance" in " ".join(call("mc", "--help").stdout.split())
+    assert result.exit_code == 0
+    assert result.stderr == "isocalc: not judged: log_s_min (the law has no edge there)\n"
 
 
 def test_gates_that_hardly_ever_open():
     result = call("mc", "--act", "hardshrink:2", "--depth", 20, "--width", 60, "--seed", 1)
-    assert result.exit_code == 1
-    assert "phi'^2 varies too much between neurons (relative variance 2.67e+18)" in result.stderr
+    assert result.exit_code == 0
     distance = float(result.stdout.splitlines()[-1].split(",")[2])
     assert 0 < distance < 1e-9
 
@@ -145,12 +142,9 @@ def test_sweeps():
 
 
 def test_messages_of_a_sweep_say_which_network():
-    result = call("mc", "--act", "tanh,linear", "--depth", "1,20", "--width", 20, "--trials", 3, "--seed", 1)
-    assert result.exit_code == 1
-    assert [line.split(": ")[1] for line in result.stderr.splitlines()] == [
-        "activation tanh, depth 1",
-        "activation linear, depth 1",
-    ]
+    result = call("mc", "--act", "linear", "--depth", "1,20", "--width", 20, "--trials", 3, "--seed", 1)
+    assert result.exit_code == 0
+    assert [line.split(": ")[1] for line in result.stderr.splitlines()] == ["depth 1"]
 
 
 def test_a_width_that_does_not_fit_in_memory(monkeypatch):
@@ -202,7 +196,7 @@ def test_help_states_the_false_alarm_rate():
     text = " ".join(call("mc", "--help").stdout.split())
     assert "a right law is rejected in at most 1 % of runs" in text
     assert "c off by 5 % was found in " in text
-    assert "corrected to first order in 1/L" in text
+    assert "theory is the law at the network's depth" in text
 
 
 @pytest.mark.skipif(os.name != "posix", reason="terminals of POSIX")
@@ -215,7 +209,7 @@ def test_progress_is_shown_on_a_terminal_only(term, shown):
     os.close(follower)
     os.set_blocking(leader, False)
     try:
-        written = os.read(leader, 10**6).decode()
+        written = os.read(leader, 10**6).decode(errors="replace")
     except OSError:  # nothing was written
         written = ""
     os.close(leader)

@@ -1,0 +1,185 @@
+"""How statistics of simulations of several widths approach the law as N → ∞.
+
+A statistic of a right law differs from it by O(1/N), the extremes by a part of N^(−2/3) (of their own
+fluctuations): d(N) = a + b N^(−p). The difference that is left at N → ∞, a, is what a wrong law shows; a
+disagreement of finite width goes away. Replicates of different widths are independent, and the errors of
+most statistics go like 1/N, so that widths are weighted with N²: weights by estimated errors would favour
+widths whose few trials happen to lie together.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from isocalc.findings import NAMES, QUANTILES, Finding
+from isocalc.judge import FALSE_ALARM_RATE, Judgement, Verdict, judge
+from isocalc.law import Law
+from isocalc.network import FeedForward, ResNet
+from isocalc.simulate import Gates
+from isocalc.width_law import WidthLaw
+
+Array = npt.NDArray[np.float64]
+
+# What the fitted form leaves out, log N / N and N^(−2), as a share of the allowance at the largest width.
+REMAINDER = 0.5
+_EDGE_POWER = 2 / 3
+_SEEN = 2.0
+
+
+@dataclass(frozen=True)
+class Trend:
+    """A statistic as N → ∞.
+
+    Attributes
+    ----------
+    statistic : str
+    theory : float or None
+        What the law says as N → ∞.
+    extrapolated : float or None
+        The same by the simulations.
+    standard_error : float or None
+        Of the extrapolated value.
+    rate : float or None
+        Fitted power p of |simulation − theory| ~ N^(−p): about 1, for extremes 2/3, where the law is right,
+        0 where it is wrong; ``None`` where fewer than two widths differ from theory by two standard errors.
+    verdict : {"agrees", "disagrees", "not judged"}
+    """
+
+    statistic: str
+    theory: float | None
+    extrapolated: float | None
+    standard_error: float | None
+    rate: float | None
+    verdict: Verdict
+
+
+def judge_widths(
+    log_s: Mapping[int, Array],
+    network: ResNet | FeedForward,
+    *,
+    gates: Gates = "own",
+    law: Law | None = None,
+    false_alarm_rate: float = FALSE_ALARM_RATE,
+) -> tuple[dict[int, Judgement], tuple[Trend, ...]]:
+    """Judge replicates of a network at several widths.
+
+    Parameters
+    ----------
+    log_s : mapping of int to array, shape (trials, N)
+        Log singular values by width N, at least two widths.
+    network, gates, law, false_alarm_rate
+        As in `judge.judge`.
+
+    Returns
+    -------
+    judgements : dict of int to Judgement
+        Of each width alone.
+    trends : tuple of Trend
+        Of all together: the false-alarm rate is that of these.
+    """
+    widths = sorted(log_s)
+    options = {"gates": gates, "law": law, "false_alarm_rate": false_alarm_rate}
+    judgements = {width: judge(log_s[width], network, **options) for width in widths}  # type: ignore[arg-type]
+    found = {width: judgements[width].statistics for width in widths}
+    trials = {width: len(log_s[width]) for width in widths}
+    theory = limits(WidthLaw.of(network, widths[-1], gates=gates, law=law))
+    return judgements, width_trend(found, trials, theory, false_alarm_rate=false_alarm_rate)
+
+
+def width_trend(
+    found: Mapping[int, Sequence[Finding]],
+    trials: Mapping[int, int],
+    theory: Mapping[str, float | None],
+    *,
+    false_alarm_rate: float = FALSE_ALARM_RATE,
+) -> tuple[Trend, ...]:
+    """Extrapolate every statistic to N → ∞ and hold it against the law.
+
+    Parameters
+    ----------
+    found : mapping of int to sequence of Finding
+        By width, at least two.
+    trials : mapping of int to int
+        Number of replicates by width.
+    theory : mapping of str to float or None
+        What the law says of each statistic as N → ∞ (`limits`).
+    false_alarm_rate : float
+        Probability α that a right law is rejected by at least one statistic, in (0, 1).
+
+    Returns
+    -------
+    tuple of Trend
+        Of the statistics that all widths have.
+    """
+    widths = sorted(found)
+    by_name = [{finding.name: finding for finding in found[width]} for width in widths]
+    common = [name for name in by_name[0] if all(name in other for other in by_name)]
+    series = {name: [other[name] for other in by_name] for name in common}
+    judged = sum(all(map(_is_known, findings)) for findings in series.values())
+    level = 1 - false_alarm_rate / (2 * max(judged, 1))
+    freedom = np.array([trials[width] - 1 for width in widths], dtype=float)
+    size = np.array(widths, dtype=float)
+    return tuple(_trend(these, theory.get(name), size, freedom, level) for name, these in series.items())
+
+
+def limits(law: WidthLaw) -> dict[str, float | None]:
+    """Return what the law says of each statistic as N → ∞, ``None`` where nothing finite."""
+    limit = law.limit
+    if limit.vanishes:
+        return {"mass_at_zero": limit.zero_mass}
+    values = [limit.zero_mass, limit.log_mean_lambda, 2 * limit.mean, 4 * limit.var]
+    values += [*limit.ppf(QUANTILES).tolist(), *limit.edges, 0.0, 0.0]
+    return {
+        name: value if value is not None and math.isfinite(value) else None
+        for name, value in zip(NAMES, values, strict=True)
+    }
+
+
+def _is_known(finding: Finding) -> bool:
+    known = finding.theory, finding.simulation, finding.standard_error, finding.allowance
+    return None not in known
+
+
+def _trend(
+    findings: Sequence[Finding], limit: float | None, size: Array, freedom: Array, level: float
+) -> Trend:
+    from scipy.special import stdtrit  # noqa: PLC0415 - the only use of SciPy here
+
+    name = findings[0].name
+    if limit is None or not all(map(_is_known, findings)):
+        return Trend(name, limit, None, None, None, "not judged")
+    simulation, theory, errors, allowances = (
+        np.array([getattr(finding, field) for finding in findings], dtype=float)
+        for field in ("simulation", "theory", "standard_error", "allowance")
+    )
+    difference = simulation - theory
+    shares = _extrapolation(size, _EDGE_POWER if name in {"log_s_min", "log_s_max"} else 1.0)
+    left, parts = float(shares @ difference), (shares * errors) ** 2
+    error = math.sqrt(parts.sum())
+    # Satterthwaite's degrees of freedom of a sum of independent estimates.
+    effective = parts.sum() ** 2 / (parts**2 / freedom).sum() if error else freedom.sum()
+    tolerance = float(stdtrit(effective, level)) * error + REMAINDER * allowances[-1]
+    verdict: Verdict = "agrees" if abs(left) <= tolerance else "disagrees"
+    return Trend(name, limit, limit + left, error, _rate(size, difference, errors), verdict)
+
+
+def _extrapolation(size: Array, power: float) -> Array:
+    """Return the weights with which differences add up to the least-squares a of a + b N^(−power)."""
+    x = (size / size[-1]) ** -power
+    weights = size**2 / (size**2).sum()
+    centre = weights @ x
+    shares: Array = weights * (1 - centre * (x - centre) / (weights @ (x - centre) ** 2))
+    return shares
+
+
+def _rate(size: Array, difference: Array, errors: Array) -> float | None:
+    """Fit |difference| ~ N^(−p) to the widths that see a difference, weighted by relative errors."""
+    seen = (np.abs(difference) > _SEEN * errors) & (difference != 0)
+    if np.count_nonzero(seen) < 2:
+        return None
+    x, y = np.log(size[seen]), np.log(np.abs(difference[seen]))
+    weights = np.abs(difference[seen]) / np.maximum(errors[seen], 1e-12 * np.abs(difference[seen]))
+    return -float(np.polyfit(x, y, 1, w=weights)[0])
