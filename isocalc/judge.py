@@ -15,7 +15,7 @@ rejected in 8 of 8 groups each.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,7 +25,7 @@ import numpy.typing as npt
 from isocalc.findings import FURTHEST, Finding, findings
 from isocalc.law import Law
 from isocalc.network import FeedForward, ResNet
-from isocalc.simulate import Gates
+from isocalc.simulate import Dtype, Gates
 from isocalc.width_law import WidthLaw
 
 Array = npt.NDArray[np.float64]
@@ -64,6 +64,11 @@ class Judgement:
     outliers: tuple[float, ...] = ()
 
     @property
+    def verdicts(self) -> dict[str, Verdict]:
+        """Verdicts by the names of the statistics."""
+        return {s.name: s.verdict for s in self.statistics}
+
+    @property
     def disagrees(self) -> tuple[str, ...]:
         """Names of the statistics that disagree with the law."""
         return tuple(s.name for s in self.statistics if s.verdict == "disagrees")
@@ -74,6 +79,7 @@ def judge(
     network: ResNet | FeedForward,
     *,
     gates: Gates = "own",
+    dtype: Dtype = "float64",
     law: Law | None = None,
     false_alarm_rate: float = FALSE_ALARM_RATE,
 ) -> Judgement:
@@ -85,6 +91,7 @@ def judge(
         Log singular values of `simulate.replicate`, one row each; at least 2.
     network : ResNet or FeedForward
     gates : {"own", "independent"}
+    dtype : {"float64", "float32"}
         Of the simulation.
     law : Law, optional
         What to judge by. By default the layered law: at finite depth the universal law of residual networks
@@ -101,7 +108,7 @@ def judge(
     NoAnswerError
         The law is not known (`spectrum`).
     """
-    seen = WidthLaw.of(network, log_s.shape[1], gates=gates, law=law)
+    seen = WidthLaw.of(network, log_s.shape[1], gates=gates, dtype=dtype, law=law)
     bulk, outliers = set_aside(log_s, seen)
     return Judgement(compare(bulk, seen, false_alarm_rate=false_alarm_rate), tuple(outliers))
 
@@ -146,10 +153,10 @@ def _judge(finding: Finding, t: float) -> Statistic:
     return Statistic(**vars(finding), tolerance=tolerance, verdict="agrees" if agrees else "disagrees")
 
 
-def enough_judged(statistics: Sequence[Statistic]) -> bool:
+def enough_judged(verdicts: Mapping[str, Verdict]) -> bool:
     """Return whether agreement means something: a distance, or half of the statistics, could be judged."""
-    judged = [statistic.name for statistic in statistics if statistic.verdict != "not judged"]
-    return 2 * len(judged) >= len(statistics) or any(name.endswith("_distance") for name in judged)
+    judged = [name for name, verdict in verdicts.items() if verdict != "not judged"]
+    return 2 * len(judged) >= len(verdicts) or any(name.endswith("_distance") for name in judged)
 
 
 def set_aside(log_s: Array, law: WidthLaw) -> tuple[Array, list[float]]:

@@ -8,14 +8,14 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from isocalc.gaussian import averages
 from isocalc.law import Law
 from isocalc.law_table import law_table, upper_part
 from isocalc.laws import spectrum
+from isocalc.lone_neurons import lone_neurons
 from isocalc.network import FeedForward, ResNet
 from isocalc.propagation import propagate
 from isocalc.rank import FULL, Rank, expected_rank
-from isocalc.simulate import Gates
+from isocalc.simulate import Dtype, Gates
 
 Array = npt.NDArray[np.float64]
 
@@ -26,9 +26,9 @@ _PART, _LEFT = 1 / 8, 3 / 4
 _ROUNDING = 1e-12
 # Simulated log s this close to a point mass are at it.
 _AT_ATOM = 1e-7
-_LAYERS = 129
+# Of a float32 product of L layers, over √L (6e-7 at most were seen).
+_SINGLE_NOISE = 2e-6
 _SAFE = 1e300
-_HALF_OPEN = 1 + 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +54,8 @@ class WidthLaw:
     lone_neurons : float
         Relative variance of φ'² over the depth of a residual network, where it is above 1; 0 otherwise.
         From 1/8 on a single neuron can send a singular value beyond the edges.
+    noise : float
+        Rounding of small singular values as a share of the largest: 0 for float64, which keeps them all.
     """
 
     law: Law
@@ -62,6 +64,7 @@ class WidthLaw:
     log_mean_lambda: float | None = None
     own_gates: bool = False
     lone_neurons: float = 0.0
+    noise: float = 0.0
 
     @classmethod
     def of(
@@ -70,6 +73,7 @@ class WidthLaw:
         width: int | None,
         *,
         gates: Gates = "own",
+        dtype: Dtype = "float64",
         law: Law | None = None,
     ) -> Self:
         """Return the law of a network as seen at a width.
@@ -80,6 +84,7 @@ class WidthLaw:
         width : int or None
             ``None`` where the network has ``layer_widths``.
         gates : {"own", "independent"}
+        dtype : {"float64", "float32"}
             Of the simulation.
         law : Law, optional
             By default the layered law: at finite depth the universal law of residual networks is off by
@@ -99,7 +104,8 @@ class WidthLaw:
             expected_rank(network, width),
             _log_mean_lambda(network, law),
             own_gates=gates == "own" and not pre,
-            lone_neurons=_lone_neurons(network),
+            lone_neurons=lone_neurons(network),
+            noise=_SINGLE_NOISE * math.sqrt(network.depth) if dtype == "float32" else 0.0,
         )
 
     @property
@@ -187,7 +193,8 @@ class WidthLaw:
     @property
     def rounding(self) -> float:
         """How far rounding may displace simulated log s."""
-        return _ROUNDING * (1 + abs(self.mean))
+        exact = _ROUNDING * (1 + abs(self.mean))
+        return exact + self.noise * math.exp(self.reach[1] - self.mean) if self.noise else exact
 
     @cached_property
     def steepest(self) -> float:
@@ -232,18 +239,3 @@ def _log_mean_lambda(network: ResNet | FeedForward, law: Law) -> float | None:
     if law.name == "layered" and isinstance(network, ResNet):
         return propagate(network).log_mean_lambda
     return None
-
-
-def _lone_neurons(network: ResNet | FeedForward) -> float:
-    if not isinstance(network, ResNet):
-        return 0.0
-    found = propagate(network)
-    some = np.unique(np.linspace(0, network.depth - 1, _LAYERS).round().astype(int))
-    gates = averages(network.act, np.minimum(found.q[some], _SAFE))
-    squares = found.c_per_layer[some] ** 2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        relative = gates.gate_squared / gates.gate**2 - 1
-    known = np.isfinite(relative) & (squares > 0)
-    mean = float(np.average(relative[known], weights=squares[known])) if known.any() else 0.0
-    # Gates that are 0 or 1 half of the time have 1, and none of them is far above the mean.
-    return mean / network.depth if mean > _HALF_OPEN else 0.0

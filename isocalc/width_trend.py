@@ -17,8 +17,9 @@ import numpy.typing as npt
 from isocalc.findings import NAMES, QUANTILES, Finding
 from isocalc.judge import FALSE_ALARM_RATE, Judgement, Verdict, judge
 from isocalc.law import Law
+from isocalc.laws import spectrum
 from isocalc.network import FeedForward, ResNet
-from isocalc.simulate import Gates
+from isocalc.simulate import Dtype, Gates
 from isocalc.width_law import WidthLaw
 
 Array = npt.NDArray[np.float64]
@@ -35,7 +36,8 @@ class Trend:
 
     Attributes
     ----------
-    statistic : str
+    name : str
+        Of the statistic.
     theory : float or None
         What the law says as N → ∞.
     extrapolated : float or None
@@ -48,7 +50,7 @@ class Trend:
     verdict : {"agrees", "disagrees", "not judged"}
     """
 
-    statistic: str
+    name: str
     theory: float | None
     extrapolated: float | None
     standard_error: float | None
@@ -61,6 +63,7 @@ def judge_widths(
     network: ResNet | FeedForward,
     *,
     gates: Gates = "own",
+    dtype: Dtype = "float64",
     law: Law | None = None,
     false_alarm_rate: float = FALSE_ALARM_RATE,
 ) -> tuple[dict[int, Judgement], tuple[Trend, ...]]:
@@ -70,7 +73,7 @@ def judge_widths(
     ----------
     log_s : mapping of int to array, shape (trials, N)
         Log singular values by width N, at least two widths.
-    network, gates, law, false_alarm_rate
+    network, gates, dtype, law, false_alarm_rate
         As in `judge.judge`.
 
     Returns
@@ -80,12 +83,16 @@ def judge_widths(
     trends : tuple of Trend
         Of all together: the false-alarm rate is that of these.
     """
-    widths = sorted(log_s)
-    options = {"gates": gates, "law": law, "false_alarm_rate": false_alarm_rate}
-    judgements = {width: judge(log_s[width], network, **options) for width in widths}  # type: ignore[arg-type]
-    found = {width: judgements[width].statistics for width in widths}
-    trials = {width: len(log_s[width]) for width in widths}
-    theory = limits(WidthLaw.of(network, widths[-1], gates=gates, law=law))
+    law = spectrum(network, law="layered") if law is None else law
+    judgements = {
+        width: judge(
+            log_s[width], network, gates=gates, dtype=dtype, law=law, false_alarm_rate=false_alarm_rate
+        )
+        for width in sorted(log_s)
+    }
+    found = {width: judgement.statistics for width, judgement in judgements.items()}
+    trials = {width: len(values) for width, values in log_s.items()}
+    theory = limits(WidthLaw.of(network, max(log_s), law=law))
     return judgements, width_trend(found, trials, theory, false_alarm_rate=false_alarm_rate)
 
 

@@ -57,7 +57,10 @@ def test_pre_activation_blocks_disagree_with_the_universal_law():
     messages = result.stderr.splitlines()
     assert len(messages) == 2
     assert messages[0].startswith("isocalc: --block pre with tanh: gates are correlated")
-    assert messages[1].startswith("isocalc: the simulation disagrees with the law: ")
+    assert messages[1].startswith(
+        "isocalc: the simulation disagrees with the law (gates correlated across layers, which it leaves "
+        "out; --gates independent has none): "
+    )
     assert "ks_distance" in messages[1]
 
 
@@ -132,12 +135,12 @@ def test_singular_values_beyond_a_double_are_empty():
 
 
 def test_sweeps():
-    rows = table("mc", "--act", "tanh,linear", "--depth", 8, "--width", "20,30", "--trials", 3, "--seed", 1)
-    assert list(rows[0]) == ["activation", "width", *COLUMNS, "status"]
+    rows = table("mc", "--act", "tanh,linear", "--depth", "8,9", "--width", 30, "--trials", 3, "--seed", 1)
+    assert list(rows[0]) == ["activation", "depth", *COLUMNS, "status"]
     assert len(rows) == 48
-    assert [row["width"] for row in rows[::12]] == ["20", "30"] * 2
+    assert [row["depth"] for row in rows[::12]] == ["8", "9"] * 2
     assert {row["status"] for row in rows} == {"ok"}
-    alone = table("mc", "--act", "linear", "--depth", 8, "--width", 30, "--trials", 3, "--seed", 1)
+    alone = table("mc", "--act", "linear", "--depth", 9, "--width", 30, "--trials", 3, "--seed", 1)
     assert [{name: row[name] for name in COLUMNS} for row in rows[36:]] == alone
 
 

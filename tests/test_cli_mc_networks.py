@@ -1,4 +1,4 @@
-"""``isocalc mc`` for every network, kind of gates and precision: --spectrum and --test freeness."""
+"""``isocalc mc`` for every network, kind of gates and precision: law, --spectrum and --test freeness."""
 
 import json
 import math
@@ -103,6 +103,25 @@ def test_the_memory_of_a_chain_is_counted():
     assert result.stderr.startswith("Error: width 900000 with 8 trials needs 7.13e+04 GB of memory, and this")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "statistics"),
+    [
+        (("--act", "tanh", "--sigma-w", 1.3, "--depth", 5, "--width", 60), 12),
+        (("--act", "relu", "--sigma-w", 1.4, "--depth", 5, "--width", 60), 13),
+        (("--act", "erf", "--weights", "orthogonal", "--tied", "--sigma-b", 0.3, "--width", 60), 12),
+        (("--act", "relu", "--layer-widths", "60,120,30", "--gates", "independent"), 13),
+        (("--act", "linear", "--weights", "orthogonal", "--width", 60, "--dtype", "float32"), 12),
+    ],
+    ids=str,
+)
+def test_feed_forward_networks_agree_with_their_law(arguments, statistics):
+    # A false-alarm rate of 1 %.
+    rows = table(*FEEDFORWARD, *arguments)
+    assert {row["verdict"] for row in rows} <= {"agrees", "not judged"}
+    assert len(rows) == statistics
+    assert "agrees" in {row["verdict"] for row in rows if row["statistic"].endswith("_distance")}
+
+
 def test_free_gates():
     # A false-alarm rate of 1 %.
     rows = table("mc", "--act", "tanh", "--depth", 10, "--width", 50, "--seed", 1, "--test", "freeness")
@@ -165,7 +184,6 @@ def test_both_kinds_of_gates_are_kept_in_one_checkpoint(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), "--arch must be resnet to be held against the law, got 'feedforward'. Others have --spectrum"),
         (
             ("--layer-widths", "5,6", "--width", "7", "--spectrum"),
             "--width cannot be given with --layer-widths",

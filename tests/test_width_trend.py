@@ -69,7 +69,7 @@ def test_right_laws_agree(network):
     log_s = {width: spectra(network, width, 32, width) for width in WIDTHS}
     judgements, trends = judge_widths(log_s, network)
     assert set(judgements) == set(WIDTHS)
-    assert [found.statistic for found in trends if found.verdict == "disagrees"] == []
+    assert [found.name for found in trends if found.verdict == "disagrees"] == []
     assert any(found.verdict == "agrees" for found in trends)
 
 
@@ -84,7 +84,7 @@ def test_wrong_laws_are_found():
 def test_mass_at_zero_is_extrapolated_to_the_law():
     network = FeedForward("relu", depth=5, sigma_w=math.sqrt(2), input_variance=1.0)
     log_s = {width: spectra(network, width, 16, width) for width in WIDTHS}
-    found = {row.statistic: row for row in judge_widths(log_s, network)[1]}
+    found = {row.name: row for row in judge_widths(log_s, network)[1]}
     assert found["mass_at_zero"].theory == pytest.approx(0.5, abs=1e-12)
     assert found["mass_at_zero"].verdict == "agrees"
     assert found["log_s_min"].verdict == "not judged"

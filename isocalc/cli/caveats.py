@@ -8,6 +8,7 @@ from isocalc.cli.sweep import Value, say
 from isocalc.errors import NoAnswerError
 
 if TYPE_CHECKING:
+    from isocalc.activations import Activation
     from isocalc.network import FeedForward, ResNet
 
 # What density --variable log shows of a law whose singular values do not fit a double.
@@ -54,9 +55,16 @@ class Doubles:
             say(f"{names}: some values do not fit a double and are left empty{advice}")
 
 
+def has_correlated_gates(network: "ResNet | FeedForward") -> bool:
+    """Whether both laws are off for a network by what its gates know of each other."""
+    return getattr(network, "block", "") == "pre" and not _linear(network.act)
+
+
 def warn_of_correlated_gates(block: str, names: Iterable[Value]) -> None:
     """Say on standard error that both laws are off for pre-activation blocks with these."""
-    wrong = [str(name) for name in names if block == "pre" and not _linear(str(name))]
+    from isocalc.activations import activation  # noqa: PLC0415 - loads numpy
+
+    wrong = [str(name) for name in names if block == "pre" and not _linear(activation(str(name)))]
     if wrong:
         say(
             f"--block pre with {', '.join(wrong)}: gates are correlated across layers, so the law of "
@@ -85,8 +93,5 @@ def explain_start(network: "ResNet | FeedForward") -> None:
         )
 
 
-def _linear(name: str) -> bool:
-    from isocalc.activations import activation  # noqa: PLC0415 - loads numpy
-
-    act = activation(name)
+def _linear(act: "Activation") -> bool:
     return act.slopes is not None and len(set(act.slopes)) == 1 and not act.jumps

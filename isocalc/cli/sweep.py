@@ -76,6 +76,11 @@ class Sweep:
         return math.prod(len(values) for values in self.axes.values())
 
     @property
+    def points_each(self) -> int:
+        """Number of combinations, one after the other, that have the same object."""
+        return math.prod(len(self.axes[name]) for name in self.beside)
+
+    @property
     def swept(self) -> list[str]:
         """Names of the axes that have several values, in the order of the options."""
         return [name for name, values in self.axes.items() if len(values) > 1]
@@ -111,6 +116,7 @@ def run(
     columns: Sequence[str],
     compute: Callable[..., Iterable[Row]],
     *,
+    conclude: Callable[[Any], Iterable[Row]] | None = None,
     caption: str = "",
 ) -> tuple["Table", bool]:
     """Compute every point of a sweep and return its table, and whether any point failed.
@@ -124,6 +130,9 @@ def run(
     compute : callable
         Called with the object of each point (and the values of extra axes by name); returns rows as
         mappings with the columns as keys.
+    conclude : callable, optional
+        Called in a sweep with each object when all its points are computed; returns more rows, which have
+        values of their own in the columns of the axes beside the object.
     caption : str, optional
         Caption of the table.
 
@@ -148,7 +157,7 @@ def run(
     columns = [*sweep.swept, *(name for name in columns if name not in sweep.swept), "status"]
     rows: list[list[Value | None]] = []
     failed = False
-    for point in sweep.points():
+    for count, point in enumerate(sweep.points(), start=1):
         done = point | {"status": "ok"}
         try:
             rows += _cells(columns, (done | dict(row) for row in sweep.compute(compute, point)))
@@ -156,6 +165,8 @@ def run(
             rows += _cells(columns, [dict.fromkeys(columns) | point | {"status": str(error)}])
             say(", ".join(f"{name} {point[name]}" for name in sweep.swept) + f": {error}")
             failed = True
+        if conclude is not None and count % sweep.points_each == 0:
+            rows += _cells(columns, (done | dict(row) for row in conclude(sweep.at(point))))
     return Table(columns, rows, caption, len(sweep.swept)), failed
 
 

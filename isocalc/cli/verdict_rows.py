@@ -1,73 +1,142 @@
-"""The rows of ``isocalc mc``: singular values, or what they say of the law."""
+"""The rows of ``isocalc mc``: what simulations say of the law, at each width and as widths grow."""
 # ruff: noqa: PLC0415 - numerics load when a command computes
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from isocalc.cli.caveats import Doubles
+from isocalc.cli.caveats import has_correlated_gates
 from isocalc.cli.sweep import Row
 
 if TYPE_CHECKING:
-    from isocalc.finite_depth import DepthLaw
-    from isocalc.judge import Array, Statistic
-    from isocalc.network import ResNet
+    from isocalc.judge import Array, Judgement, Statistic
+    from isocalc.law import Law
+    from isocalc.network import FeedForward, ResNet
+    from isocalc.simulate import Dtype, Gates
+    from isocalc.width_trend import Trend
+
+Tell = Callable[[str], None]
 
 COLUMNS = ("statistic", "theory", "simulation", "standard_error", "verdict")
-SPECTRUM = ("trial", "singular_value", "log_singular_value")
+# Of several widths; the last rows of a network are those of N -> infinity.
+COLUMNS_BY_WIDTH = (*COLUMNS[:-1], "rate", COLUMNS[-1])
 
 
-def spectrum_rows(log_s: "Array", doubles: Doubles) -> Iterator[Row]:
-    """Yield the singular values of each trial, trials counted from 1."""
-    import numpy as np
+class Verdicts:
+    """Holds simulations against the law, one network after the other, each at one width after the other.
 
-    with np.errstate(over="ignore", under="ignore"):
-        s = np.exp(log_s)
-    for trial, pairs in enumerate(zip(s.tolist(), log_s.tolist(), strict=True), start=1):
-        for value, log in zip(*pairs, strict=True):
-            yield {
-                "trial": trial,
-                "singular_value": doubles.at("singular_value", value, log),
-                "log_singular_value": log,
-            }
+    Parameters
+    ----------
+    gates : {"own", "independent"}
+    dtype : {"float64", "float32"}
+        Of the simulations.
+    several : bool
+        Whether networks are simulated at several widths, so that `conclude` decides.
+    failures : list of str
+        Gets what keeps a law from being confirmed.
+    """
+
+    def __init__(self, gates: "Gates", dtype: "Dtype", *, several: bool, failures: list[str]) -> None:
+        self._gates, self._dtype = gates, dtype
+        self._several = several
+        self._failures = failures
+        self._law: tuple[ResNet | FeedForward, Law] | None = None
+        self._judgements: dict[int, Judgement] = {}
+        self._trials: dict[int, int] = {}
+
+    def rows(self, network: "ResNet | FeedForward", log_s: "Array", tell: Tell) -> Iterator[Row]:
+        """Judge the singular values of a network at one width."""
+        from isocalc.judge import judge
+
+        law = self._law_of(network)
+        judgement = judge(log_s, network, gates=self._gates, dtype=self._dtype, law=law)
+        trials, width = log_s.shape
+        self._judgements[width], self._trials[width] = judgement, trials
+        if judgement.outliers:
+            tell(_told_of_outliers(judgement.outliers, trials))
+        status = self._status(judgement, tell)
+        if judgement.disagrees and not self._several:
+            self._disagree(", ".join(judgement.disagrees), network, tell)
+        return ({**_row(statistic), **status} for statistic in judgement.statistics)
+
+    def conclude(self, network: "ResNet | FeedForward", tell: Tell) -> Iterator[Row]:
+        """Judge a network by what its widths say together of N → ∞, where they are two or more."""
+        judgements, self._judgements = self._judgements, {}
+        trends = self._trends(network, judgements) if len(judgements) > 1 else ()
+        wrong = [trend.name for trend in trends if trend.verdict == "disagrees"]
+        at_widths = "; ".join(
+            f"{', '.join(judgement.disagrees)} at width {width}"
+            for width, judgement in judgements.items()
+            if judgement.disagrees
+        )
+        if wrong:
+            self._disagree(f"{', '.join(wrong)} as N grows", network, tell)
+        elif at_widths and any(trend.verdict == "agrees" for trend in trends):
+            tell(f"the disagreement goes away as N grows, so it is one of finite width: {at_widths}")
+        elif at_widths:
+            self._disagree(at_widths, network, tell)
+        return map(_row_of_limit, trends)
+
+    def _trends(
+        self, network: "ResNet | FeedForward", judgements: "dict[int, Judgement]"
+    ) -> "tuple[Trend, ...]":
+        from isocalc.width_law import WidthLaw
+        from isocalc.width_trend import limits, width_trend
+
+        theory = limits(WidthLaw.of(network, max(judgements), law=self._law_of(network)))
+        found = {width: judgement.statistics for width, judgement in judgements.items()}
+        return width_trend(found, self._trials, theory)
+
+    def _law_of(self, network: "ResNet | FeedForward") -> "Law":
+        """Return the law of a network, kept until another one asks."""
+        if self._law is None or self._law[0] != network:
+            from isocalc.laws import spectrum
+
+            self._law = network, spectrum(network, law="layered")
+        return self._law[1]
+
+    def _status(self, judgement: "Judgement", tell: Tell) -> Row:
+        """Say what could not be judged, and return the status of rows where that is too much."""
+        from isocalc.judge import enough_judged
+
+        reasons = "; ".join(_reasons(judgement.statistics))
+        if not enough_judged(judgement.verdicts):
+            self._failures.append(f"not enough could be judged: {reasons}")
+            tell(self._failures[-1])
+            return {"status": self._failures[-1]}
+        if reasons:
+            tell(f"not judged: {reasons}")
+        return {}
+
+    def _disagree(self, what: str, network: "ResNet | FeedForward", tell: Tell) -> None:
+        why = ""
+        if self._gates == "own" and has_correlated_gates(network):
+            why = " (gates correlated across layers, which it leaves out; --gates independent has none)"
+        self._failures.append(f"the simulation disagrees with the law{why}: {what}")
+        tell(self._failures[-1])
 
 
-def verdict_rows(
-    network: "ResNet", log_s: "Array", gates: str, failures: list[str], tell: Callable[[str], None]
-) -> Iterator[Row]:
-    """Judge the singular values of a network; what keeps the law from being confirmed joins ``failures``."""
-    from isocalc.finite_depth import depth_law
-    from isocalc.judge import compare, enough_judged, set_aside
+def _row(statistic: "Statistic") -> Row:
+    return {
+        "statistic": statistic.name,
+        "theory": statistic.theory,
+        "simulation": statistic.simulation,
+        "standard_error": statistic.standard_error,
+        "rate": None,
+        "verdict": statistic.verdict,
+    }
 
-    law = depth_law(network)
-    outliers: list[float] = []
-    if gates == "own" and network.block == "post":
-        log_s, outliers = set_aside(log_s, law)
-    statistics = compare(log_s, law)
-    if outliers:
-        tell(_told_of_outliers(outliers, len(log_s)))
-    reasons = "; ".join(_reasons(law, statistics))
-    status = {}
-    if not enough_judged(statistics):
-        failures.append(f"not enough could be judged: {reasons}")
-        status["status"] = failures[-1]
-        tell(failures[-1])
-    elif reasons:
-        tell(f"not judged: {reasons}")
-    wrong = [statistic.name for statistic in statistics if statistic.verdict == "disagrees"]
-    if wrong:
-        failures.append(f"the simulation disagrees with the law: {', '.join(wrong)}")
-        tell(failures[-1])
-    return (
-        {
-            "statistic": statistic.name,
-            "theory": statistic.theory,
-            "simulation": statistic.simulation,
-            "standard_error": statistic.standard_error,
-            "verdict": statistic.verdict,
-            **status,
-        }
-        for statistic in statistics
-    )
+
+def _row_of_limit(trend: "Trend") -> Row:
+    return {
+        "width": math.inf,
+        "statistic": trend.name,
+        "theory": trend.theory,
+        "simulation": trend.extrapolated,
+        "standard_error": trend.standard_error,
+        "rate": trend.rate,
+        "verdict": trend.verdict,
+    }
 
 
 def _told_of_outliers(outliers: Sequence[float], trials: int) -> str:
@@ -78,21 +147,9 @@ def _told_of_outliers(outliers: Sequence[float], trials: int) -> str:
     )
 
 
-def _reasons(law: "DepthLaw", statistics: "Sequence[Statistic]") -> Iterator[str]:
-    """Yield why statistics were not judged: one reason for all where the law itself is not accurate."""
-    if law.limited_by_gates:
-        yield (
-            f"phi'^2 varies too much between neurons (relative variance {law.gate_variance:.3g}) for a law "
-            f"to first order in 1/L at depth {law.depth}; take a sigma_w or sigma_b at which more "
-            "neurons respond, or a larger depth"
-        )
-    elif not law.is_accurate:
-        yield (
-            f"depth {law.depth} is too small at c = {law.c:.3g} for a law to first order in 1/L; take a "
-            "larger depth or a smaller sigma_w"
-        )
-    else:
-        found = [statistic for statistic in statistics if statistic.verdict == "not judged"]
-        for obstacle in dict.fromkeys(statistic.obstacle for statistic in found):
-            names = ", ".join(statistic.name for statistic in found if statistic.obstacle == obstacle)
-            yield f"{names} ({obstacle})" if obstacle else names
+def _reasons(statistics: "Sequence[Statistic]") -> Iterator[str]:
+    """Yield why statistics were not judged."""
+    found = [statistic for statistic in statistics if statistic.verdict == "not judged"]
+    for obstacle in dict.fromkeys(statistic.obstacle for statistic in found):
+        names = ", ".join(statistic.name for statistic in found if statistic.obstacle == obstacle)
+        yield f"{names} ({obstacle})" if obstacle else names
