@@ -5,11 +5,14 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from isocalc.errors import NoAnswerError
 from isocalc.law import Law
 
 Array = npt.NDArray[np.float64]
 
 _POINTS, _FINER = 401, 8
+# Mass between two points over which the table may go without the points between.
+_BRIDGED = 1e-3
 
 
 def law_table(law: Law) -> tuple[Array, Array]:
@@ -26,6 +29,11 @@ def law_table(law: Law) -> tuple[Array, Array]:
         Log s and the mass at or below it, ascending, from the mass at s = 0 to 1, for linear interpolation to
         1e-5; a point mass has two entries. Empty where all is at s = 0. Towards s = 0 and infinity the table
         ends where a mass of 1e-9 is left.
+
+    Raises
+    ------
+    NoAnswerError
+        The law is not known at some places, with more than 1e-3 of the mass between their neighbours.
     """
     place, mass = _continuous(law)
     at_zero = sum(weight for where, weight in law.atoms if where == -math.inf)
@@ -56,10 +64,27 @@ def _continuous(law: Law) -> tuple[Array, Array]:
 
     if not law.support():
         return np.empty(0), np.empty(0)
-    x = np.unique(law.grid(_POINTS))
-    mass = law.cdf(x)
+    grid = np.unique(law.grid(_POINTS))
+    inner, mass = _solved(law, grid[1:-1])
     for where, weight in law.atoms:
-        mass = mass - weight * (where <= x)
-    mass = np.maximum.accumulate(np.clip(mass, 0.0, 1.0))
+        mass = mass - weight * (where <= inner)
+    whole = 1 - math.fsum(weight for _, weight in law.atoms)
+    x = np.concatenate((grid[:1], inner, grid[-1:]))
+    mass = np.maximum.accumulate(np.clip(np.concatenate(([0.0], mass, [whole])), 0.0, 1.0))
+    across = np.diff(mass)[np.searchsorted(x, np.setdiff1d(grid, x)) - 1]
+    if (across > _BRIDGED).any():
+        raise NoAnswerError(f"the solver finds no way to a part of this law's mass, {across.max():.2g}")
     finer = np.interp(np.arange((x.size - 1) * _FINER + 1) / _FINER, np.arange(x.size), x)
     return finer, np.maximum.accumulate(np.asarray(PchipInterpolator(x, mass)(finer)))
+
+
+def _solved(law: Law, x: Array) -> tuple[Array, Array]:
+    """Return the distribution function at x, without the points that the solver does not reach."""
+    try:
+        return x, law.cdf(x)
+    except NoAnswerError:
+        if x.size == 1:
+            return np.empty(0), np.empty(0)
+        halves = [_solved(law, half) for half in np.array_split(x, 2)]
+        found, mass = (np.concatenate(parts) for parts in zip(*halves, strict=True))
+        return found, mass

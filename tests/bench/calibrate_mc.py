@@ -136,7 +136,7 @@ def calibrate(width):
         off = []
         if isinstance(network, ResNet):
             networks = [replace(network, sigma_w=network.sigma_w * math.sqrt(by)) for by in (0.95, 1.05)]
-            off = [WidthLaw.of(network, width, gates=gates) for network in networks]
+            off = [WidthLaw.of(wrong_one, width, gates=gates) for wrong_one in networks]
         for group in log_s.reshape(-1, TRIALS, log_s.shape[1]):
             groups += 1
             alarms += [(label, names)] if (names := rejects(group, law)) else []
