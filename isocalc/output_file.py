@@ -4,9 +4,11 @@ import errno
 import os
 import secrets
 import stat
+from functools import partial
 from pathlib import Path
 
 from isocalc.errors import InvalidInputError
+from isocalc.interrupt import tidied
 
 
 def check_writable(path: str) -> None:
@@ -23,8 +25,9 @@ def check_writable(path: str) -> None:
         if target.exists():
             _require_access(target)
         probe = _beside(target)
-        os.close(_create(probe))
-        probe.unlink()
+        with tidied(partial(probe.unlink, missing_ok=True)):
+            os.close(_create(probe))
+            probe.unlink()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InvalidInputError("output", "a file that can be written", path, f"{reason}.") from None
@@ -52,18 +55,24 @@ def replace_file(path: str, text: str) -> None:
 
 def _replace(target: Path, text: str) -> None:
     temporary = _beside(target)
-    descriptor = _create(temporary)
-    try:
-        with open(descriptor, "w", encoding="utf-8", newline="") as stream:  # noqa: PTH123 - a descriptor
-            if target.exists():
-                os.fchmod(descriptor, stat.S_IMODE(target.stat().st_mode))
-            stream.write(text)
-            stream.flush()
-            os.fsync(descriptor)
-        temporary.replace(target)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    discard = partial(temporary.unlink, missing_ok=True)
+    with tidied(discard):
+        try:
+            _write(_create(temporary), target, text)
+            temporary.replace(target)
+        except BaseException:
+            discard()
+            raise
+
+
+def _write(descriptor: int, target: Path, text: str) -> None:
+    """Write to a new file, which gets the mode of the old one."""
+    with open(descriptor, "w", encoding="utf-8", newline="") as stream:
+        if target.exists():
+            os.fchmod(descriptor, stat.S_IMODE(target.stat().st_mode))
+        stream.write(text)
+        stream.flush()
+        os.fsync(descriptor)
 
 
 def _is_special(path: str) -> bool:

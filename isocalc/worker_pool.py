@@ -15,10 +15,16 @@ from concurrent.futures import BrokenExecutor, Executor, Future
 from queue import Empty, SimpleQueue
 from typing import IO, Any
 
-_START = (
-    "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); "
-    "from isocalc.worker import serve; serve()"
-)
+# A parent that ends before it has sent anything closes the pipe.
+_START = """
+import os, pickle, sys
+try:
+    sys.path[:] = pickle.load(sys.stdin.buffer)
+except EOFError:
+    os._exit(0)
+from isocalc.worker import serve
+serve()
+"""
 
 Job = tuple["Future[Any]", Callable[..., Any], tuple[Any, ...], Callable[[int], None] | None]
 

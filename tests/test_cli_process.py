@@ -80,7 +80,7 @@ def test_a_file_and_standard_output_have_the_same_bytes(tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-@pytest.mark.parametrize("delay", [0.03, 0.06, 0.1, 0.15, 0.25, 0.5])
+@pytest.mark.parametrize("delay", [0.0, 0.03, 0.06, 0.1, 0.15, 0.25, 0.5])
 def test_ctrl_c_is_quiet(delay, tmp_path):
     arguments = ["density", "--c", "0.1:1:2000", "--points", "1000", "-o", str(tmp_path / "x.csv")]
     process = subprocess.Popen(
@@ -93,6 +93,56 @@ def test_ctrl_c_is_quiet(delay, tmp_path):
     out, err = process.communicate(timeout=30)
     assert (process.returncode, out, err) == (130, "", "")
     assert list(tmp_path.iterdir()) == []
+
+
+# Where Python loses a KeyboardInterrupt: the making of a class, and callbacks.
+LOST = """
+import os, signal, sys
+from isocalc.cli import main
+
+def interrupt(*_):
+    os.kill(os.getpid(), signal.SIGINT)
+
+class Finder:
+    def find_spec(self, name, *_):
+        if name == "isocalc.cli.group" and where:
+            type("Made", (), {where: type("Sends", (), {where: interrupt})()})
+        elif name == "isocalc.cli.group":
+            interrupt()
+
+sys.meta_path.insert(0, Finder())
+where = sys.argv.pop()
+main()
+"""
+
+
+@pytest.mark.parametrize("where", ["__set_name__", "__del__", ""])
+def test_ctrl_c_is_not_lost_during_an_import(where):
+    done = subprocess.run([sys.executable, "-c", LOST, where], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_ctrl_c_is_ignored_where_the_shell_says_so():
+    ignoring = ["bash", "-c", "trap '' INT; exec \"$@\"", "bash", sys.executable, "-c", LOST, "--version", ""]
+    done = subprocess.run(ignoring, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("isocalc ")
+
+
+def test_ctrl_c_gives_the_terminal_back():
+    leader, follower = pty.openpty()
+    command = [PROGRAM, "mc", "--act", "tanh", "--width", "400", "--seed", "1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=follower) as process:
+        os.close(follower)
+        text = b""
+        while b"\x1b[?25l" not in text:
+            text += os.read(leader, 65536)
+        process.send_signal(signal.SIGINT)
+        while b"\x1b[?25h" not in text:
+            text += os.read(leader, 65536)
+    os.close(leader)
+    assert process.returncode == 130
+    assert b"Traceback" not in text
 
 
 def wait_for_python(process):

@@ -1,33 +1,29 @@
 """The command line. Importing this package loads nothing: ``main`` loads what the command needs."""
 # ruff: noqa: PLC0415 - so that Ctrl-C during the imports is met like any other
 
+import os
+import signal
 import sys
 
 
 def main() -> None:
     """Run the ``isocalc`` command with the arguments of the process, and exit."""
-    code: object = 130
+    # KeyboardInterrupt gets lost: one that comes while Python makes a class becomes a RuntimeError, one in a
+    # callback is dropped. A process that was told to ignore Ctrl-C goes on ignoring it.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _leave)
+    from isocalc.cli.group import isocalc
+
     try:
-        sys.unraisablehook = _raise_again
-        from isocalc.cli.group import isocalc
-
         isocalc.main(prog_name="isocalc")
-    except KeyboardInterrupt:
-        pass
-    except SystemExit as stop:
-        code = stop.code
-    import signal
-
-    # What there was to say is said: on the way out nothing is left to interrupt.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    raise SystemExit(code)
+    finally:
+        # What there was to say is said: on the way out nothing is left to interrupt.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-def _raise_again(unraisable: "sys.UnraisableHookArgs") -> None:
-    """Raise a Ctrl-C that came while Python could not raise it (in a callback of the import system)."""
-    if issubclass(unraisable.exc_type, KeyboardInterrupt):
-        import _thread
-
-        _thread.interrupt_main()
-    else:
-        sys.__unraisablehook__(unraisable)
+def _leave(*_: object) -> None:
+    """End the process at once and quietly."""
+    tidy = sys.modules.get("isocalc.interrupt")
+    if tidy is not None:
+        tidy.tidy_up()
+    os._exit(130)

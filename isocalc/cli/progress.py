@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 
+from isocalc.interrupt import tidied
+
 # Seconds over which the remaining time is estimated: replicates may take minutes.
 _PERIOD = 600.0
 _WHOLE = 10**6
@@ -37,7 +39,7 @@ def progress_bar(replicates: int) -> Iterator[Callable[[float, int], None] | Non
         TextColumn("left"),
     )
     bar = Progress(*columns, console=Console(stderr=True), transient=True, speed_estimate_period=_PERIOD)
-    with bar:
+    with tidied(_clear_line), bar:
         task = bar.add_task("", total=_WHOLE, finished=0, rate="")
         began: list[tuple[float, float]] = []
 
@@ -50,6 +52,11 @@ def progress_bar(replicates: int) -> Iterator[Callable[[float, int], None] | Non
             bar.update(task, completed=round(_WHOLE * share), finished=finished, rate=rate)
 
         yield show
+
+
+def _clear_line() -> None:
+    """Erase the bar and show the cursor again, without Rich, whose locks may be held."""
+    os.write(sys.stderr.fileno(), b"\r\x1b[2K\x1b[?25h")
 
 
 def _rate(replicates: float, seconds: float) -> str:
