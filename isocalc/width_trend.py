@@ -1,10 +1,11 @@
 """How statistics of simulations of several widths approach the law as N → ∞.
 
 A statistic of a right law differs from it by O(1/N), the extremes by a part of N^(−2/3) (of their own
-fluctuations): d(N) = a + b N^(−p). The difference that is left at N → ∞, a, is what a wrong law shows; a
-disagreement of finite width goes away. Replicates of different widths are independent, and the errors of
-most statistics go like 1/N, so that widths are weighted with N²: weights by estimated errors would favour
-widths whose few trials happen to lie together.
+fluctuations), and what the low end decides by N^(−1/2) where gates close and the rank fluctuates: d(N) = a +
+b N^(−p). The difference that is left at N → ∞, a, is what a wrong law shows; a disagreement of finite width
+goes away. Replicates of different widths are independent, and the errors of most statistics go like 1/N, so
+that widths are weighted with N²: weights by estimated errors would favour widths whose few trials happen to
+lie together.
 """
 
 import math
@@ -26,7 +27,8 @@ Array = npt.NDArray[np.float64]
 
 # What the fitted form leaves out, log N / N and N^(−2), as a share of the allowance at the largest width.
 REMAINDER = 0.5
-_EDGE_POWER = 2 / 3
+_EDGES = {"log_s_min", "log_s_max"}
+_LOW_END = {"mean_log_lambda", "var_log_lambda", "log_s_q05", "ks_distance", "wasserstein_distance"}
 _SEEN = 2.0
 
 
@@ -45,8 +47,8 @@ class Trend:
     standard_error : float or None
         Of the extrapolated value.
     rate : float or None
-        Fitted power p of |simulation − theory| ~ N^(−p): about 1, for extremes 2/3, where the law is right,
-        0 where it is wrong; ``None`` where fewer than two widths differ from theory by two standard errors.
+        Fitted power p of |simulation − theory| ~ N^(−p): about what is expected where the law is right, 0
+        where it is wrong; ``None`` where fewer than two widths differ from theory by two standard errors.
     verdict : {"agrees", "disagrees", "not judged"}
     """
 
@@ -92,14 +94,14 @@ def judge_widths(
     }
     found = {width: judgement.statistics for width, judgement in judgements.items()}
     trials = {width: len(values) for width, values in log_s.items()}
-    theory = limits(WidthLaw.of(network, max(log_s), law=law))
-    return judgements, width_trend(found, trials, theory, false_alarm_rate=false_alarm_rate)
+    seen = WidthLaw.of(network, max(log_s), law=law)
+    return judgements, width_trend(found, trials, seen, false_alarm_rate=false_alarm_rate)
 
 
 def width_trend(
     found: Mapping[int, Sequence[Finding]],
     trials: Mapping[int, int],
-    theory: Mapping[str, float | None],
+    law: WidthLaw,
     *,
     false_alarm_rate: float = FALSE_ALARM_RATE,
 ) -> tuple[Trend, ...]:
@@ -111,8 +113,8 @@ def width_trend(
         By width, at least two.
     trials : mapping of int to int
         Number of replicates by width.
-    theory : mapping of str to float or None
-        What the law says of each statistic as N → ∞ (`limits`).
+    law : WidthLaw
+        At any width.
     false_alarm_rate : float
         Probability α that a right law is rejected by at least one statistic, in (0, 1).
 
@@ -129,7 +131,11 @@ def width_trend(
     level = 1 - false_alarm_rate / (2 * max(judged, 1))
     freedom = np.array([trials[width] - 1 for width in widths], dtype=float)
     size = np.array(widths, dtype=float)
-    return tuple(_trend(these, theory.get(name), size, freedom, level) for name, these in series.items())
+    theory = limits(law)
+    return tuple(
+        _trend(these, theory.get(name), _extrapolation(size, _power(name, law)), size, freedom, level=level)
+        for name, these in series.items()
+    )
 
 
 def limits(law: WidthLaw) -> dict[str, float | None]:
@@ -151,7 +157,13 @@ def _is_known(finding: Finding) -> bool:
 
 
 def _trend(
-    findings: Sequence[Finding], limit: float | None, size: Array, freedom: Array, level: float
+    findings: Sequence[Finding],
+    limit: float | None,
+    shares: Array,
+    size: Array,
+    freedom: Array,
+    *,
+    level: float,
 ) -> Trend:
     from scipy.special import stdtrit  # noqa: PLC0415 - the only use of SciPy here
 
@@ -163,7 +175,6 @@ def _trend(
         for field in ("simulation", "theory", "standard_error", "allowance")
     )
     difference = simulation - theory
-    shares = _extrapolation(size, _EDGE_POWER if name in {"log_s_min", "log_s_max"} else 1.0)
     left, parts = float(shares @ difference), (shares * errors) ** 2
     error = math.sqrt(parts.sum())
     # Satterthwaite's degrees of freedom of a sum of independent estimates.
@@ -171,6 +182,13 @@ def _trend(
     tolerance = float(stdtrit(effective, level)) * error + REMAINDER * allowances[-1]
     verdict: Verdict = "agrees" if abs(left) <= tolerance else "disagrees"
     return Trend(name, limit, limit + left, error, _rate(size, difference, errors), verdict)
+
+
+def _power(name: str, law: WidthLaw) -> float:
+    """Return the power of 1/N with which a statistic of the law approaches it."""
+    if name in _EDGES:
+        return 2 / 3
+    return 1 / 2 if name in _LOW_END and law.rank.deviation > 0 else 1.0
 
 
 def _extrapolation(size: Array, power: float) -> Array:

@@ -8,10 +8,15 @@ import pytest
 
 from isocalc.findings import Finding
 from isocalc.network import FeedForward, ResNet
+from isocalc.rank import Rank
 from isocalc.simulate import spectra
+from isocalc.universal_law import UniversalLaw
+from isocalc.width_law import WidthLaw
 from isocalc.width_trend import judge_widths, width_trend
 
 WIDTHS = (50, 100, 200)
+# E log λ = 2 L log a.
+LAW = WidthLaw(UniversalLaw(1.0, depth=1, skip=math.exp(1.5)), WIDTHS[-1])
 
 
 def series(difference, error=1e-4, allowance=0.5):
@@ -24,9 +29,8 @@ def series(difference, error=1e-4, allowance=0.5):
     }
 
 
-def trend(difference, **options):
-    trials = dict.fromkeys(WIDTHS, 8)
-    return width_trend(series(difference, **options), trials, {"mean_log_lambda": 3.0})[0]
+def trend(difference, law=LAW, **options):
+    return width_trend(series(difference, **options), dict.fromkeys(WIDTHS, 8), law)[0]
 
 
 def test_finite_width_goes_away():
@@ -34,6 +38,12 @@ def test_finite_width_goes_away():
     assert found.extrapolated == pytest.approx(3.0, abs=1e-12)
     assert found.rate == pytest.approx(1.0)
     assert found.verdict == "agrees"
+
+
+def test_ranks_that_fluctuate_go_away_more_slowly():
+    found = trend(lambda width: 2.0 / math.sqrt(width), replace(LAW, rank=Rank(0.5, 0.01)))
+    assert found.extrapolated == pytest.approx(3.0, abs=1e-12)
+    assert found.rate == pytest.approx(0.5)
 
 
 def test_a_wrong_law_stays_wrong():

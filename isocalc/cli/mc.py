@@ -42,10 +42,11 @@ could be judged: no distance, and fewer than half of the statistics.
 
 \b
 Several widths, such as --width 100,200,400, add for each network rows with width inf:
-theory at N -> infinity, the simulation extrapolated by a + b/N (the extremes by
-a + b N^(-2/3)) and its standard error, and rate, the fitted power p of
-|simulation - theory| ~ N^(-p), where two widths see a difference: about 1 (extremes
-2/3) where the law is right, 0 where it is wrong. These rows decide the exit status.
+theory at N -> infinity, the simulation extrapolated by a + b N^(-p) and its standard
+error, and rate, p as fitted to |simulation - theory| where two widths see a difference:
+about 1 where the law is right (extremes 2/3; 1/2 at the low end where gates close, as
+those of ReLU without skip connections do), 0 where it is wrong. The extrapolation takes
+these p. The rows of width inf decide the exit status.
 
 \b
 With --test freeness: statistic, own_gates, independent_gates (means over the trials,

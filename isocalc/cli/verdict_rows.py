@@ -82,11 +82,11 @@ class Verdicts:
         self, network: "ResNet | FeedForward", judgements: "dict[int, Judgement]"
     ) -> "tuple[Trend, ...]":
         from isocalc.width_law import WidthLaw
-        from isocalc.width_trend import limits, width_trend
+        from isocalc.width_trend import width_trend
 
-        theory = limits(WidthLaw.of(network, max(judgements), law=self._law_of(network)))
+        law = WidthLaw.of(network, max(judgements), law=self._law_of(network))
         found = {width: judgement.statistics for width, judgement in judgements.items()}
-        return width_trend(found, self._trials, theory)
+        return width_trend(found, self._trials, law)
 
     def _law_of(self, network: "ResNet | FeedForward") -> "Law":
         """Return the law of a network, kept until another one asks."""
