@@ -54,10 +54,14 @@ def cluster(address: str, memory: int = 0) -> Iterator[Executor]:
     require_address(address)
     from distributed import Client, KilledWorker
 
+    class Impatient(Client):  # type: ignore[misc] # an extra
+        def __del__(self) -> None:
+            """Not wait ten seconds for what has not answered."""
+
     with _quiet():
         try:
-            client = Client(address, timeout=_PATIENCE, set_as_default=False)
-        except (OSError, ValueError, TypeError) as error:  # no answer, an unknown protocol, no keys for TLS
+            client = Impatient(address, timeout=_PATIENCE, set_as_default=False)
+        except Exception as error:
             advice = "Start one with: dask scheduler."
             raise InvalidInputError("cluster", "of a scheduler that answers", address, advice) from error
         done = False

@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 import pytest
-from running import PROGRAM, call, refusal
+from running import PROGRAM, call, refusal, shell
 
 from isocalc.checkpoint import Checkpoint, run_of
 from isocalc.cluster import cluster
@@ -73,6 +73,15 @@ class Cluster:
         for process in (*self.workers, self.scheduler):
             process.kill()
             process.wait(timeout=LIMIT)
+
+
+NO_SCHEDULER = """
+import socket
+server = socket.create_server(("127.0.0.1", 0))
+print(server.getsockname()[1], flush=True)
+while True:
+    server.accept()[0].sendall(b"HTTP/1.1 400 Bad Request\\r\\n" * 9)
+"""
 
 
 @pytest.fixture
@@ -171,6 +180,17 @@ def test_a_dead_scheduler_is_said_soon():
         f"Error: --cluster must be of a scheduler that answers, got '{address}'. "
         "Start one with: dask scheduler.\n"
     )
+
+
+def test_a_server_that_is_no_scheduler_is_refused():
+    server = subprocess.Popen([sys.executable, "-c", NO_SCHEDULER], stdout=subprocess.PIPE, text=True)
+    address = f"tcp://127.0.0.1:{server.stdout.readline().strip()}"
+    done = shell(f"isocalc mc --act tanh --width 20 --depth 2 --seed 1 --cluster {address}")
+    server.kill()
+    server.communicate()
+    assert (done.returncode, done.stdout) == (2, "")
+    message = f"--cluster must be of a scheduler that answers, got '{address}'."
+    assert done.stderr == f"Error: {message} Start one with: dask scheduler.\n"
 
 
 def test_without_the_extra_it_is_named(monkeypatch):

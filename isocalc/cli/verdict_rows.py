@@ -3,7 +3,6 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from isocalc.cli.caveats import has_correlated_gates
@@ -93,8 +92,6 @@ class Verdicts:
         if self._law is None or self._law[0] != network:
             from isocalc.laws import spectrum
 
-            # Compiled or not, laws round differently: which it is must not depend on what ran before.
-            import_module("isocalc._kernels")
             self._law = network, spectrum(network, law="layered")
         return self._law[1]
 
