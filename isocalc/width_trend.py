@@ -6,6 +6,10 @@ b N^(−p). The difference that is left at N → ∞, a, is what a wrong law sho
 goes away. Replicates of different widths are independent, and the errors of most statistics go like 1/N, so
 that widths are weighted with N²: weights by estimated errors would favour widths whose few trials happen to
 lie together.
+
+Calibration (tests/bench/calibrate_widths.py; α = 1 %, 11 networks, 8 trials at each of N = 50, 100 and 200):
+right laws were rejected in 0 of 33 groups; c off by 5 % was found in 9 of 30, the laws of independent gates
+for a pre-activation tanh network were rejected in 3 of 3.
 """
 
 import math
@@ -50,6 +54,8 @@ class Trend:
         Fitted power p of |simulation − theory| ~ N^(−p): about what is expected where the law is right, 0
         where it is wrong; ``None`` where fewer than two widths differ from theory by two standard errors.
     verdict : {"agrees", "disagrees", "not judged"}
+    tolerance : float
+        Largest difference of the extrapolated value from theory that agrees.
     """
 
     name: str
@@ -58,6 +64,7 @@ class Trend:
     standard_error: float | None
     rate: float | None
     verdict: Verdict
+    tolerance: float = math.inf
 
 
 def judge_widths(
@@ -181,7 +188,7 @@ def _trend(
     effective = parts.sum() ** 2 / (parts**2 / freedom).sum() if error else freedom.sum()
     tolerance = float(stdtrit(effective, level)) * error + REMAINDER * allowances[-1]
     verdict: Verdict = "agrees" if abs(left) <= tolerance else "disagrees"
-    return Trend(name, limit, limit + left, error, _rate(size, difference, errors), verdict)
+    return Trend(name, limit, limit + left, error, _rate(size, difference, errors), verdict, tolerance)
 
 
 def _power(name: str, law: WidthLaw) -> float:

@@ -46,7 +46,8 @@ theory at N -> infinity, the simulation extrapolated by a + b N^(-p) and its sta
 error, and rate, p as fitted to |simulation - theory| where two widths see a difference:
 about 1 where the law is right (extremes 2/3; 1/2 at the low end where gates close, as
 those of ReLU without skip connections do), 0 where it is wrong. The extrapolation takes
-these p. The rows of width inf decide the exit status.
+these p. The rows of width inf decide the exit status, where they can tell: what disagrees
+at the largest width by less than they resolve is a disagreement still.
 
 \b
 With --test freeness: statistic, own_gates, independent_gates (means over the trials,

@@ -71,6 +71,9 @@ class Verdicts:
         )
         if wrong:
             self._disagree(f"{', '.join(wrong)} as N grows", network, tell)
+        elif trends and (unresolved := _unresolved(judgements[max(judgements)], trends)):
+            what = f"{', '.join(unresolved)} at width {max(judgements)}; what is extrapolated cannot tell"
+            self._disagree(f"{what} whether that goes away, take more trials", network, tell)
         elif at_widths and any(trend.verdict == "agrees" for trend in trends):
             tell(f"the disagreement goes away as N grows, so it is one of finite width: {at_widths}")
         elif at_widths:
@@ -114,6 +117,19 @@ class Verdicts:
             why = " (gates correlated across layers, which it leaves out; --gates independent has none)"
         self._failures.append(f"the simulation disagrees with the law{why}: {what}")
         tell(self._failures[-1])
+
+
+def _unresolved(widest: "Judgement", trends: "Sequence[Trend]") -> list[str]:
+    """Return what disagrees at the largest width by no more than extrapolation could see."""
+    tolerance = {trend.name: trend.tolerance for trend in trends}
+    return [
+        one.name
+        for one in widest.statistics
+        if one.verdict == "disagrees"
+        and one.simulation is not None
+        and one.theory is not None
+        and abs(one.simulation - one.theory) <= tolerance.get(one.name, math.inf)
+    ]
 
 
 def _row(statistic: "Statistic") -> Row:
