@@ -7,7 +7,6 @@ are the same on machines of one kind with the same versions of NumPy and SciPy.
 
 import math
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future
 from contextlib import ExitStack
@@ -18,9 +17,9 @@ from queue import SimpleQueue
 from isocalc.checkpoint import Checkpoint, Outcome
 from isocalc.errors import NoAnswerError
 from isocalc.executors import at_once, local_executor, takes_progress
+from isocalc.in_flight import too_large
 from isocalc.limits import MOST_WORKERS
 from isocalc.network import require_whole
-from isocalc.simulate import require_memory
 from isocalc.tasks import Replicate, describe, library_versions, simulate_one
 
 __all__ = ["Outcome", "Replicate", "run"]
@@ -100,13 +99,12 @@ class _Outcomes:
 
     def give_up_what_does_not_fit(self, workers: int) -> None:
         """Give every network its error that does not fit in memory with so many replicates at once."""
-        trials = Counter(self._tasks[index].family for index in self.left())
-        first = {self._tasks[index].family: index for index in reversed(self.left())}
-        for family, count in trials.items():
-            try:
-                require_memory(family.network, family.width, count, min(workers, count))
-            except NoAnswerError as error:
-                self._add(first[family], error)
+        left = self.left()
+        reasons = too_large([self._tasks[index] for index in left], workers)
+        for index in left:
+            family = self._tasks[index].family
+            if family in reasons:
+                self._add(index, reasons.pop(family))
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Take what a checkpoint has, and record in it what it has not."""

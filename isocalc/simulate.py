@@ -146,13 +146,12 @@ def memory_needed(network: ResNet | FeedForward, width: int | None) -> int:
     return 8 * _MATRICES * max(given_widths(network, width)) ** 2
 
 
-def require_memory(network: ResNet | FeedForward, width: int | None, trials: int, at_once: int = 1) -> None:
-    """Raise NoAnswerError where so many replicates at once do not fit in the memory of this machine."""
+def require_memory(network: ResNet | FeedForward, width: int | None, trials: int) -> None:
+    """Raise NoAnswerError where replicates, one after the other, do not fit in the memory of this machine."""
     widths = given_widths(network, width)
-    needed = at_once * memory_needed(network, width) + 8 * widths[0] * trials
-    fewer = "trials" if at_once == 1 else "workers"
-    what = f"width {max(widths)} with {trials if at_once == 1 else at_once} {fewer}"
-    require_fits(needed, machine_memory(), what, f"take a smaller width or fewer {fewer}")
+    needed = memory_needed(network, width) + 8 * widths[0] * trials
+    what = f"width {max(widths)} with {trials} trials"
+    require_fits(needed, machine_memory(), what, "take a smaller width or fewer trials")
 
 
 def given_widths(network: ResNet | FeedForward, width: int | None) -> tuple[int, ...]:

@@ -215,3 +215,22 @@ def test_workers_are_counted_in_the_memory(monkeypatch, tmp_path):
     assert result.stderr.startswith("Error: width 4000 with 3 workers needs ")
     assert result.stderr.endswith("this machine has 1 GB: take a smaller width or fewer workers\n")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "sweep", [("--depth", "2,3,4", "--trials", 1, "--spectrum"), ("--depth", "2,3", "--trials", 2)]
+)
+def test_networks_of_a_sweep_are_counted_together(monkeypatch, sweep):
+    # A replicate of width 100 holds 11 matrices of 80 kB: two fit in 2 MB, three do not.
+    monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": 500, "SC_PAGE_SIZE": 4000}.__getitem__)
+    result = call("mc", "--act", "tanh", "--width", 100, *sweep, "--workers", 3, "--seed", 1)
+    assert result.exit_code == 1
+    assert result.stdout.count("width 100 with 3 workers needs 0.00264 GB") == len(sweep[1].split(","))
+    result = call("mc", "--act", "tanh", "--width", 100, *sweep, "--workers", 2, "--seed", 1)
+    assert "needs" not in result.stdout
+
+
+def test_both_kinds_of_gates_are_counted_together(monkeypatch):
+    monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": 500, "SC_PAGE_SIZE": 4000}.__getitem__)
+    both = ("mc", "--act", "tanh", "--depth", 2, "--width", 100, "--trials", 2, "--test", "freeness")
+    assert "width 100 with 4 workers needs" in call(*both, "--workers", 4).stderr

@@ -90,6 +90,19 @@ def test_small_work_stays_in_this_process():
         assert isinstance(pool, WorkerPool)
 
 
+def test_networks_that_are_too_large_beside_others_are_given_up(monkeypatch):
+    # Bytes of a replicate: 88 N². One of width 100 and two of width 50 are 1.32 MB together.
+    monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": 350, "SC_PAGE_SIZE": 4000}.__getitem__)
+    net = ResNet("tanh", depth=2)
+    tasks = [Replicate(net, width, 1, 0) for width in (100, 50)] + [Replicate(net, 50, 2, 0)]
+    assert_same(run(tasks, workers=3), [simulate.replicate(net, t.width, t.seed, 0) for t in tasks])
+    large = Replicate(replace(net, depth=3), 100, 1, 0)
+    refused, kept, *_, also = run([*tasks, large], workers=3)
+    assert "width 100 with 3 workers needs 0.00198 GB" in str(refused)
+    assert isinstance(also, NoAnswerError)
+    assert isinstance(kept, np.ndarray)
+
+
 def test_a_checkpoint_is_gone_on_from(tmp_path, expected):
     path = str(tmp_path / "run.ckpt")
 

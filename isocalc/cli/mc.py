@@ -138,7 +138,7 @@ def command(ctx: click.Context, /, networks: Sweep, runs: Runs, output: Output, 
     by_widths = ctx.params["layer_widths"] is not None
     sweep = networks if by_widths else networks.crossed(width=given["width"])
     if sweep.single:
-        runs.require_memory(next(tasks(sweep, given | {"seed": 0})), given["trials"])
+        runs.require_memory(list(tasks(sweep, given | {"seed": 0})))
     given["seed"] = runs.seed(given["seed"])
     report = Report(sweep, given, runs.compute(list(tasks(sweep, given))))
     table, failed = run(

@@ -58,12 +58,13 @@ class Runs:
         kept = given if given is not None else self._kept_seed()
         return kept if kept is not None else int.from_bytes(os.urandom(4))
 
-    def require_memory(self, task: "Replicate", trials: int) -> None:
+    def require_memory(self, tasks: "Sequence[Replicate]") -> None:
         """Raise NoAnswerError where the replicates of a network do not fit in this machine."""
         if self.cluster is None:
-            from isocalc.simulate import require_memory
+            from isocalc.in_flight import too_large
 
-            require_memory(task.network, task.width, trials, min(self.workers or 1, trials))
+            for reason in too_large(tasks, self.workers or 1).values():
+                raise reason
 
     def compute(self, tasks: "Sequence[Replicate]") -> "list[Outcome]":
         """Return the outcomes of tasks, under a progress bar; report a seed that nobody has given."""
