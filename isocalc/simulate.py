@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.random import SeedSequence, default_rng
 
+from isocalc.blas_threads import one_blas_thread
 from isocalc.errors import InvalidInputError
 from isocalc.forward import ForwardPass, faint_power
 from isocalc.jacobian import log_spectrum
@@ -27,6 +28,7 @@ _WEAKEST, _STRONGEST = 1e-290, 1e290
 _MATRICES = 11
 
 
+@one_blas_thread()
 def replicate(
     network: ResNet | FeedForward,
     width: int | None,
@@ -37,7 +39,7 @@ def replicate(
     dtype: Dtype = "float64",
     progress: Callable[[], None] | None = None,
 ) -> Array:
-    """Return the singular values of the Jacobian of one random network.
+    """Return the singular values of the Jacobian of one random network, computed with one BLAS thread.
 
     Parameters
     ----------

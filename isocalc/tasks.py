@@ -9,7 +9,6 @@ import numpy as np
 import scipy
 
 from isocalc import __version__, simulate
-from isocalc.blas_threads import one_blas_thread
 from isocalc.checkpoint import Outcome
 from isocalc.errors import NoAnswerError
 from isocalc.limits import MOST_SEED, MOST_TRIALS
@@ -84,19 +83,18 @@ def simulate_one(
             ", ".join(map(" ".join, zip(names, of, strict=True))) for of in (library_versions(), versions)
         )
         raise NoAnswerError(f"a worker has {there}, and this machine has {here}: install the same")
-    with one_blas_thread():
-        try:
-            return simulate.replicate(
-                task.network,
-                task.width,
-                task.seed,
-                task.trial,
-                gates=task.gates,
-                dtype=task.dtype,
-                progress=progress,
-            )
-        except NoAnswerError as error:
-            return error.with_traceback(None)
+    try:
+        return simulate.replicate(
+            task.network,
+            task.width,
+            task.seed,
+            task.trial,
+            gates=task.gates,
+            dtype=task.dtype,
+            progress=progress,
+        )
+    except NoAnswerError as error:
+        return error.with_traceback(None)
 
 
 def library_versions() -> Versions:

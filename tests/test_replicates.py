@@ -38,8 +38,7 @@ HOPELESS = ResNet("tanh", depth=1000, skip=3.0)
 @pytest.fixture(scope="module")
 def expected():
     """Return the singular values of the tasks, simulated without any of the machinery."""
-    with one_blas_thread():
-        return [log_s for network in NETWORKS for log_s in spectra(network, 220, 3, 3)]
+    return [log_s for network in NETWORKS for log_s in spectra(network, 220, 3, 3)]
 
 
 def assert_same(found, expected):
@@ -258,6 +257,25 @@ def test_blas_has_one_thread_inside_and_what_it_had_outside():
     finally:
         for (_, put), threads in zip(_libraries(), before, strict=True):
             put(threads)
+
+
+def test_replicates_called_for_alone_have_one_blas_thread_too():
+    before = [get() for get, _ in _libraries()]
+    seen = set()
+
+    def note():
+        seen.update(get() for get, _ in _libraries())
+
+    try:
+        for _, put in _libraries():
+            put(2)
+        alone = simulate.replicate(NETWORKS[0], 220, 3, 0, progress=note)
+        (row,) = spectra(NETWORKS[0], 220, 1, 3)
+    finally:
+        for (_, put), threads in zip(_libraries(), before, strict=True):
+            put(threads)
+    assert seen == {1}
+    assert_same([alone, row], run(TASKS[:1]) * 2)
 
 
 def test_tasks_are_described_by_their_options():
