@@ -21,6 +21,8 @@ Array = npt.NDArray[np.float64]
 Gates = Literal["own", "independent"]
 Dtype = Literal["float64", "float32"]
 
+# Raised with every change of what a seed draws, so that a checkpoint is not gone on from with other networks.
+STREAMS = 1
 GATES: tuple[Gates, ...] = ("own", "independent")
 DTYPES: tuple[Dtype, ...] = ("float64", "float32")
 _WEAKEST, _STRONGEST = 1e-290, 1e290

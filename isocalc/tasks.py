@@ -14,7 +14,9 @@ from isocalc.errors import NoAnswerError
 from isocalc.limits import MOST_SEED, MOST_TRIALS
 from isocalc.network import FeedForward, ResNet, require_choice, require_network, require_whole
 
-Versions = tuple[str, str, str]
+Versions = tuple[str, str, str, str]
+
+_VERSIONED = ("isocalc", "numpy", "scipy", "streams")
 
 
 @dataclass(frozen=True)
@@ -78,10 +80,8 @@ def simulate_one(
 ) -> Outcome:
     """Compute one replicate, wherever this is called; what has no answer returns the reason."""
     if versions != library_versions():
-        names = ("isocalc", "numpy", "scipy")
-        there, here = (
-            ", ".join(map(" ".join, zip(names, of, strict=True))) for of in (library_versions(), versions)
-        )
+        both = (library_versions(), versions)
+        there, here = (", ".join(map(" ".join, zip(_VERSIONED, of, strict=True))) for of in both)
         raise NoAnswerError(f"a worker has {there}, and this machine has {here}: install the same")
     try:
         return simulate.replicate(
@@ -98,8 +98,8 @@ def simulate_one(
 
 
 def library_versions() -> Versions:
-    """Return the versions of what bits depend on: isocalc, NumPy and SciPy."""
-    return __version__, np.__version__, scipy.__version__
+    """Return the versions of what bits depend on: isocalc, NumPy, SciPy and the random streams."""
+    return __version__, np.__version__, scipy.__version__, str(simulate.STREAMS)
 
 
 def describe(tasks: Sequence[Replicate]) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def describe(tasks: Sequence[Replicate]) -> dict[str, Any]:
         digest.update(repr(values).encode())
     listed: dict[str, Any] = {name: list(values) for name, values in options.items() if name != "trial"}
     listed["trials"] = len(options.get("trial", ()))
-    versions = zip(("isocalc", "numpy", "scipy"), library_versions(), strict=True)
+    versions = zip(_VERSIONED, library_versions(), strict=True)
     return dict(versions) | listed | {"combination": digest.hexdigest()}
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from isocalc import simulate
+from isocalc import in_flight, simulate
 from isocalc.activations import activation
 from isocalc.blas_threads import THREAD_VARIABLES, _libraries, can_be_set, one_blas_thread
 from isocalc.errors import InvalidInputError, NoAnswerError
@@ -144,7 +144,7 @@ def test_a_network_is_given_up_with_its_first_replicate_without_an_answer():
 
 
 def test_what_does_not_fit_is_an_error_of_its_network(monkeypatch):
-    monkeypatch.setattr(simulate, "machine_memory", lambda: 10**7)
+    monkeypatch.setattr(in_flight, "machine_memory", lambda: 10**7)
     tasks = [Replicate(NETWORKS[0], width, 1, trial) for width in (20, 2000) for trial in range(2)]
     found = run(tasks)
     assert_same(found[:2], list(spectra(NETWORKS[0], 20, 2, 1)))
@@ -288,6 +288,15 @@ def test_tasks_are_described_by_their_options():
     assert describe([Replicate(own, 20, 3, 0)])["activation"] == ["tanh"]
     chain = FeedForward("tanh", depth=1, layer_widths=(4, 2))
     assert describe([Replicate(chain, None, 3, 0)])["layer_widths"] == [(4, 2)]
+
+
+def test_a_checkpoint_of_other_random_streams_is_refused(tmp_path, monkeypatch):
+    path = str(tmp_path / "run.ckpt")
+    run([Replicate(NETWORKS[0], 12, 1, 0)], checkpoint=path)
+    drawn = simulate.STREAMS
+    monkeypatch.setattr(simulate, "STREAMS", drawn + 1)
+    with pytest.raises(InvalidInputError, match=f"In it, streams is {drawn}; here, {drawn + 1}"):
+        run([Replicate(NETWORKS[0], 12, 1, 0)], checkpoint=path)
 
 
 @pytest.mark.parametrize(
