@@ -22,10 +22,12 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from isocalc.errors import InvalidInputError
 from isocalc.findings import FURTHEST, Finding, findings
 from isocalc.law import Law
-from isocalc.network import FeedForward, ResNet
-from isocalc.simulate import Dtype, Gates
+from isocalc.limits import LEAST_WIDTH
+from isocalc.network import FeedForward, ResNet, require_choice, require_network, require_number
+from isocalc.simulate import DTYPES, GATES, Dtype, Gates
 from isocalc.width_law import WidthLaw
 
 Array = npt.NDArray[np.float64]
@@ -75,7 +77,7 @@ class Judgement:
 
 
 def judge(
-    log_s: Array,
+    log_s: npt.ArrayLike,
     network: ResNet | FeedForward,
     *,
     gates: Gates = "own",
@@ -87,8 +89,8 @@ def judge(
 
     Parameters
     ----------
-    log_s : array, shape (trials, N_0)
-        Log singular values of `simulate.replicate`, one row each; at least 2.
+    log_s : array_like, shape (trials, N_0)
+        Log singular values of `simulate.replicate`, one row each, ascending; at least 2.
     network : ResNet or FeedForward
     gates : {"own", "independent"}
     dtype : {"float64", "float32"}
@@ -105,12 +107,43 @@ def judge(
 
     Raises
     ------
+    InvalidInputError
+        An argument breaks its rule.
     NoAnswerError
         The law is not known (`spectrum`).
     """
-    seen = WidthLaw.of(network, log_s.shape[1], gates=gates, dtype=dtype, law=law)
-    bulk, outliers = set_aside(log_s, seen)
+    require_network(network, ResNet, FeedForward)
+    require_choice("gates", gates, GATES)
+    require_choice("dtype", dtype, DTYPES)
+    require_number("false_alarm_rate", false_alarm_rate, "between 0 and 1", lambda rate: 0 < rate < 1)
+    chain = network.layer_widths if isinstance(network, FeedForward) else None
+    if law is not None and not isinstance(law, Law):
+        raise InvalidInputError("law", "a Law", law)
+    rows = _required_replicates(log_s, chain[0] if chain else None)
+    seen = WidthLaw.of(network, rows.shape[1], gates=gates, dtype=dtype, law=law)
+    bulk, outliers = set_aside(rows, seen)
     return Judgement(compare(bulk, seen, false_alarm_rate=false_alarm_rate), tuple(outliers))
+
+
+def _required_replicates(log_s: npt.ArrayLike, width: int | None) -> Array:
+    """Return replicates of a network of this width as an array, or raise InvalidInputError."""
+    try:
+        rows = np.asarray(log_s, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise InvalidInputError("log_s", "rows of numbers, one for each replicate", log_s) from None
+    if rows.ndim != 2 or len(rows) < 2:
+        raise InvalidInputError("log_s", "of shape (trials, N_0) with at least 2 trials", rows.shape)
+    if rows.shape[1] < LEAST_WIDTH if width is None else rows.shape[1] != width:
+        rule = f"of shape (trials, N_0) with N_0 {width or f'at least {LEAST_WIDTH}'}"
+        raise InvalidInputError("log_s", rule, rows.shape)
+    if not np.all(rows < math.inf):
+        raise InvalidInputError("log_s", "finite, or -inf where s = 0", float(rows[~(rows < math.inf)][0]))
+    falls = rows[:, 1:] < rows[:, :-1]
+    if falls.any():
+        trial, place = np.argwhere(falls)[0]
+        pair = tuple(rows[trial, place : place + 2].tolist())
+        raise InvalidInputError("log_s", "ascending in each row", pair, f"They are in row {trial}.")
+    return rows
 
 
 def compare(

@@ -15,7 +15,7 @@ from itertools import islice
 from queue import SimpleQueue
 
 from isocalc.checkpoint import Checkpoint, Outcome
-from isocalc.errors import NoAnswerError
+from isocalc.errors import InvalidInputError, NoAnswerError
 from isocalc.executors import at_once, local_executor, takes_progress
 from isocalc.in_flight import too_large
 from isocalc.limits import MOST_WORKERS
@@ -67,7 +67,7 @@ def run(
     OSError
         The checkpoint cannot be written; it keeps what it has.
     """
-    tasks = list(tasks)
+    tasks = _require_replicates(tasks)
     if workers is not None:
         require_whole("workers", workers, 1, MOST_WORKERS)
     outcomes = _Outcomes(tasks, progress)
@@ -85,6 +85,17 @@ def run(
         if left and executor is not None:
             outcomes.complete(left, executor)
     return outcomes.in_order()
+
+
+def _require_replicates(tasks: object) -> list[Replicate]:
+    rule = "an iterable of Replicate"
+    if not isinstance(tasks, Iterable):
+        raise InvalidInputError("tasks", rule, tasks)
+    listed = list(tasks)
+    for task in listed:
+        if not isinstance(task, Replicate):
+            raise InvalidInputError("tasks", rule, task)
+    return listed
 
 
 class _Outcomes:

@@ -34,6 +34,44 @@ def ideal(law, trials=8, jitter=1e-4):
     return log_s + jitter * np.linspace(-1, 1, trials)[:, None]
 
 
+NET = ResNet("tanh", depth=2)
+ROWS = np.tile(np.linspace(-1, 1, 10), (3, 1))
+
+
+@pytest.mark.parametrize(
+    ("log_s", "network", "words"),
+    [
+        (np.zeros((1, 10)), NET, r"of shape (trials, N_0) with at least 2 trials, got (1, 10)"),
+        (np.zeros(10), NET, r"with at least 2 trials, got (10,)"),
+        (np.zeros((2, 1)), NET, r"with N_0 at least 2, got (2, 1)"),
+        ([[1.0, 2.0], [3.0]], NET, "rows of numbers, one for each replicate"),
+        (ROWS[:, ::-1], NET, "ascending in each row, got (1.0, 0.7"),
+        (np.where(ROWS == 1, np.nan, ROWS), NET, "finite, or -inf where s = 0, got nan"),
+        (np.where(ROWS == 1, np.inf, ROWS), NET, "finite, or -inf where s = 0, got inf"),
+        (ROWS, FeedForward("tanh", depth=1, layer_widths=(9, 4)), "with N_0 9, got (3, 10)"),
+    ],
+)
+def test_replicates_that_are_none_are_refused(log_s, network, words):
+    with pytest.raises(isocalc.InvalidInputError) as error:
+        judge(log_s, network)
+    assert str(error.value).startswith("log_s must be ")
+    assert words in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"gates": "none"}, {"dtype": "float16"}, {"law": 1.0}, {"false_alarm_rate": 1.0}]
+)
+def test_bad_arguments_are_refused(wrong):
+    with pytest.raises(isocalc.InvalidInputError, match=f"{next(iter(wrong))} must be"):
+        judge(ROWS, NET, **wrong)
+    with pytest.raises(isocalc.InvalidInputError, match="network must be"):
+        judge(ROWS, "tanh")
+
+
+def test_lists_are_judged_as_arrays_are():
+    assert repr(judge(ROWS.tolist(), NET)) == repr(judge(ROWS, NET))
+
+
 @pytest.mark.parametrize(
     ("network", "seed"),
     [(ResNet("linear", depth=10), 21), (ResNet("tanh", depth=10, sigma_w=1.2, weights="orthogonal"), 22)],

@@ -318,3 +318,9 @@ def test_bad_tasks(arguments, parameter):
 
 def test_nothing_to_do():
     assert run([]) == []
+
+
+@pytest.mark.parametrize("tasks", [[1], 1, [*TASKS, None]])
+def test_tasks_that_are_none_are_refused(tasks):
+    with pytest.raises(InvalidInputError, match="tasks must be an iterable of Replicate, got"):
+        run(tasks)
