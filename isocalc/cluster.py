@@ -10,13 +10,17 @@ from typing import Any
 
 from isocalc.errors import InvalidInputError, NoAnswerError
 
-_ADDRESS = re.compile(r"([a-z]+://)?(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):\d{1,5}/?")
+_ADDRESS = re.compile(
+    r"((tcp|tls|ws|wss|ucx)://)?(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):(?P<port>\d{1,5})/?", re.ASCII
+)
+_MOST_PORT = 65535
 _PATIENCE = 5  # s, for a scheduler to answer, and for its first worker
 
 
 def require_address(address: str) -> None:
     """Raise InvalidInputError where a text is not the address of a scheduler, or the extra is missing."""
-    if not _ADDRESS.fullmatch(address):
+    found = _ADDRESS.fullmatch(address)
+    if found is None or not 1 <= int(found["port"]) <= _MOST_PORT:
         raise InvalidInputError("cluster", "an address such as tcp://10.0.0.1:8786", address)
     try:
         import distributed  # noqa: F401 - whether it is there

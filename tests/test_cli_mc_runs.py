@@ -197,6 +197,9 @@ def test_a_network_without_an_answer_is_kept_too(tmp_path):
         (("--checkpoint", "."), "--checkpoint must be a file, not a folder or a device, got '.'"),
         (("--checkpoint", "x.csv", "-o", "x.csv"), "--checkpoint must be another file than that of --output"),
         (("--cluster", "nowhere"), "--cluster must be an address such as tcp://10.0.0.1:8786, got 'nowhere'"),
+        (("--cluster", "tcp://a:65536"), "--cluster must be an address such as tcp://10.0.0.1:8786, got"),
+        (("--cluster", "tcp://a:0"), "--cluster must be an address such as tcp://10.0.0.1:8786, got"),
+        (("--cluster", "http://a:8786"), "--cluster must be an address such as tcp://10.0.0.1:8786, got"),
         (("--cluster", "a:1", "--workers", "2"), "--workers cannot be given with --cluster"),
     ],
 )

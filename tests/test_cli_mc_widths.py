@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 import pytest
-from running import call, table
+from running import call, refusal, table
 
 from isocalc.cli.verdict_rows import COLUMNS_BY_WIDTH, Verdicts
 from isocalc.network import ResNet
@@ -102,6 +102,7 @@ def test_finite_width_is_told_from_a_wrong_law(difference, failed, message):
     }
 
 
-def test_one_width_given_twice_is_one_width():
-    rows = table(*WIDTHS[:5], "--width", "20,20", "--trials", 3, "--seed", 1)
-    assert [row["width"] for row in rows] == ["20"] * 24
+@pytest.mark.parametrize("more", [(), ("--spectrum",), ("--test", "freeness")])
+def test_a_width_given_twice_is_refused(more):
+    network = ("mc", "--act", "linear", "--depth", 2, "--width", "40,20,40", *more)
+    assert refusal(*network) == "Error: --width must be a list without repetitions, got 40\n"

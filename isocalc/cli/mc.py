@@ -1,6 +1,7 @@
 """``isocalc mc``: simulate networks and hold them against the law."""
 # ruff: noqa: PLC0415 - numerics load when a command computes
 
+from collections import Counter
 from typing import Any
 
 import click
@@ -36,7 +37,7 @@ the statistics, a right law is rejected in at most 1 % of runs (0 of 8653 in
 calibration). c off by 5 % was found in 164 of 192 groups of 8 trials at N = 500, in
 58 of 1600 at N = 100. Few trials make t large: 2 or 3 find gross errors only.
 With own gates the direction of a network's signal can leave the law, by one singular
-value at each end: they are set aside, and standard error says so.
+value at each end: they are set aside, and a message on standard error says so.
 Exit status 0 where nothing disagrees, 1 where something does or where not enough
 could be judged: no distance, and fewer than half of the statistics.
 
@@ -167,6 +168,9 @@ def _check(ctx: click.Context, networks: Sweep, given: dict[str, Any]) -> None:
     else:
         for width in widths:
             require_whole("width", width, least, MOST_WIDTH)
+        for width, count in Counter(widths).items():
+            if count > 1:
+                raise InvalidInputError("width", "a list without repetitions", width)
     if given["spectrum"]:
         rule = f"so few that the table has at most {MOST_ROWS} rows"
         if sum(widths) * networks.size * trials > MOST_ROWS:
