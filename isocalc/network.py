@@ -20,10 +20,17 @@ BLOCKS: tuple[Block, ...] = ("post", "pre")
 MAX_WIDTH = 10**9
 
 
+class _Default(int):
+    """A default, told apart from the same number when that is given."""
+
+
+_DEPTH = _Default(100)
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Network:
     activation: str | Activation = field(kw_only=False)
-    depth: int = 100
+    depth: int = _DEPTH
     weights: Weights = "gaussian"
     sigma_w: float = 1.0
     sigma_b: float = 0.0
@@ -99,7 +106,7 @@ class FeedForward(_Network):
     activation : str or Activation
         φ, applied to each entry: a name such as ``"tanh"`` or ``"leaky_relu:0.2"``.
     depth : int
-        Number of layers L, from 1 to 10⁷.
+        Number of layers L, from 1 to 10⁷; that of ``layer_widths`` where they are given.
     weights : {"gaussian", "orthogonal"}
         Entries of variance ``sigma_w**2 / N``, or ``sigma_w`` times a Haar orthogonal matrix.
     sigma_w, sigma_b : float
@@ -132,25 +139,38 @@ class FeedForward(_Network):
     tied: bool = False
 
     def __post_init__(self) -> None:
+        if self.layer_widths is not None:
+            object.__setattr__(self, "layer_widths", _listed(self.layer_widths))
+            if isinstance(self.depth, _Default):
+                object.__setattr__(self, "depth", _depth_of(self.layer_widths))
         super().__post_init__()
         if self.input_variance is not None:
             self._require("input_variance", "a finite number greater than 0", lambda value: value > 0)
         if self.layer_widths is not None:
             object.__setattr__(self, "layer_widths", self._required_widths(self.layer_widths))
 
-    def _required_widths(self, widths: Sequence[int]) -> tuple[int, ...]:
-        try:
-            given = tuple(widths)
-        except TypeError:
-            raise InvalidInputError("layer_widths", "a sequence of whole numbers", widths) from None
+    def _required_widths(self, given: Sequence[int]) -> tuple[int, ...]:
         if len(given) != self.depth + 1:
             rule = f"{self.depth + 1} widths, of the input and of the layers, at depth {self.depth}"
             raise InvalidInputError("layer_widths", rule, len(given))
         checked = tuple(require_whole("layer_widths", width, 1, MAX_WIDTH) for width in given)
         if self.tied and len(set(checked)) > 1:
             rule = "all the same where layers share their weights"
-            raise InvalidInputError("layer_widths", rule, widths)
+            raise InvalidInputError("layer_widths", rule, given)
         return checked
+
+
+def _listed(widths: Sequence[int]) -> tuple[int, ...]:
+    try:
+        return tuple(widths)
+    except TypeError:
+        raise InvalidInputError("layer_widths", "a sequence of whole numbers", widths) from None
+
+
+def _depth_of(widths: Sequence[int]) -> int:
+    if len(widths) < 2:
+        raise InvalidInputError("layer_widths", "at least 2 widths, of the input and of the layers", widths)
+    return len(widths) - 1
 
 
 def require_number(parameter: str, value: object, rule: str, holds: Callable[[float], bool]) -> float:

@@ -124,6 +124,18 @@ def test_widths_are_whole_numbers_and_the_same_where_weights_are_shared():
         FeedForward("tanh", depth=2, layer_widths=[3, 4, 3], tied=True)
 
 
+def test_the_depth_is_that_of_the_widths():
+    net = FeedForward("tanh", layer_widths=(6, 9, 4))
+    assert net == FeedForward("tanh", depth=2, layer_widths=(6, 9, 4))
+    assert {type(net.depth), type(FeedForward("tanh").depth)} == {int}
+    assert dataclasses.replace(net, sigma_w=2.0).depth == 2
+    with pytest.raises(InvalidInputError, match=r"layer_widths must be 101 widths, .* at depth 100, got 3"):
+        FeedForward("tanh", depth=100, layer_widths=(6, 9, 4))
+    for few in ((), (6,)):
+        with pytest.raises(InvalidInputError, match="layer_widths must be at least 2 widths, of the input"):
+            FeedForward("tanh", layer_widths=few)
+
+
 @pytest.mark.parametrize("kind", [ResNet, FeedForward])
 def test_networks_are_values(kind):
     net = kind("leaky_relu:0.2", sigma_w=1.5)
