@@ -7,6 +7,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from isocalc import judge as judge
+    from isocalc import replicates as replicates
+    from isocalc import simulate as simulate
     from isocalc.activations import Activation as Activation
     from isocalc.activations import activation as activation
     from isocalc.errors import InvalidInputError as InvalidInputError
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
     from isocalc.network import ResNet as ResNet
     from isocalc.propagation import Propagation as Propagation
     from isocalc.propagation import propagate as propagate
+    from isocalc.replicates import Replicate as Replicate
+    from isocalc.replicates import run as run
+    from isocalc.simulate import spectra as spectra
     from isocalc.universal_law import UniversalLaw as UniversalLaw
 
 __version__ = "0.1.0"
@@ -35,18 +41,25 @@ _HOME = {
     "fixed_points": "feedforward",
     "Propagation": "propagation",
     "propagate": "propagation",
+    "Replicate": "replicates",
+    "run": "replicates",
+    "spectra": "simulate",
     "UniversalLaw": "universal_law",
     "spectrum": "laws",
 }
+# Modules of the public API that are reached as attributes.
+_MODULES = ("judge", "replicates", "simulate")
 
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604 - the names are strings, one step removed
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"isocalc.{name}")
     if name not in _HOME:
         raise AttributeError(f"module 'isocalc' has no attribute {name!r}")
     return getattr(import_module(f"isocalc.{_HOME[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted((*__all__, *_MODULES))

@@ -6,7 +6,6 @@ from hashlib import sha256
 from typing import Any
 
 import numpy as np
-import scipy
 
 from isocalc import __version__, simulate
 from isocalc.checkpoint import Outcome
@@ -99,6 +98,8 @@ def simulate_one(
 
 def library_versions() -> Versions:
     """Return the versions of what bits depend on: isocalc, NumPy, SciPy and the random streams."""
+    import scipy  # noqa: PLC0415 - asked for when work is handed out
+
     return __version__, np.__version__, scipy.__version__, str(simulate.STREAMS)
 
 

@@ -28,5 +28,11 @@ def test_importing_the_package_loads_nothing():
 
 
 def test_unknown_names_are_refused():
-    with pytest.raises(AttributeError, match="no attribute 'spectra'"):
-        isocalc.spectra  # noqa: B018 - it raises
+    with pytest.raises(AttributeError, match="no attribute 'spectrums'"):
+        isocalc.spectrums  # noqa: B018 - it raises
+
+
+def test_modules_of_the_api_are_reached_without_being_imported():
+    code = "import isocalc; print(isocalc.replicates.run is isocalc.run, isocalc.judge.judge.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "judge"]
