@@ -98,14 +98,6 @@ class ProductSource:
     @cached_property
     def scan(self) -> Scan:
         """The law solved at points placed by its mass, from end to end of what counts of it."""
-        while True:
-            try:
-                return self._scanned()
-            except NoAnswerError:
-                if not self.product.retreat():
-                    raise
-
-    def _scanned(self) -> Scan:
         width = math.sqrt(math.log1p(self.product.relative_variance))
         centre, left, right = self.log_mean, self.product.left, self.product.right
         steps = np.append(-_steps((centre - left) / width)[::-1], _steps((right - centre) / width))
