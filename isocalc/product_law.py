@@ -91,7 +91,7 @@ class ProductSource:
         below = (y < left - SAME_PLACE * max(1.0, abs(left))) & (y > -math.inf)
         if missed and below.any():
             raise NoAnswerError(
-                f"the law is not solved below log z = {left!r}, where {missed:.0e} of its mass is"
+                f"the law is not solved so near λ = 0, where {missed:.0e} of its mass is: ask further up"
             )
         return np.asarray((y >= left) & (y < self.product.right))
 
