@@ -21,9 +21,9 @@ _REAL_PER_LAYER = 1e-10
 _MARGIN = 30.0
 # Mass at which to look for a gap below, and masses to leave aside, the least for which the law can be solved.
 _FEW_MASS, _LITTLE_MASS = 1e-4, (1e-12, 1e-11, 1e-10, 1e-9, 1e-8)
-_MUCH_MASS = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2)
-# Gates with values of log d below this go on to where they are no doubles.
-_UNDERFLOW = -600.0
+_MUCH_MASS = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1)
+# log d below which gates go on to where they are no doubles.
+_UNDERFLOW = -680.0
 _POINTS_OF_A_WALK = 60
 
 
@@ -37,8 +37,6 @@ class FreeProduct(FreeSolver):
     counts : sequence of float
         How often each occurs; fractions are allowed where factors stand for a range of layers.
     """
-
-    _lost = 0.0
 
     @property
     def right(self) -> float:
@@ -64,7 +62,7 @@ class FreeProduct(FreeSolver):
         Raises
         ------
         NoAnswerError
-            More than 1 % of the mass is beyond.
+            More than 10 % of the mass is beyond.
         """
         place, _ = self._walk_until(_FEW_MASS)
         # Below a gap there is nothing, which digits of 1 + m may not tell.
@@ -72,26 +70,22 @@ class FreeProduct(FreeSolver):
             return place, 0.0
         for enough in _LITTLE_MASS:
             place, zeta = self._walk_until(enough)
-            if enough > self._lost and self._missing(zeta) <= 2 * enough and self._solved(place):
+            if self._missing(zeta) <= 2 * enough and self._is_sound(place):
                 # Well inside of where rounding just lets it be solved.
                 return self._walk_until(_MARGIN * enough)[0], 0.0
         for enough in _MUCH_MASS:
             place, zeta = self._walk_until(enough)
-            state = self._solved(place)
-            if enough > self._lost and state is not None:
-                return place, max(0.0, 1 - self.mass_at_zero - float(self.survival(state)[0]))
+            if self._is_sound(place):
+                above = float(self.survival(self.solve(np.array([place])))[0])
+                return place, max(0.0, 1 - self.mass_at_zero - above)
         raise NoAnswerError(f"the law is not solved for {self._missing(zeta):.0e} of its mass, near λ = 0")
 
-    def retreat(self) -> bool:
-        """Take the law to end, on the left, where ten times as much mass is below; tell whether it may be.
-
-        It may where gates are lost in underflow, so that not all of what is solved of the law hangs together.
-        """
-        if self.arrays.gates.log_d.min(initial=0.0) > _UNDERFLOW or self._lost >= _MUCH_MASS[-1]:
-            return False
-        self._lost = max(_LITTLE_MASS[0], 10 * self._lost)
-        vars(self).pop("_reached", None)
-        return True
+    def _is_sound(self, y: float) -> bool:
+        """Tell whether the law is solved at y, and no gates that are lost in underflow matter there."""
+        state = self._solved(y)
+        if state is None or self.arrays.gates.log_d.min(initial=0.0) > _UNDERFLOW:
+            return state is not None
+        return float(state.inner[[rows.start for rows in self.rows]].real.max()) < -_UNDERFLOW
 
     def density_and_survival(self, y: Array) -> tuple[Array, Array]:
         """Return the density of y and the mass above y, atoms of that included.

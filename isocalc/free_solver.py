@@ -127,7 +127,7 @@ class FreeSolver(FreeEquations):
         descending = np.ascontiguousarray(y[::-1])
         count = solve_free(self.arrays, places[0], start, known, known_states, descending, found)
         if count < y.size:
-            raise NoAnswerError(f"the path of the solver ended before log z = {float(descending[count])!r}")
+            raise unsolved(float(descending[count]))
         state = State(found[::-1, 0].copy(), np.ascontiguousarray(found[::-1, 1:].T))
         self._remember(y, state)
         return state
@@ -149,7 +149,7 @@ class FreeSolver(FreeEquations):
         for start, stop in ((corner, above), (above, y.astype(complex))):
             state, missing = self._follow(state, start, stop, rounds=_ROUNDS)
             if missing.size:
-                raise NoAnswerError(f"the path of the solver to y = {float(y[missing[0]])!r} did not arrive")
+                raise unsolved(float(y[missing[0]]))
         return state
 
     def _line(self, leftmost: float) -> tuple[Array, State]:
@@ -159,7 +159,7 @@ class FreeSolver(FreeEquations):
         while places[-1] > leftmost:
             step *= 2 if self._walk(places[-1] - step) else 0.25
             if step < _SHORTEST:
-                raise NoAnswerError(f"the path of the solver ended at log z = {places[-1]!r} + iπ/2")
+                raise unsolved(places[-1])
         joined = State(*(np.concatenate(parts, axis=-1)[..., ::-1] for parts in zip(*states, strict=True)))
         return np.array(places[::-1]), joined
 
@@ -225,9 +225,7 @@ class FreeSolver(FreeEquations):
             # At a point mass m is infinite, and has no digits.
             unfinished = ~shrinks & ~settled & (np.abs(state.zeta[active]) > _INFINITE)
             if unfinished.any():
-                raise NoAnswerError(
-                    f"Newton did not settle at log z = {float(target[active][unfinished][0].real)!r}"
-                )
+                raise unsolved(float(target[active][unfinished][0].real))
             active, size = active[shrinks], new_size[shrinks]
             if not active.size:
                 break
@@ -255,6 +253,14 @@ class FreeSolver(FreeEquations):
                 kept &= (size <= _CONTRACTION * np.minimum(1, before)) | (size < agree)
         kept &= (state.zeta.imag > -_BELOW) & (state.zeta.imag < np.pi + _BELOW)
         return state, kept, noise
+
+
+def unsolved(y: float) -> NoAnswerError:
+    """Return the error of a law that the solver does not reach at y = log λ less the law's centre."""
+    return NoAnswerError(
+        f"the equations of the law were not solved at log λ = {y:.6g} (less a constant of the law): "
+        "ask for other values with --at, or simulate with isocalc mc"
+    )
 
 
 def _is_live(state: State) -> npt.NDArray[np.bool_]:

@@ -91,21 +91,13 @@ class ProductSource:
         below = (y < left - SAME_PLACE * max(1.0, abs(left))) & (y > -math.inf)
         if missed and below.any():
             raise NoAnswerError(
-                f"the law is not solved below log z = {left!r}, where {missed:.0e} of its mass is"
+                f"the law is not solved so near λ = 0, where {missed:.0e} of its mass is: ask further up"
             )
         return np.asarray((y >= left) & (y < self.product.right))
 
     @cached_property
     def scan(self) -> Scan:
         """The law solved at points placed by its mass, from end to end of what counts of it."""
-        while True:
-            try:
-                return self._scanned()
-            except NoAnswerError:
-                if not self.product.retreat():
-                    raise
-
-    def _scanned(self) -> Scan:
         width = math.sqrt(math.log1p(self.product.relative_variance))
         centre, left, right = self.log_mean, self.product.left, self.product.right
         steps = np.append(-_steps((centre - left) / width)[::-1], _steps((right - centre) / width))

@@ -64,7 +64,9 @@ class Scan:
         order = np.argsort(joined[0], kind="stable")
         self.y, self.density, self.survival = (part[order] for part in joined)
         if (np.diff(self.survival) > _RISE).any():
-            raise NoAnswerError("the law was not solved: the mass above some points rises")
+            raise NoAnswerError(
+                "the law was not solved: the mass above some points rises; simulate with isocalc mc"
+            )
 
     def _wanted(self) -> Array:
         """Return midpoints of the steps that hide something."""

@@ -66,6 +66,7 @@ def check(kind, act, settings, points):
     if not law.support():
         return {"mass": abs(atoms - 1)}
     u = np.linspace(0.0, 1.0, points + 2)[1:-1]
+    u = u[(u <= law._centred.mass_at_zero) | (u >= law._centred.mass_at_zero + law._centred.missed)]
     x = law.ppf(u)
     inside = np.isfinite(x)
     for place, _ in law.atoms[math.isinf(law.atoms[0][0]) :] if law.atoms else ():
@@ -105,6 +106,8 @@ def edge_error(law):
 def integral_errors(law, atoms):
     """Return how far integrals of the density are from 1 and from what additivity says of λ and log λ."""
     centred, source = law._centred, law._centred._source
+    if centred.missed > 1e-6:  # a law solved in part, which says so; its moments are refused
+        return {"mass": abs(float(centred.masses[1].sum()) + atoms + centred.missed - 1)}
     y, masses = centred._resolved
     found = {"mass": abs(float(masses.sum()) + atoms - 1)}
     places = [(place, mass) for place, mass in centred.atoms if place > -math.inf]
