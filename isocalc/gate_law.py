@@ -138,7 +138,9 @@ class GateLaw:
                 continue
             middle = (low + high) / 2
             steps = np.concatenate(([0.0], np.geomspace(_NEAREST * (middle - low), middle - low, _PANELS)))
-            ends = np.concatenate((low + steps, high - steps[-2::-1], np.arange(low, high, self._sigma / 2)))
+            around_0 = np.outer((-1, 1), (high - low) * np.geomspace(_NEAREST, 1, _PANELS)).ravel()
+            even = np.arange(low, high, self._sigma / 2)
+            ends = np.concatenate((low + steps, high - steps[-2::-1], around_0, even))
             ends = np.unique(ends[(ends >= low) & (ends <= high)])[:, None]
             start, stop = ends[:-1], ends[1:]
             x = ((start + stop) + (stop - start) * nodes) / 2

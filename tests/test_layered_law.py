@@ -485,3 +485,17 @@ def test_narrow_laws_with_a_long_tail_are_integrated(depth, weights, sigma_w, in
     law = layered(net, "log")
     assert law.support()[0][1] == math.inf
     assert law.moment(1) == pytest.approx(0, abs=1e-9)
+
+
+def test_moments_of_a_gate_that_is_steep_for_its_argument():
+    # phi' of softplus:5 turns within 1/5 of 0, where its argument has a standard deviation of 50.
+    net = FeedForward("softplus:5", depth=1, weights="orthogonal", sigma_w=9.0, input_variance=30.0)
+    law, q = layered(net, "lambda"), float(propagate(net).q[0])
+    x = np.linspace(-8, 8, 400_001)  # the trapezoidal rule converges fast: steps are 1/100 of 1/5
+
+    def mean(power):
+        steep = special.expit(5 * x) ** (2 * power) - (x > 0) - 0.5 * (x == 0)
+        return 0.5 + np.trapezoid(steep * np.exp(-x * x / 2 / q), x) / math.sqrt(2 * math.pi * q)
+
+    for power in (0.5, 3):
+        assert law.moment(power) == pytest.approx(81**power * mean(power), rel=1e-7)
