@@ -20,11 +20,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from isocalc.verdicts import QUANTILES, quantile_name
 from isocalc.width_law import WidthLaw
 
 Array = npt.NDArray[np.float64]
-
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 # Displacements, in places; of the variance in places at both ends.
 PLACES = 0.9
@@ -112,7 +111,7 @@ NAMES = (
     "log_mean_lambda",
     "mean_log_lambda",
     "var_log_lambda",
-    *(f"log_s_q{round(100 * share):02d}" for share in QUANTILES),
+    *map(quantile_name, QUANTILES),
     "log_s_min",
     "log_s_max",
     "ks_distance",
@@ -157,7 +156,7 @@ def _quantiles(rest: Sequence[Array], law: WidthLaw) -> Iterator[Finding]:
         slack = RANK_PLACES * (1 - share) * law.rank.deviation * law.width
         place = float(law.ppf(share))
         moved = max(_moved(law, share, PLACES + slack), _moved_by_atoms(law, share))
-        yield _over_trials(f"log_s_q{round(100 * share):02d}", place, values, moved + law.rounding)
+        yield _over_trials(quantile_name(share), place, values, moved + law.rounding)
 
 
 def _moved(law: WidthLaw, share: float, places: float) -> float:

@@ -16,16 +16,14 @@ gates close, the rank is the smallest of the layers' ranks, and its mean is disp
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
-Verdict = Literal["agrees", "disagrees", "not judged"]
+from isocalc.verdicts import FALSE_ALARM_RATE, QUANTILES, Verdict, quantile_name
 
-FALSE_ALARM_RATE = 0.01
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+Array = npt.NDArray[np.float64]
+
 EXTREMES = ("log_s_min", "log_s_max")
 _PLACES = 1.0
 _ROUNDING = 1e-12
@@ -122,7 +120,7 @@ def _statistics(log_s: Array) -> dict[str, Array]:
             "mean_log_lambda": 2 * inner.mean(axis=1),
             "var_log_lambda": 4 * inner.var(axis=1),
             **{
-                f"log_s_q{round(100 * mass):02d}": np.nan_to_num(values, nan=-math.inf, neginf=-math.inf)
+                quantile_name(mass): np.nan_to_num(values, nan=-math.inf, neginf=-math.inf)
                 for mass, values in zip(QUANTILES, quantiles, strict=True)
             },
             "log_s_min": log_s[np.arange(trials), lowest],
@@ -150,7 +148,7 @@ def _allowances(log_s: Array) -> dict[str, float]:
         below, place, above = np.quantile(pooled, places.T, method="hazen")
         moved = np.maximum(place - below, above - place)
     for mass, distance in zip(QUANTILES, moved.tolist(), strict=True):
-        allowances[f"log_s_q{round(100 * mass):02d}"] = distance + rounding
+        allowances[quantile_name(mass)] = distance + rounding
     return allowances | dict.fromkeys(EXTREMES, math.inf)
 
 

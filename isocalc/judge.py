@@ -17,7 +17,6 @@ rejected in 8 of 8 groups each.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -28,12 +27,10 @@ from isocalc.law import Law
 from isocalc.limits import LEAST_WIDTH
 from isocalc.network import FeedForward, ResNet, require_choice, require_network, require_number
 from isocalc.simulate import DTYPES, GATES, Dtype, Gates
+from isocalc.verdicts import FALSE_ALARM_RATE, Verdict
 from isocalc.width_law import WidthLaw
 
 Array = npt.NDArray[np.float64]
-Verdict = Literal["agrees", "disagrees", "not judged"]
-
-FALSE_ALARM_RATE = 0.01
 
 
 @dataclass(frozen=True)

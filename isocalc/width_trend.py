@@ -19,12 +19,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from isocalc.findings import NAMES, QUANTILES, Finding
-from isocalc.judge import FALSE_ALARM_RATE, Judgement, Verdict, judge
+from isocalc.findings import NAMES, Finding
+from isocalc.judge import Judgement, judge
 from isocalc.law import Law
 from isocalc.laws import spectrum
 from isocalc.network import FeedForward, ResNet
 from isocalc.simulate import Dtype, Gates
+from isocalc.verdicts import FALSE_ALARM_RATE, QUANTILES, Verdict
 from isocalc.width_law import WidthLaw
 
 Array = npt.NDArray[np.float64]

@@ -11,9 +11,10 @@ import pytest
 from numpy.random import default_rng
 from scipy import stats
 
-from isocalc.freeness import EXTREMES, QUANTILES, contrasts
+from isocalc.freeness import EXTREMES, contrasts
 from isocalc.network import FeedForward, ResNet
 from isocalc.simulate import spectra
+from isocalc.verdicts import QUANTILES
 
 
 def verdicts(found):
