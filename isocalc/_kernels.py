@@ -159,10 +159,10 @@ ROUNDING, MOST_ROUNDING = 2e-15, 1e-3
 LIVE = 1e-7
 # Im ζ this far outside of [0, π] is rounding.
 BELOW = 1e-9
-# Near an edge Newton ends at the square root of rounding.
 MOST_MOVES = 5000
 # Newton's steps after the first two, which end when so short.
 MOST_STEPS, CLOSE = 4, 1e-6
+# Near an edge Newton ends at the square root of rounding.
 MOST_POLISHING, POLISHED, SHRUNK = 40, 1e-5, 0.75
 CONVERGED, NOTHING_LEFT = 1e-8, 1e-18
 BARELY = 1e-300

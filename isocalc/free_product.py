@@ -70,22 +70,23 @@ class FreeProduct(FreeSolver):
             return place, 0.0
         for enough in _LITTLE_MASS:
             place, zeta = self._walk_until(enough)
-            if self._missing(zeta) <= 2 * enough and self._is_sound(place):
+            if self._missing(zeta) <= 2 * enough and self._sound(place):
                 # Well inside of where rounding just lets it be solved.
                 return self._walk_until(_MARGIN * enough)[0], 0.0
         for enough in _MUCH_MASS:
             place, zeta = self._walk_until(enough)
-            if self._is_sound(place):
-                above = float(self.survival(self.solve(np.array([place])))[0])
-                return place, max(0.0, 1 - self.mass_at_zero - above)
+            state = self._sound(place)
+            if state is not None:
+                return place, max(0.0, 1 - self.mass_at_zero - float(self.survival(state)[0]))
         raise NoAnswerError(f"the law is not solved for {self._missing(zeta):.0e} of its mass, near λ = 0")
 
-    def _is_sound(self, y: float) -> bool:
-        """Tell whether the law is solved at y, and no gates that are lost in underflow matter there."""
+    def _sound(self, y: float) -> State | None:
+        """Return the solution at y where it is reached and no gates that are lost in underflow matter."""
         state = self._solved(y)
         if state is None or self.arrays.gates.log_d.min(initial=0.0) > _UNDERFLOW:
-            return state is not None
-        return float(state.inner[[rows.start for rows in self.rows]].real.max()) < -_UNDERFLOW
+            return state
+        first = state.inner[[rows.start for rows in self.rows]]
+        return state if first.real.max() < -_UNDERFLOW else None
 
     def density_and_survival(self, y: Array) -> tuple[Array, Array]:
         """Return the density of y and the mass above y, atoms of that included.

@@ -127,7 +127,7 @@ class FreeSolver(FreeEquations):
         descending = np.ascontiguousarray(y[::-1])
         count = solve_free(self.arrays, places[0], start, known, known_states, descending, found)
         if count < y.size:
-            raise unsolved(float(descending[count]))
+            raise _unsolved(float(descending[count]))
         state = State(found[::-1, 0].copy(), np.ascontiguousarray(found[::-1, 1:].T))
         self._remember(y, state)
         return state
@@ -149,7 +149,7 @@ class FreeSolver(FreeEquations):
         for start, stop in ((corner, above), (above, y.astype(complex))):
             state, missing = self._follow(state, start, stop, rounds=_ROUNDS)
             if missing.size:
-                raise unsolved(float(y[missing[0]]))
+                raise _unsolved(float(y[missing[0]]))
         return state
 
     def _line(self, leftmost: float) -> tuple[Array, State]:
@@ -159,7 +159,7 @@ class FreeSolver(FreeEquations):
         while places[-1] > leftmost:
             step *= 2 if self._walk(places[-1] - step) else 0.25
             if step < _SHORTEST:
-                raise unsolved(places[-1])
+                raise _unsolved(places[-1])
         joined = State(*(np.concatenate(parts, axis=-1)[..., ::-1] for parts in zip(*states, strict=True)))
         return np.array(places[::-1]), joined
 
@@ -225,7 +225,7 @@ class FreeSolver(FreeEquations):
             # At a point mass m is infinite, and has no digits.
             unfinished = ~shrinks & ~settled & (np.abs(state.zeta[active]) > _INFINITE)
             if unfinished.any():
-                raise unsolved(float(target[active][unfinished][0].real))
+                raise _unsolved(float(target[active][unfinished][0].real))
             active, size = active[shrinks], new_size[shrinks]
             if not active.size:
                 break
@@ -255,7 +255,7 @@ class FreeSolver(FreeEquations):
         return state, kept, noise
 
 
-def unsolved(y: float) -> NoAnswerError:
+def _unsolved(y: float) -> NoAnswerError:
     """Return the error of a law that the solver does not reach at y = log λ less the law's centre."""
     return NoAnswerError(
         f"the equations of the law were not solved at log λ = {y:.6g} (less a constant of the law): "

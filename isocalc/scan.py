@@ -46,10 +46,6 @@ class Scan:
         self._solver, self._atoms = solver, atoms
         self.y = self.density = self.survival = np.empty(0)
         self.add(start)
-        self.refine()
-
-    def refine(self) -> None:
-        """Solve between points that hide something, until none do."""
         for _ in range(_ROUNDS):
             places = self._wanted()
             if not places.size:
