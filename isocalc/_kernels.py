@@ -1,4 +1,4 @@
-"""All compiled code, on floats and arrays. It stays together because Numba's cache watches one file."""
+"""Compiled code on floats and arrays. What calls each other is together: Numba's cache watches one file."""
 # ruff: noqa: FBT001 - kernels take no keywords
 
 import cmath
@@ -20,10 +20,10 @@ from math import (
     sqrt,
 )
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from isocalc._jit import kernel, summing
 from isocalc.factor_kinds import (
     NARROWING,
     ORTHOGONAL,
@@ -39,9 +39,6 @@ from isocalc.sorted_gate import FAR, REACH, REACH_FAR, SHIFT
 Array = npt.NDArray[np.float64]
 Complex = npt.NDArray[np.complex128]
 Whole = npt.NDArray[np.int64]
-
-# error_model="numpy": no zero-division branches in inner loops. No fastmath: residuals are held to rounding.
-kernel = numba.njit(cache=True, error_model="numpy", nogil=True)
 
 
 @kernel
@@ -145,9 +142,6 @@ def clenshaw(series: Array, t: float) -> float:
         b, previous = series[k] + 2 * t * b - previous, b
     return b - t * previous
 
-
-# Sums over the nodes of a gate may be taken in any order: that lets them use vector instructions.
-summing = numba.njit(cache=True, error_model="numpy", nogil=True, fastmath={"reassoc", "contract"})
 
 CONTRACTION = 0.1
 LONGEST_STEP, LONGEST_ALONG, LONGEST_POLISH = 64.0, 1.0, 1e-2

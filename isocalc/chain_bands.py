@@ -1,0 +1,129 @@
+"""The intervals that carry the density of paths of gates, found by what mass is beyond each."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from isocalc.chain_edges import DEAD, edge_from
+from isocalc.errors import NoAnswerError
+from isocalc.panel_table import PanelTable
+
+Array = npt.NDArray[np.float64]
+Solver = Callable[[Array], tuple[Array, Array]]
+
+# Mass that counts; below the table of a density that reaches down to λ = 0.
+_COUNTS, LEAST_MASS = 1e-8, 1e-8
+# Distance of an atom at which a density that has not ended reaches up to it.
+_TOUCHES = 1e-6
+# Share of paths closed for good from which on a law is a table on either side of λ = Π a².
+_SPIKE = 0.2
+_STEPS, _ROUNDS, _FINE = 64, 24, 1 / 128
+_MOST_STEPS_DOWN = 400
+
+
+class Middle(NamedTuple):
+    """What is known of a law beforehand.
+
+    Attributes
+    ----------
+    width : float
+        About the distance of its ends from y = 0.
+    persistent : float
+        Probability that all gates of a path are closed, of which 2 P − 1 is a point mass at y = 0.
+    reaches_zero : bool
+        Whether the density has no lower end.
+    """
+
+    width: float
+    persistent: float
+    reaches_zero: bool
+
+    @property
+    def atom(self) -> float:
+        """The point mass at y = 0."""
+        return max(0.0, 2 * self.persistent - 1)
+
+
+def tables(solver: Solver, middle: Middle) -> list[PanelTable]:
+    """Return the law on each of its intervals, ascending.
+
+    Raises
+    ------
+    NoAnswerError
+        Its mass is not found.
+    """
+    with ThreadPoolExecutor(2) as pool:
+        lowest = (
+            pool.submit(_lowest, solver, middle.width)
+            if middle.reaches_zero
+            else pool.submit(_outer, solver, -middle.width / 2)
+        )
+        high = _outer(solver, middle.width / 2)
+        low = lowest.result()
+    if middle.persistent > _SPIKE and low < 0 < high:
+        inner = [_inner(solver, sign * middle.width / 4) if middle.atom else 0.0 for sign in (-1, 1)]
+        found = [PanelTable(solver, low, inner[0]), PanelTable(solver, inner[1], high)]
+    else:
+        found = [PanelTable(solver, low, high)]
+    while found[-1].ends[1] > _COUNTS:
+        found.append(_next(solver, found[-1].high, middle.width))
+    while 1 - found[0].ends[0] - (middle.atom if found[0].low > 0 else 0.0) > 2 * _COUNTS:
+        found.insert(0, _next(solver, found[0].low, -middle.width))
+    return found
+
+
+def _density(solver: Solver) -> Callable[[float], float]:
+    return lambda y: float(solver(np.array([y]))[0][0])
+
+
+def _outer(solver: Solver, start: float) -> float:
+    """Return the end of the density beyond the first live place on the way from ``start`` to y = 0."""
+    density = _density(solver)
+    for _ in range(_ROUNDS):
+        if density(start) > DEAD:
+            return edge_from(density, start, start / 4)
+        start /= 2
+    raise NoAnswerError("no density of the exact law was found")
+
+
+def _lowest(solver: Solver, width: float) -> float:
+    """Return where next to no mass is left below, or else where the law is still solved."""
+    lowest = 0.0
+    for k in range(_MOST_STEPS_DOWN):
+        y = -width * (1 + k / 4)
+        try:
+            survival = solver(np.array([y]))[1][0]
+        except NoAnswerError:
+            break
+        lowest = y
+        if 1 - survival < LEAST_MASS:
+            break
+    return lowest
+
+
+def _inner(solver: Solver, start: float) -> float:
+    """Return the end next to the atom of the density on one side of it."""
+    density = _density(solver)
+    inside = start
+    while abs(start) > _TOUCHES:
+        if density(start) <= DEAD:
+            return edge_from(density, inside, (start - inside) / 4)
+        inside, start = start, start / 2
+    return 0.0
+
+
+def _next(solver: Solver, end: float, width: float) -> PanelTable:
+    """Return the table of the next interval beyond an end: above it, or below for a negative ``width``."""
+    step, place = _FINE * width, end
+    for _ in range(_ROUNDS):
+        y = place + step * np.arange(1.0, _STEPS + 1)
+        live = np.flatnonzero(solver(y)[0] > DEAD)
+        if live.size:
+            inside = float(y[live[0]])
+            ends = [edge_from(_density(solver), inside, sign * abs(step) / 8) for sign in (-1, 1)]
+            return PanelTable(solver, *ends)
+        place = float(y[-1])
+    raise NoAnswerError("some of the mass of the exact law was not found")
