@@ -17,7 +17,11 @@ Complex = npt.NDArray[np.complex128]
 _REMEMBERED = 9
 _LEAST_PIVOT = 1e-14
 # Newton's method: steps, halvings of one, the difference that its Jacobian is taken from.
-_NEWTON_STEPS, _HALVINGS, _DIFFERENCE = 8, 5, 1e-7
+_NEWTON_STEPS, _HALVINGS, _DIFFERENCE = 24, 5, 1e-7
+# Residual above which a solution is looked for in other ways, and up to which rounding may keep it.
+_ENOUGH = 1e-8
+# Newton's method has stalled where a step leaves so much of the residual.
+_STALLED = 0.7
 # Where neither converges the iteration goes on so many times as long.
 _PATIENCE = 5
 # Arguments of z on the way down to the real axis; steps along it; how far two solutions say what is ahead.
@@ -340,7 +344,7 @@ def newton_chain(
                     put(moved, x)
                     put(there, image)
                     break
-        if residual <= agree or residual == before:
+        if residual <= agree or residual > _STALLED * before:
             break
     return m, residual
 
@@ -350,11 +354,11 @@ def converge_chain(
     chain: ChainArrays, log_z: complex, x: Complex, agree: float, most: int, room: ChainRoom
 ) -> tuple[complex, float]:
     """Bring ``x`` to the solution at one z; return m and the residual."""
-    m, residual = iterate_chain(chain, log_z, x, agree, most, room)
+    m, residual = iterate_chain(chain, log_z, x, agree, most + x.size, room)
     if not residual <= agree:
         nearby = x.copy()
         m, residual = newton_chain(chain, log_z, nearby, agree, room)
-        if residual <= agree:
+        if residual <= _ENOUGH:
             put(nearby, x)
         else:
             m, residual = iterate_chain(chain, log_z, x, agree, _PATIENCE * most, room)
@@ -385,15 +389,15 @@ def solve_chain(
             before = max(i - 2, 0)
             go_ahead(states[before], states[i - 1], log_z[before], log_z[i - 1], z, x)
             m[i], residual = converge_chain(chain, z, x, agree, most, room)
-        if not residual <= agree:
+        if not residual <= _ENOUGH:
             start_chain(chain, z, x)
             m[i], residual = converge_chain(chain, z, x, agree, most, room)
-        if not residual <= agree:
+        if not residual <= _ENOUGH:
             start_chain(chain, complex(z.real, 0.5 * pi), x)
             for angle in _ANGLES:
                 place = complex(z.real, max(angle, z.imag))
                 m[i], residual = converge_chain(chain, place, x, agree, most, room)
-        if not residual <= agree:
+        if not residual <= _ENOUGH:
             m[i], residual = walk_chain(chain, z, x, agree, most, room)
         residuals[i] = residual
         potential[i] = chain_potential(chain, x, z, room)

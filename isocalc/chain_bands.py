@@ -22,6 +22,8 @@ _TOUCHES = 1e-6
 _SPIKE = 0.2
 _STEPS, _ROUNDS, _FINE = 64, 24, 1 / 128
 _MOST_STEPS_DOWN = 400
+# Part of the way down to where the law is not solved on which it surely is.
+_SURELY = 0.9
 
 
 class Middle(NamedTuple):
@@ -76,7 +78,18 @@ def tables(solver: Solver, middle: Middle) -> list[PanelTable]:
 
 
 def _density(solver: Solver) -> Callable[[float], float]:
-    return lambda y: float(solver(np.array([y]))[0][0])
+    """Return what gives the density at one place, 0 where the equations are not solved.
+
+    Between edges they are; were they not, the mass beyond the edge found would tell.
+    """
+
+    def density(y: float) -> float:
+        try:
+            return float(solver(np.array([y]))[0][0])
+        except NoAnswerError:
+            return 0.0
+
+    return density
 
 
 def _outer(solver: Solver, start: float) -> float:
@@ -97,7 +110,7 @@ def _lowest(solver: Solver, width: float) -> float:
         try:
             survival = solver(np.array([y]))[1][0]
         except NoAnswerError:
-            break
+            return _SURELY * lowest
         lowest = y
         if 1 - survival < LEAST_MASS:
             break

@@ -51,8 +51,8 @@ class ChainSource:
         if not found.solved.all():
             place = float(y[~found.solved][0])
             raise NoAnswerError(
-                f"the equations of the exact law were not solved at log lambda = {place:.6g}, less that of the "
-                "skip connections; the layered law may be, and isocalc mc simulates"
+                f"the equations of the exact law were not solved at log lambda = {place:.6g} (less that of "
+                "the skip connections); the layered law may be, and isocalc mc simulates"
             )
         return np.maximum(-found.m.imag / np.pi, 0.0), np.clip(found.potential.imag / np.pi, 0.0, 1.0)
 

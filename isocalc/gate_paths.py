@@ -105,8 +105,8 @@ def _grouped(network: ResNet, *, coarser: bool) -> _Groups:
     size = min(depth, max(_MOST_GROUPS, wanted))
     if size > _MOST_GROUPS_OF_SHORT_MEMORY:
         raise NoAnswerError(
-            f"with skip {network.skip!r} gates of {depth} layers forget too fast for the exact law, which would "
-            f"need {size} groups of layers and has {_MOST_GROUPS_OF_SHORT_MEMORY}; take the layered law"
+            f"with skip {network.skip!r} gates of {depth} layers forget too fast for the exact law, which "
+            f"would need {size} groups of layers and has {_MOST_GROUPS_OF_SHORT_MEMORY}; take the layered law"
         )
     size = round(size * _COARSER) if coarser else size
     ends = np.linspace(0.0, depth, size + 1)

@@ -31,8 +31,8 @@ Array = npt.NDArray[np.float64]
 Complex = npt.NDArray[np.complex128]
 
 _AGREE = 1e-11
-# Beside an edge rounding can keep the iteration from agreeing as well.
-_ENOUGH = 1e-8
+# Beside an edge, or next to λ = 0, rounding can keep the iteration from agreeing as well.
+_ENOUGH = 1e-7
 _MOST_ITERATIONS = 60
 
 
