@@ -70,7 +70,9 @@ def _panel(low: int, high: int, nodes: int) -> tuple[Whole, Array]:
     return numbers, np.linalg.solve(polynomials(numbers.astype(float)), sums)
 
 
-def pair_rule(count: int, first_panel: int, nodes: int, stride: int = 1) -> Iterator[tuple[int, Whole, Array]]:
+def pair_rule(
+    count: int, first_panel: int, nodes: int, stride: int = 1
+) -> Iterator[tuple[int, Whole, Array]]:
     """Yield distances, layers and weights for sums over all pairs k < l of 1..count.
 
     Parameters

@@ -41,9 +41,7 @@ class GatePairs:
         """Whether each pair takes a millisecond."""
         return self._series is None and self.act.slopes is None and math.isinf(self.act.period)
 
-    def covariances(
-        self, q_x: Array, q_y: Array, correlation: Array, mean_x: Array, mean_y: Array
-    ) -> Array:
+    def covariances(self, q_x: Array, q_y: Array, correlation: Array, mean_x: Array, mean_y: Array) -> Array:
         """Return the covariances of pairs.
 
         Parameters

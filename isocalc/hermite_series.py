@@ -43,7 +43,9 @@ class HermiteSeries:
         span = math.log(high / low)
         count = 2 + math.ceil(_DIGITS / math.asinh(2 * _STRIP / span)) if span else 2
         # Polynomials of high degree turn as kinks move across them.
-        count += math.ceil(span * math.sqrt(_TERMS) * max(map(abs, act.breakpoints), default=0.0) / math.sqrt(low) / 3)
+        count += math.ceil(
+            span * math.sqrt(_TERMS) * max(map(abs, act.breakpoints), default=0.0) / math.sqrt(low) / 3
+        )
         if count > _MOST_NODES:
             return None
         angle = math.pi * (np.arange(count) + 0.5) / count
@@ -70,7 +72,9 @@ class HermiteSeries:
 
     def covariances(self, q_x: Array, q_y: Array, correlation: Array) -> Array:
         """Return the covariances of pairs of gates, arrays of shape (n,)."""
-        powers = np.cumprod(np.broadcast_to(correlation[:, None], (correlation.size, self._table.shape[1])), 1)
+        powers = np.cumprod(
+            np.broadcast_to(correlation[:, None], (correlation.size, self._table.shape[1])), 1
+        )
         return np.asarray((self._at(q_x) * self._at(q_y) * powers).sum(axis=1))
 
     def _at(self, q: Array) -> Array:

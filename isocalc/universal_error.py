@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isocalc import universal
+from isocalc.activations import Activation
 from isocalc.errors import NoAnswerError
 from isocalc.gaussian import averages
 from isocalc.network import ResNet
@@ -58,12 +59,14 @@ class LawErrors:
         return min(1.0, self.correlated + self.depth)
 
 
-def law_errors(network: ResNet) -> LawErrors:
+def law_errors(network: ResNet, *, own_gates: bool = True) -> LawErrors:
     """Return how wrong the universal and the layered law are for a network.
 
     Parameters
     ----------
     network : ResNet
+    own_gates : bool
+        Whether gates are those of the network, not independent ones.
 
     Returns
     -------
@@ -82,7 +85,9 @@ def law_errors(network: ResNet) -> LawErrors:
     signal = propagate(network)
     if not signal.c:
         return LawErrors(0.0, 0.0, 0.0)
-    kappa = kappa_of(network, signal)
+    if not np.isfinite(signal.q).all():
+        raise NoAnswerError(f"the signal explodes, so that the gates of {network.act.name} are not known")
+    kappa = kappa_of(network, signal) if own_gates else 0.0
     return LawErrors(kappa, min(1.0, error_of_kappa(kappa, signal.c)), depth_error(network, signal))
 
 
@@ -92,28 +97,29 @@ def error_of_kappa(kappa: float, c: float) -> float:
     return SAFETY * abs(kappa) / (2 * math.pi) * h
 
 
+def is_linear(act: Activation) -> bool:
+    """Whether φ is a straight line."""
+    return act.slopes is not None and len(set(act.slopes)) == 1 and not act.jumps
+
+
 def has_correlated_gates(network: ResNet) -> bool:
     """Whether the gates of a neuron in different layers know of each other."""
-    act = network.act
-    linear = act.slopes is not None and len(set(act.slopes)) == 1 and not act.jumps
-    return network.block == "pre" and network.depth > 1 and not linear
+    return network.block == "pre" and network.depth > 1 and not is_linear(network.act)
 
 
 def depth_error(network: ResNet, signal: Propagation) -> float:
     """Return the distance of the universal law from that of free layers, to first order in 1/L."""
-    c = signal.c
-    curve = universal.Curve.trace(c)
-    # Near the middle of the curve t tends to π for large c, to 0 at its end.
-    zeta = curve.x + 1j * curve.t
+    curve = universal.Curve.trace(signal.c)
+    mean = float(np.square(signal.c_per_layer).mean())
+    rest = mean - _mean_relative_variance(network, signal)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        m = 1 / np.expm1(zeta)
+        m = 1 / np.expm1(curve.x + 1j * curve.t)
         product = m * (1 + m)
-        even = (1 + 2 * m) ** 3 / 12 + m**2 / 2 + m**3 / 3
-        squares = np.square(signal.c_per_layer)
-        mean = float(squares.mean())
-        rest = mean - _mean_relative_variance(network, signal)
-        moved = (mean * even + rest * product**2 / 2).imag / (math.pi * network.depth)
-    moved = np.abs(moved[np.isfinite(moved)])
+        # The integral of δ, in parts that are even and odd in y: the curve is traced for y >= 0.
+        even = mean * ((1 + 2 * m) ** 3 / 12 + m**2 / 2 + m**3 / 3).imag
+        odd = rest * (product**2).imag / 2
+        moved = (np.abs(even) + np.abs(odd)) / (math.pi * network.depth)
+    moved = moved[np.isfinite(moved)]
     return min(1.0, float(moved.max())) if moved.size else 1.0
 
 
@@ -169,8 +175,6 @@ def kappa_of(network: ResNet, signal: Propagation) -> float:
 
     act, skip = network.act, network.skip
     scale = (network.sigma_w / skip) ** 2
-    if not (np.isfinite(signal.q).all() and scale < math.inf):
-        raise NoAnswerError(f"kappa of {act.name} overflows: the signal explodes")
     q, gate = np.clip(signal.q, 1 / _LARGEST_Q, _LARGEST_Q), signal.c_per_layer / scale
     half_log, pairs = np.log(q) / 2, GatePairs(act, float(q.min()), float(q.max()))
     total = np.concatenate(([0.0], np.cumsum(signal.c_per_layer / network.depth)))
