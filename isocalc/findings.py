@@ -140,7 +140,9 @@ def _mean_lambda(log_s: Array, law: WidthLaw) -> Finding:
         obstacle = obstacle or _NO_DOUBLE
     allowance = MEAN_PLACES * 2 * _length(law) / law.width + law.rounding
     displaced = 2 * law.error * _length(law)
-    return _over_trials("log_mean_lambda", law.log_mean_lambda, values, allowance, obstacle, displaced)
+    return _over_trials(
+        "log_mean_lambda", law.log_mean_lambda, values, allowance, obstacle=obstacle, displaced=displaced
+    )
 
 
 def _moments(rest: Sequence[Array], law: WidthLaw) -> Iterator[Finding]:
@@ -150,12 +152,12 @@ def _moments(rest: Sequence[Array], law: WidthLaw) -> Iterator[Finding]:
     places = (MEAN_PLACES + RANK_MEAN_PLACES * slack) / law.width
     allowance = 2 * places * _length(law) + law.rounding
     displaced = 2 * law.error * _length(law)
-    yield _over_trials("mean_log_lambda", 2 * law.mean, 2 * means, allowance, "", displaced)
+    yield _over_trials("mean_log_lambda", 2 * law.mean, 2 * means, allowance, displaced=displaced)
     square = (high - law.mean) ** 2 + (law.mean - low) ** 2
     places = (VARIANCE_PLACES + RANK_VARIANCE_PLACES * slack) / law.width
     allowance = 4 * (places * square + _lone_square(law) / law.width) + law.rounding**2
     displaced = 4 * law.error * square
-    yield _over_trials("var_log_lambda", 4 * law.var, 4 * variances, allowance, "", displaced)
+    yield _over_trials("var_log_lambda", 4 * law.var, 4 * variances, allowance, displaced=displaced)
 
 
 def _quantiles(rest: Sequence[Array], law: WidthLaw) -> Iterator[Finding]:
@@ -165,7 +167,7 @@ def _quantiles(rest: Sequence[Array], law: WidthLaw) -> Iterator[Finding]:
         place = float(law.ppf(share))
         moved = max(_moved(law, share, PLACES + slack), _moved_by_atoms(law, share))
         displaced = _moved(law, share, law.places)
-        yield _over_trials(quantile_name(share), place, values, moved + law.rounding, "", displaced)
+        yield _over_trials(quantile_name(share), place, values, moved + law.rounding, displaced=displaced)
 
 
 def _moved(law: WidthLaw, share: float, places: float) -> float:
@@ -191,11 +193,11 @@ def _edges(rest: Sequence[Array], law: WidthLaw) -> Iterator[Finding]:
     for k, name in ((0, "log_s_min"), (-1, "log_s_max")):
         values = np.array([trial[k] for trial in rest])
         if not math.isfinite(law.edges[k]) or (k == 0 and law.rank.deviation > 0):
-            yield _over_trials(name, None, values, None, _NO_EDGE)
+            yield _over_trials(name, None, values, None, obstacle=_NO_EDGE)
             continue
         allowance = allowed * law.spacings[k] + law.rounding
         displaced = _moved(law, float(k != 0), law.places)
-        yield _over_trials(name, law.extremes[k], values, allowance, obstacle, displaced)
+        yield _over_trials(name, law.extremes[k], values, allowance, obstacle=obstacle, displaced=displaced)
 
 
 def _ks(log_s: Array, law: WidthLaw) -> Finding:
@@ -249,6 +251,7 @@ def _over_trials(
     theory: float | None,
     values: Array,
     allowance: float | None,
+    *,
     obstacle: str = "",
     displaced: float = 0.0,
 ) -> Finding:

@@ -1,4 +1,4 @@
-"""Covariances of the squared gates φ'(x)² and φ'(y)² of one neuron in two layers, x and y jointly Gaussian."""
+"""Covariances of the squared gates φ'(x)², φ'(y)² of a neuron in two layers, x and y jointly Gaussian."""
 
 import math
 
@@ -67,8 +67,8 @@ class GatePairs:
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             if math.isfinite(self.act.period):
                 return _of_waves(self.act, sigma_x, sigma_y, correlation)
-            pairs = zip(sigma_x, sigma_y, correlation, mean_x, mean_y, strict=True)
-            return np.array([_by_quadrature(self.act, *pair) for pair in pairs])
+            pairs = zip(sigma_x.tolist(), sigma_y.tolist(), correlation.tolist(), mean_x, mean_y, strict=True)
+            return np.array([_by_quadrature(self.act, x, y, r, means) for x, y, r, *means in pairs])
 
 
 def _of_steps(act: Activation, sigma_x: Array, sigma_y: Array, correlation: Array) -> Array:
@@ -110,7 +110,7 @@ def _of_waves(act: Activation, sigma_x: Array, sigma_y: Array, correlation: Arra
 
 
 def _by_quadrature(
-    act: Activation, sigma_x: float, sigma_y: float, correlation: float, mean_x: float, mean_y: float
+    act: Activation, sigma_x: float, sigma_y: float, correlation: float, means: list[float]
 ) -> float:
     """Integrate over z = x/σ_x and w, independent, y/σ_y = r z + √(1 − r²) w, in panels between kinks."""
     spread = math.sqrt((1 - correlation) * (1 + correlation))
@@ -121,13 +121,13 @@ def _by_quadrature(
         seen = in_y[:, None] / correlation + _SMEAR * (spread / abs(correlation))
         in_x = np.concatenate((in_x, seen.ravel() if kinks.size else in_y / correlation))
     z, weights = _normal_panels(np.concatenate((_CENTRAL, in_x)))
-    gate = (act.dphi(sigma_x * z) ** 2 - mean_x) * weights
+    gate = (act.dphi(sigma_x * z) ** 2 - means[0]) * weights
     edges = (in_y[: None if 2 * spread * sigma_y > act.scale else kinks.size] - correlation * z[:, None]) / (
         spread or 1.0
     )
     edges = np.concatenate((np.broadcast_to(_CENTRAL, (z.size, _CENTRAL.size)), edges), axis=1)
     w, inner = _normal_panels(edges)
-    other = act.dphi(sigma_y * (correlation * z[:, None] + spread * w)) ** 2 - mean_y
+    other = act.dphi(sigma_y * (correlation * z[:, None] + spread * w)) ** 2 - means[1]
     return float(gate @ (inner * other).sum(axis=1))
 
 

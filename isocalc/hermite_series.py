@@ -1,4 +1,4 @@
-"""Squared gates φ'(√q z)² as series of Hermite polynomials of z, for covariances of them (Mehler's formula)."""
+"""Squared gates φ'(√q z)² as series of Hermite polynomials of z, for their covariances (Mehler)."""
 
 import math
 from typing import Self

@@ -75,8 +75,9 @@ def law_of(
 
         return LayeredLaw.of(network, variable, error=choice.error)
     if choice.law == "universal":
-        c = propagate(network).c
+        c = propagate(network).c if choice.c is None else choice.c
         return UniversalLaw(c, depth=network.depth, skip=network.skip, variable=variable, error=choice.error)
     from isocalc.exact_law import ExactLaw
 
-    return ExactLaw.of(network, variable, paths=paths)
+    law: Law = ExactLaw.of(network, variable, paths=paths)
+    return law

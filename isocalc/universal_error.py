@@ -59,12 +59,14 @@ class LawErrors:
         return min(1.0, self.correlated + self.depth)
 
 
-def law_errors(network: ResNet, *, own_gates: bool = True) -> LawErrors:
+def law_errors(network: ResNet, signal: Propagation | None = None, *, own_gates: bool = True) -> LawErrors:
     """Return how wrong the universal and the layered law are for a network.
 
     Parameters
     ----------
     network : ResNet
+    signal : Propagation, optional
+        Of the network, where it is known.
     own_gates : bool
         Whether gates are those of the network, not independent ones.
 
@@ -79,10 +81,10 @@ def law_errors(network: ResNet, *, own_gates: bool = True) -> LawErrors:
 
     Notes
     -----
-    The depth's part is good to a few per cent where it is small; for feed-forward like ones, with c_l/L or the
-    gates' relative variance of order 1 in a layer, it only says that the universal law is far off.
+    The depth's part is good to a few per cent where it is small. Where the relative variance of a layer, skip
+    included, is of order 1 it only says that the universal law is far off.
     """
-    signal = propagate(network)
+    signal = propagate(network) if signal is None else signal
     if not signal.c:
         return LawErrors(0.0, 0.0, 0.0)
     if not np.isfinite(signal.q).all():

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from isocalc.cli.caveats import Doubles, explain_start
-from isocalc.cli.law_options import law_options, require_paths
+from isocalc.cli.law_options import LawsUsed, law_options, require_paths
 from isocalc.cli.law_rows import COLUMN, SUMMARY, density_rows, described_atoms, summary_row
-from isocalc.cli.law_telling import LawsUsed
 from isocalc.cli.option_types import OneOf, Whole
 from isocalc.cli.options import network_or_c_options, refuse
 from isocalc.cli.output_options import Output, output_options

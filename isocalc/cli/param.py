@@ -17,6 +17,7 @@ from isocalc.limits import MOST_ROWS
 
 if TYPE_CHECKING:
     from isocalc.network import FeedForward, ResNet
+    from isocalc.propagation import Propagation
 
 RESNET = (
     "activation",
@@ -32,7 +33,6 @@ RESNET = (
     "kappa",
     "universal_error",
 )
-EDGES = ("s_min", "s_max", "condition_number")
 FEEDFORWARD = ("activation", "q_star", "chi", "phase", "xi_q", "xi_c", "mean_lambda", "relative_variance")
 RESNET_LAYERS = ("activation", "layer", "q", "c", "mean", "second_moment")
 OF_DEPTH = ("depth", "lambda_max", "sigma2_jjt")
@@ -104,7 +104,7 @@ def resnet_rows(net: "ResNet", *, columns: Sequence[str], doubles: Doubles) -> I
 
     signal = propagate(net)
     law = UniversalLaw(signal.c, depth=net.depth, skip=net.skip)
-    edges: dict[str, float | None] = dict.fromkeys(EDGES)
+    edges: dict[str, float | None] = dict.fromkeys(columns[-5:-2])
     if signal.c > MOST_C:
         say(f"{', '.join(edges)}: not computed beyond c = {MOST_C:g}; here c is {signal.c:.6g}")
     else:
@@ -119,16 +119,16 @@ def resnet_rows(net: "ResNet", *, columns: Sequence[str], doubles: Doubles) -> I
         "output_second_moment": doubles.positive("output_second_moment", signal.output_second_moment),
         "mean_lambda": doubles.positive("mean_lambda", signal.mean_lambda),
         **edges,
-        **_errors(net),
+        **_errors(net, signal),
     }
 
 
-def _errors(net: "ResNet") -> dict[str, float | None]:
+def _errors(net: "ResNet", signal: "Propagation") -> dict[str, float | None]:
     """Return κ and the error of the universal law, nothing with a message where they are not known."""
     from isocalc.universal_error import law_errors
 
     try:
-        errors = law_errors(net)
+        errors = law_errors(net, signal)
     except NoAnswerError as error:
         say(f"kappa, universal_error: not computed: {error}")
         return {"kappa": None, "universal_error": None}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from isocalc.cli import freeness_rows as freeness
 from isocalc.cli import spectrum_rows as spectrum
 from isocalc.cli.caveats import Doubles, explain_start
-from isocalc.cli.law_telling import LawsUsed
+from isocalc.cli.law_options import LawsUsed
 from isocalc.cli.sweep import Row, Sweep, say
 from isocalc.cli.verdict_rows import COLUMNS, COLUMNS_BY_WIDTH, Verdicts
 from isocalc.errors import NoAnswerError

@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from isocalc.cli.law_telling import LawsUsed
+from isocalc.cli.law_options import LawsUsed
 from isocalc.cli.sweep import Row
 
 if TYPE_CHECKING:
