@@ -29,11 +29,13 @@ class GatePairs:
     act : Activation
     low, high : float
         Variances between which all those of x and y are, greater than 0.
+    series : bool
+        Whether series of Hermite polynomials may be used, which are as good and faster for many pairs.
     """
 
-    def __init__(self, act: Activation, low: float, high: float) -> None:
+    def __init__(self, act: Activation, low: float, high: float, *, series: bool = True) -> None:
         self.act = act
-        direct = act.slopes is not None or math.isfinite(act.period)
+        direct = not series or act.slopes is not None or math.isfinite(act.period)
         self._series = None if direct else HermiteSeries.of(act, low, high)
 
     @property
@@ -100,9 +102,10 @@ def _of_steps(act: Activation, sigma_x: Array, sigma_y: Array, correlation: Arra
 def _of_waves(act: Activation, sigma_x: Array, sigma_y: Array, correlation: Array) -> Array:
     """Add up the covariances of e^(iαx) and e^(iβy), e^(−(α² + β²)/2) (e^(−αβr) − 1) for unit variances."""
     harmonics = np.arange(-_HARMONICS // 2, _HARMONICS // 2)
-    sampled = act.dphi(np.arange(_HARMONICS) * (act.period / _HARMONICS)) ** 2
+    sampled = act.dphi(np.arange(float(_HARMONICS)) * (act.period / _HARMONICS)) ** 2
     parts = np.fft.fftshift(np.fft.fft(sampled)) / _HARMONICS
     waves = 2 * math.pi / act.period * harmonics
+    parts = parts.astype(np.complex128)
     alpha, beta = waves[:, None, None] * sigma_x, waves[:, None] * sigma_y
     decay = -(alpha**2 + beta**2) / 2
     terms = np.exp(decay - alpha * beta * correlation) - np.exp(decay)

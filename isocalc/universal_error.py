@@ -87,7 +87,7 @@ def law_errors(network: ResNet, signal: Propagation | None = None, *, own_gates:
     signal = propagate(network) if signal is None else signal
     if not signal.c:
         return LawErrors(0.0, 0.0, 0.0)
-    if not np.isfinite(signal.q).all():
+    if not (network.act.scale_free or np.isfinite(signal.q).all()):
         raise NoAnswerError(f"the signal explodes, so that the gates of {network.act.name} are not known")
     kappa = kappa_of(network, signal) if own_gates else 0.0
     return LawErrors(kappa, min(1.0, error_of_kappa(kappa, signal.c)), depth_error(network, signal))
@@ -177,6 +177,8 @@ def kappa_of(network: ResNet, signal: Propagation) -> float:
 
     act, skip = network.act, network.skip
     scale = (network.sigma_w / skip) ** 2
+    if not np.isfinite(signal.q).all():
+        raise NoAnswerError(f"kappa of {act.name} overflows: the signal explodes")
     q, gate = np.clip(signal.q, 1 / _LARGEST_Q, _LARGEST_Q), signal.c_per_layer / scale
     half_log, pairs = np.log(q) / 2, GatePairs(act, float(q.min()), float(q.max()))
     total = np.concatenate(([0.0], np.cumsum(signal.c_per_layer / network.depth)))

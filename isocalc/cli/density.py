@@ -91,7 +91,7 @@ def command(ctx: click.Context, /, networks: Sweep, output: Output, *, summary: 
 
     table, failed = run(networks, columns, rows)
     doubles.report()
-    used.report()
+    used.report("exact", *(["layered"] if given["law"] == "auto" else []))
     output.write(table.with_caption(_caption(used)))
     ctx.exit(int(failed))
 

@@ -36,8 +36,8 @@ def law_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 type=OneOf(["auto", "universal", "layered", "exact"]),
                 default="auto",
                 show_default=True,
-                help="Of ResNets: the limit L -> infinity (universal); at this depth with free layers (layered), "
-                "or correlated gates too (exact). auto: the first that is off by less than 0.002.",
+                help="Of ResNets: the limit L -> infinity (universal); at this depth with free layers "
+                "(layered), or correlated gates too (exact). auto: the first off by less than 0.002.",
             ),
             click.option(
                 "--paths",
@@ -104,10 +104,9 @@ class LawsUsed:
             text += f", {why}" if self._choices[0].law == "universal" else f", as {why}"
         return text + _told_error(self.laws, "KS error")
 
-    def report(self) -> None:
-        """Say on standard error which law was chosen, if not the universal one, and what is wrong with it."""
-        told = {"exact"} if self._law == "exact" else {"layered", "exact"} if self._law == "auto" else set()
-        if told & {choice.law for choice in self._choices}:
+    def report(self, *told: str) -> None:
+        """Say on standard error which laws were used, if one of ``told`` was, and what is wrong with them."""
+        if any(choice.law in told for choice in self._choices):
             self._tell_choice()
         if self._correlated:
             acts = ", ".join(self._correlated)
@@ -130,7 +129,7 @@ class LawsUsed:
 
 def _told_error(laws: "list[Law]", what: str) -> str:
     """Return the largest error that laws state, as the end of a sentence."""
-    errors = [law.error for law in laws if law.error is not None]
+    errors = [law.error for law in laws if law.error]
     if not errors:
         return ""
     return f"; {what} {'up to ' * (len(laws) > 1)}{max(errors):.2g}"

@@ -147,7 +147,7 @@ def command(ctx: click.Context, /, networks: Sweep, runs: Runs, output: Output, 
         sweep, report.columns, report.rows, conclude=report.conclude, caption=_caption(sweep, given)
     )
     report.doubles.report(beside="log_singular_value")
-    report.laws.report()
+    report.laws.report("exact")
     output.write(table)
     ctx.exit(int(failed or bool(report.failures)))
 

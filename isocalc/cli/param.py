@@ -104,11 +104,12 @@ def resnet_rows(net: "ResNet", *, columns: Sequence[str], doubles: Doubles) -> I
 
     signal = propagate(net)
     law = UniversalLaw(signal.c, depth=net.depth, skip=net.skip)
-    edges: dict[str, float | None] = dict.fromkeys(columns[-5:-2])
+    of_law: dict[str, float | None] = dict.fromkeys(columns[-5:])
     if signal.c > MOST_C:
-        say(f"{', '.join(edges)}: not computed beyond c = {MOST_C:g}; here c is {signal.c:.6g}")
+        say(f"{', '.join(of_law)}: not computed beyond c = {MOST_C:g}; here c is {signal.c:.6g}")
     else:
-        edges = {name: doubles.positive(name, getattr(law, name)) for name in edges}
+        of_law = {name: doubles.positive(name, getattr(law, name)) for name in columns[-5:-2]}
+        of_law |= _errors(net, signal)
     variance = doubles.positive if has_signal(net) else doubles.finite
     yield {
         "activation": net.act.name,
@@ -118,8 +119,7 @@ def resnet_rows(net: "ResNet", *, columns: Sequence[str], doubles: Doubles) -> I
         "q_last": variance("q_last", signal.q_last),
         "output_second_moment": doubles.positive("output_second_moment", signal.output_second_moment),
         "mean_lambda": doubles.positive("mean_lambda", signal.mean_lambda),
-        **edges,
-        **_errors(net, signal),
+        **of_law,
     }
 
 
