@@ -199,7 +199,7 @@ def test_help_states_the_false_alarm_rate():
     text = " ".join(call("mc", "--help").stdout.split())
     assert "a right law is rejected in at most 1 % of runs" in text
     assert "c off by 5 % was found in " in text
-    assert "theory is the law at the network's depth" in text
+    assert "theory is the law that isocalc density prints for the network" in text
 
 
 @pytest.mark.skipif(os.name != "posix", reason="terminals of POSIX")

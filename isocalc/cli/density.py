@@ -33,7 +33,7 @@ Examples:
   isocalc density --act relu --depth 10 --law layered --summary
   isocalc density --arch feedforward --act tanh --sigma-w 1.1 --weights orthogonal
   isocalc density --arch feedforward --act relu --layer-widths 784,1000,1000,10
-  isocalc density --act all --summary --format csv | cut -d, -f1,4,13-
+  isocalc density --act all --summary --format csv | cut -d, -f1,5,14-
   isocalc density --c 0.1,1,10 --variable log --format json | jq '.[].density'
   seq 0.5 0.1 2 | isocalc density --act gelu --at -
 """,
