@@ -62,13 +62,16 @@ class Law(ABC):
     """A law of singular values, shaped like a frozen distribution of SciPy.
 
     Methods take arrays of any shape and return arrays of that shape; a scalar gives a float. What x is, the
-    attribute ``variable`` says: a singular value s, its square λ, or log s. ``error`` is the law's
-    Kolmogorov-Smirnov distance from that of the network it is of, N → ∞; ``None`` where it is not known.
+    attribute ``variable`` says: a singular value s, its square λ, or log s.
     """
 
     name: ClassVar[str]
     variable: Variable
-    error: float | None
+
+    @property
+    def error(self) -> float | None:
+        """Kolmogorov-Smirnov distance from the law of the network, N → ∞; ``None`` where it is not known."""
+        return None
 
     @property
     @abstractmethod

@@ -129,10 +129,13 @@ def _mean_relative_variance(network: ResNet, signal: Propagation) -> float:
     """Return the mean of c_l² r_l over the layers."""
     squares = np.square(signal.c_per_layer)
     spread = squares * _kurtosis(network, signal.q)
-    if network.weights == "orthogonal":
-        return float((spread - squares).mean())
-    hidden = getattr(network, "hidden_ratio", None)
-    return float(spread.mean() if hidden is None else (spread / hidden + squares).mean())
+    orthogonal = network.weights == "orthogonal"
+    if network.block in {"post", "pre"}:
+        return float((spread - squares).mean() if orthogonal else spread.mean())
+    # W₂ D W₁ with hidden_ratio N hidden neurons; orthogonal matrices project between the two widths.
+    hidden = getattr(network, "hidden_ratio", 1.0)
+    rest = 1.0 if not orthogonal else -1.0 if hidden <= 1 else 1 - 2 / hidden
+    return float((spread / hidden + rest * squares).mean())
 
 
 def _kurtosis(network: ResNet, q: Array) -> Array:
