@@ -5,7 +5,8 @@ spectrum of a real random matrix is displaced from its limit by O(1) of its N pl
 function, and its extremes by a part of their fluctuations. Units follow from that. `PLACES` bounds the
 displacement of quantiles and of the distances; moved by as many places, all N values change a mean by the
 distance from the first to the last of them over N, which at a hard edge grows like log N. Where gates close,
-the rank fluctuates by √N places and the low end of the rest with it.
+the rank fluctuates by √N places and the low end of the rest with it. A law that states an error displaces by
+that share of all places besides, at every width.
 
 The constants come from tests/bench/calibrate_mc.py (64 networks, N = 50 to 500). With 800 trials at N = 50
 the largest differences found are 0.9 of the allowances (mean and variance, ReLU of 10 and 40 layers), 0.8 of
@@ -69,6 +70,8 @@ class Finding:
         Of the simulation, from the spread over the replicates.
     allowance : float or None
         Largest difference between theory and simulation apart from chance; ``None`` where it is not known.
+    displaced : float
+        What of the allowance, at most, is the law's own error, which no width removes.
     obstacle : str
         What keeps the statistic from being judged; empty where nothing does.
     """
@@ -79,6 +82,7 @@ class Finding:
     standard_error: float | None
     allowance: float | None
     obstacle: str = ""
+    displaced: float = 0.0
 
 
 def findings(log_s: Array, law: WidthLaw) -> tuple[Finding, ...]:
@@ -135,7 +139,10 @@ def _mean_lambda(log_s: Array, law: WidthLaw) -> Finding:
     if law.log_mean_lambda is None:
         obstacle = obstacle or _NO_DOUBLE
     allowance = MEAN_PLACES * 2 * _length(law) / law.width + law.rounding
-    return _over_trials("log_mean_lambda", law.log_mean_lambda, values, allowance, obstacle)
+    displaced = 2 * law.error * _length(law)
+    return _over_trials(
+        "log_mean_lambda", law.log_mean_lambda, values, allowance, obstacle=obstacle, displaced=displaced
+    )
 
 
 def _moments(rest: Sequence[Array], law: WidthLaw) -> Iterator[Finding]:
@@ -143,11 +150,14 @@ def _moments(rest: Sequence[Array], law: WidthLaw) -> Iterator[Finding]:
     slack = law.rank.deviation * law.width
     means, variances = [np.array([f(trial) for trial in rest]) for f in (np.mean, np.var)]
     places = (MEAN_PLACES + RANK_MEAN_PLACES * slack) / law.width
-    yield _over_trials("mean_log_lambda", 2 * law.mean, 2 * means, 2 * places * _length(law) + law.rounding)
+    allowance = 2 * places * _length(law) + law.rounding
+    displaced = 2 * law.error * _length(law)
+    yield _over_trials("mean_log_lambda", 2 * law.mean, 2 * means, allowance, displaced=displaced)
     square = (high - law.mean) ** 2 + (law.mean - low) ** 2
     places = (VARIANCE_PLACES + RANK_VARIANCE_PLACES * slack) / law.width
     allowance = 4 * (places * square + _lone_square(law) / law.width) + law.rounding**2
-    yield _over_trials("var_log_lambda", 4 * law.var, 4 * variances, allowance)
+    displaced = 4 * law.error * square
+    yield _over_trials("var_log_lambda", 4 * law.var, 4 * variances, allowance, displaced=displaced)
 
 
 def _quantiles(rest: Sequence[Array], law: WidthLaw) -> Iterator[Finding]:
@@ -156,7 +166,8 @@ def _quantiles(rest: Sequence[Array], law: WidthLaw) -> Iterator[Finding]:
         slack = RANK_PLACES * (1 - share) * law.rank.deviation * law.width
         place = float(law.ppf(share))
         moved = max(_moved(law, share, PLACES + slack), _moved_by_atoms(law, share))
-        yield _over_trials(quantile_name(share), place, values, moved + law.rounding)
+        displaced = _moved(law, share, law.places)
+        yield _over_trials(quantile_name(share), place, values, moved + law.rounding, displaced=displaced)
 
 
 def _moved(law: WidthLaw, share: float, places: float) -> float:
@@ -182,9 +193,11 @@ def _edges(rest: Sequence[Array], law: WidthLaw) -> Iterator[Finding]:
     for k, name in ((0, "log_s_min"), (-1, "log_s_max")):
         values = np.array([trial[k] for trial in rest])
         if not math.isfinite(law.edges[k]) or (k == 0 and law.rank.deviation > 0):
-            yield _over_trials(name, None, values, None, _NO_EDGE)
+            yield _over_trials(name, None, values, None, obstacle=_NO_EDGE)
             continue
-        yield _over_trials(name, law.extremes[k], values, allowed * law.spacings[k] + law.rounding, obstacle)
+        allowance = allowed * law.spacings[k] + law.rounding
+        displaced = _moved(law, float(k != 0), law.places)
+        yield _over_trials(name, law.extremes[k], values, allowance, obstacle=obstacle, displaced=displaced)
 
 
 def _ks(log_s: Array, law: WidthLaw) -> Finding:
@@ -198,7 +211,7 @@ def _ks(log_s: Array, law: WidthLaw) -> Finding:
     if rounded > _MOST_MASS_ROUNDED:
         return Finding("ks_distance", 0.0, distance, error, None, _POINT_MASS if law.is_point else _NARROW)
     allowance = (PLACES + RANK_PLACES * law.rank.deviation * law.width) / law.width + rounded
-    return Finding("ks_distance", 0.0, distance, error, allowance)
+    return Finding("ks_distance", 0.0, distance, error, allowance + law.error, displaced=law.error)
 
 
 def _wasserstein(rest: Sequence[Array], law: WidthLaw) -> Finding:
@@ -210,8 +223,9 @@ def _wasserstein(rest: Sequence[Array], law: WidthLaw) -> Finding:
     places = (PLACES + RANK_MEAN_PLACES * law.rank.deviation * law.width) / law.count
     lone = min(FURTHEST * sum(law.spacings), _length(law)) if law.own_gates else 0.0
     allowance = places * _length(law) + lone / law.count + law.rounding
+    error, displaced = float(_standard_errors(alike).mean()), law.error * _length(law)
     return Finding(
-        "wasserstein_distance", 0.0, float(moved), float(_standard_errors(alike).mean()), allowance
+        "wasserstein_distance", 0.0, float(moved), error, allowance + displaced, displaced=displaced
     )
 
 
@@ -233,10 +247,17 @@ def _length(law: WidthLaw) -> float:
 
 
 def _over_trials(
-    name: str, theory: float | None, values: Array, allowance: float | None, obstacle: str = ""
+    name: str,
+    theory: float | None,
+    values: Array,
+    allowance: float | None,
+    *,
+    obstacle: str = "",
+    displaced: float = 0.0,
 ) -> Finding:
     error = float(_standard_errors(values))
-    return Finding(name, theory, float(values.mean()), error, None if obstacle else allowance, obstacle)
+    allowed = None if obstacle or allowance is None else allowance + displaced
+    return Finding(name, theory, float(values.mean()), error, allowed, obstacle, displaced)
 
 
 def _standard_errors(values: Array) -> Array:

@@ -69,6 +69,11 @@ class Law(ABC):
     variable: Variable
 
     @property
+    def error(self) -> float | None:
+        """Kolmogorov-Smirnov distance from the law of the network, N → ∞; ``None`` where it is not known."""
+        return None
+
+    @property
     @abstractmethod
     def _centred(self) -> Centred:
         """The law of log λ less a constant."""

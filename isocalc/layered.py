@@ -29,20 +29,25 @@ class LayeredLaw(Law):
         The factors, of `isocalc.layers.layers`.
     variable : {"singular", "lambda", "log"}
         What x is: a singular value s, its square λ, or log s.
+    error : float, optional
+        Distance from the law of a network, as predicted.
     """
 
     name: ClassVar[str] = "layered"
     layers: Layers
     _: KW_ONLY
     variable: Variable = "singular"
+    error: float | None = None
 
     def __post_init__(self) -> None:
         require_choice("variable", self.variable, VARIABLES)
 
     @classmethod
-    def of(cls, network: ResNet | FeedForward, variable: Variable = "singular") -> Self:
+    def of(
+        cls, network: ResNet | FeedForward, variable: Variable = "singular", *, error: float | None = None
+    ) -> Self:
         """Return the law of a network."""
-        return cls(layers(network), variable=variable)
+        return cls(layers(network), variable=variable, error=error)
 
     @property
     def _centre(self) -> Pairs:

@@ -12,3 +12,5 @@ MOST_WORKERS = 4096
 # A command: rows of its table, values of one option, combinations of a sweep.
 MOST_ROWS = 2_000_000
 MOST_VALUES = 1_000_000
+# Kolmogorov-Smirnov distance of a law from that of a network which does not matter.
+GOOD_ENOUGH = 2e-3

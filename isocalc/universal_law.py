@@ -1,7 +1,7 @@
 """The universal law of residual networks as an object, shaped like a frozen distribution of SciPy."""
 
 from collections.abc import Callable
-from dataclasses import KW_ONLY, dataclass
+from dataclasses import KW_ONLY, dataclass, field
 from functools import cached_property
 from typing import ClassVar
 
@@ -32,6 +32,8 @@ class UniversalLaw(Law):
         The weight a of the skip connection, not 0.
     variable : {"singular", "lambda", "log"}
         What x is: a singular value s, its square λ, or log s.
+    error : float, optional
+        Distance from the law of a network, as predicted.
 
     Raises
     ------
@@ -63,6 +65,7 @@ class UniversalLaw(Law):
     depth: int = 1
     skip: float = 1.0
     variable: Variable = "singular"
+    error: float | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         c = require_number("c", self.c, "a finite number of at least 0", lambda value: value >= 0)

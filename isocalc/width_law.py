@@ -11,6 +11,7 @@ import numpy.typing as npt
 from isocalc.law import Law
 from isocalc.law_table import law_table, upper_part
 from isocalc.laws import spectrum
+from isocalc.limits import GOOD_ENOUGH
 from isocalc.lone_neurons import lone_neurons
 from isocalc.network import FeedForward, ResNet
 from isocalc.propagation import propagate
@@ -56,6 +57,8 @@ class WidthLaw:
         From 1/8 on a single neuron can send a singular value beyond the edges.
     noise : float
         Rounding of small singular values as a share of the largest: 0 for float64, which keeps them all.
+    error : float
+        Mass by which the law's distribution function may be off.
     """
 
     law: Law
@@ -65,6 +68,7 @@ class WidthLaw:
     own_gates: bool = False
     lone_neurons: float = 0.0
     noise: float = 0.0
+    error: float = 0.0
 
     @classmethod
     def of(
@@ -87,8 +91,8 @@ class WidthLaw:
         dtype : {"float64", "float32"}
             Of the simulation.
         law : Law, optional
-            By default the layered law: at finite depth the universal law of residual networks is off by
-            O(1/L), which many replicates of any width would find.
+            By default the layered law. What it states as its error is allowed for up to 0.002: a larger one
+            is for the simulation to find.
 
         Raises
         ------
@@ -106,6 +110,7 @@ class WidthLaw:
             own_gates=gates == "own" and not pre,
             lone_neurons=lone_neurons(network),
             noise=_SINGLE_NOISE * math.sqrt(network.depth) if dtype == "float32" else 0.0,
+            error=law.error if law.error is not None and law.error <= GOOD_ENOUGH else 0.0,
         )
 
     @property
@@ -123,6 +128,11 @@ class WidthLaw:
     def zero_mass(self) -> float:
         """Expected share of the singular values that are 0."""
         return 1 - self.rank.mean
+
+    @property
+    def places(self) -> float:
+        """What the law's error displaces, in places of the width."""
+        return self.error * self.width
 
     @property
     def vanishes(self) -> bool:

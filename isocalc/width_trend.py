@@ -187,7 +187,9 @@ def _trend(
     error = math.sqrt(parts.sum())
     # Satterthwaite's degrees of freedom of a sum of independent estimates.
     effective = parts.sum() ** 2 / (parts**2 / freedom).sum() if error else freedom.sum()
-    tolerance = float(stdtrit(effective, level)) * error + REMAINDER * allowances[-1]
+    displaced = findings[-1].displaced
+    remainder = REMAINDER * (allowances[-1] - displaced) + displaced
+    tolerance = float(stdtrit(effective, level)) * error + remainder
     verdict: Verdict = "agrees" if abs(left) <= tolerance else "disagrees"
     return Trend(name, limit, limit + left, error, _rate(size, difference, errors), verdict, tolerance)
 

@@ -159,8 +159,8 @@ def test_widths_of_a_rectangular_gaussian_layer(widths, edges, at_zero):
 def test_only_laws_at_finite_depth_load_the_solver():
     script = "import sys; from isocalc.cli.group import isocalc; isocalc.main(standalone_mode=False); {}"
     check = "print('isocalc.free_product' in sys.modules)"
-    for options, loaded in ((), "False"), (("--law", "layered"), "True"):
-        arguments = ("density", "--act", "relu", "--depth", "3", "--at", "1", *options)
+    for options, loaded in (("--depth", "1000"), "False"), (("--depth", "1000", "--law", "layered"), "True"):
+        arguments = ("density", "--act", "relu", "--at", "1", *options)
         program = [sys.executable, "-c", script.format(check), *arguments]
         assert (
             subprocess.run(program, capture_output=True, text=True, check=True).stdout.split()[-1] == loaded

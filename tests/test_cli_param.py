@@ -8,7 +8,10 @@ import pytest
 from running import call, refusal, table
 
 DATA = Path(__file__).with_name("data")
-RESNET = "activation,depth,c,q_first,q_last,output_second_moment,mean_lambda,s_min,s_max,condition_number"
+RESNET = (
+    "activation,depth,c,q_first,q_last,output_second_moment,mean_lambda,s_min,s_max,condition_number,"
+    "kappa,universal_error"
+)
 FEEDFORWARD = "activation,q_star,chi,phase,xi_q,xi_c,mean_lambda,relative_variance"
 
 
@@ -188,7 +191,8 @@ def test_edges_beyond_the_law_are_not_computed():
     assert row["s_min"] == row["s_max"] == row["condition_number"] == ""
     edges, lost = result.stderr.splitlines()
     assert edges == (
-        "isocalc: s_min, s_max, condition_number: not computed beyond c = 1e+06; here c is 1.5e+06"
+        "isocalc: s_min, s_max, condition_number, kappa, universal_error: not computed beyond c = 1e+06; "
+        "here c is 1.5e+06"
     )
     assert lost.endswith("do not fit a double and are left empty")
 
@@ -209,11 +213,11 @@ def test_numbers_beyond_a_double_are_empty_and_said():
     assert "density --variable log" in result.stderr
 
 
-@pytest.mark.parametrize(("act", "warned"), [("tanh", True), ("linear", False), ("leaky_relu:1", False)])
-def test_pre_activation_blocks_are_warned_about(act, warned):
-    result = call("param", "--act", act, "--block", "pre")
-    assert result.exit_code == 0
-    assert ("correlated across layers" in result.stderr) == warned
+@pytest.mark.parametrize(("act", "correlated"), [("relu", True), ("linear", False), ("leaky_relu:1", False)])
+def test_pre_activation_blocks_have_a_kappa(act, correlated):
+    (row,) = table("param", "--act", act, "--block", "pre", "--depth", 400)
+    assert (float(row["kappa"]) > 0.1) == (float(row["universal_error"]) > 0.02) == correlated
+    assert correlated or float(row["kappa"]) == 0.0
 
 
 def test_too_many_rows_are_refused():

@@ -83,7 +83,12 @@ RELU = ("param", "--act", "relu")
         (("density", "--c", "1", "--points", "2.5"), ("--points", "got '2.5'")),
         (("density", "--c", "1", "--points", "1e9"), ("--points", "got '1e9'")),
         (("density", "--c", "1:2:100", "--points", "100000"), ("--points must be so few", "2000000 rows")),
-        (("density", "--c", "1", "--law", "exact"), ("--law must be one of auto, universal",)),
+        (("density", "--c", "1", "--law", "free"), ("--law must be one of auto, universal, layered, exact",)),
+        (("density", "--c", "1", "--law", "exact"), ("--law must be universal with --c",)),
+        (
+            ("density", "--act", "relu", "--law", "layered", "--paths", "64"),
+            ("--paths must be left out with --law layered",),
+        ),
         (("density", "--c", "1", "--variable", "s"), ("--variable must be one of singular, lambda, log",)),
     ],
 )

@@ -302,7 +302,7 @@ def test_what_is_out_of_reach():
 
 def test_spectrum_of_a_network():
     net = ResNet("tanh", depth=30, sigma_w=1.2, skip=0.9, sigma_b=0.1)
-    law = spectrum(net, "log")
+    law = spectrum(net, "log", law="universal")
     assert law == UniversalLaw(propagate(net).c, depth=30, skip=0.9, variable="log")
     assert spectrum(ResNet("relu")).c == pytest.approx(0.5, rel=1e-15)
     # At finite depth the mean of λ is Π (1 + c_l/L), below its limit e^c.
@@ -311,8 +311,10 @@ def test_spectrum_of_a_network():
     )
     with pytest.raises(InvalidInputError, match=r"^network must be"):
         spectrum("tanh")
-    with pytest.raises(InvalidInputError, match=r"^law must be one of layered, universal, got 'exact'"):
-        spectrum(net, law="exact")
+    with pytest.raises(
+        InvalidInputError, match=r"^law must be one of auto, universal, layered, exact, got 'free'"
+    ):
+        spectrum(net, law="free")
     with pytest.raises(InvalidInputError, match=r"^variable must be one of"):
         spectrum(net, "s")
 
@@ -324,8 +326,13 @@ def test_which_law_a_network_has():
     assert law.pdf(1.0) == pytest.approx(math.sqrt(3) / math.pi, rel=1e-10)
     with pytest.raises(InvalidInputError, match=r"^law must be layered for a feed-forward network"):
         spectrum(FeedForward("linear"), law="universal")
+    with pytest.raises(InvalidInputError, match=r"^law must be layered for a feed-forward network"):
+        spectrum(FeedForward("linear"), law="exact")
+    with pytest.raises(InvalidInputError, match=r"^paths must be left out with a law other than exact"):
+        spectrum(ResNet("linear"), law="layered", paths=64)
     net = ResNet("linear", depth=5, sigma_w=0.7, skip=0.9)
-    assert spectrum(net).name == spectrum(net, law="universal").name == "universal"
+    assert spectrum(net, law="universal").name == "universal"
+    assert spectrum(net).name == "layered"
     layered = spectrum(net, "lambda", law="layered")
     assert layered.name == "layered"
     assert layered.mean() == pytest.approx((0.81 + 0.49 / 5) ** 5, rel=1e-12)

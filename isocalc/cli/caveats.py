@@ -1,14 +1,12 @@
 """What has to be said about numbers before they are shown."""
 
 import math
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from isocalc.cli.sweep import Value, say
+from isocalc.cli.sweep import say
 from isocalc.errors import NoAnswerError
 
 if TYPE_CHECKING:
-    from isocalc.activations import Activation
     from isocalc.network import FeedForward, ResNet
 
 # What density --variable log shows of a law whose singular values do not fit a double.
@@ -55,23 +53,6 @@ class Doubles:
             say(f"{names}: some values do not fit a double and are left empty{advice}")
 
 
-def has_correlated_gates(network: "ResNet | FeedForward") -> bool:
-    """Whether both laws are off for a network by what its gates know of each other."""
-    return getattr(network, "block", "") == "pre" and not _linear(network.act)
-
-
-def warn_of_correlated_gates(block: str, names: Iterable[Value]) -> None:
-    """Say on standard error that both laws are off for pre-activation blocks with these."""
-    from isocalc.activations import activation  # noqa: PLC0415 - loads numpy
-
-    wrong = [str(name) for name in names if block == "pre" and not _linear(activation(str(name)))]
-    if wrong:
-        say(
-            f"--block pre with {', '.join(wrong)}: gates are correlated across layers, so the law of "
-            "independent ones is off at any depth (KS distance 0.03 to 0.08 in the cases measured)"
-        )
-
-
 def explain_start(network: "ResNet | FeedForward") -> None:
     """Say which of several fixed points a network stays at, and what to do where there is none."""
     from isocalc.network import FeedForward  # noqa: PLC0415 - loads numpy
@@ -91,7 +72,3 @@ def explain_start(network: "ResNet | FeedForward") -> None:
             f"stable fixed points; isocalc takes the smallest, q = {points[0].q_star:.6g}; "
             "--input-variance starts elsewhere"
         )
-
-
-def _linear(act: "Activation") -> bool:
-    return act.slopes is not None and len(set(act.slopes)) == 1 and not act.jumps

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from isocalc.cli.caveats import Doubles, explain_start, warn_of_correlated_gates
+from isocalc.cli.caveats import Doubles, explain_start
+from isocalc.cli.law_options import LawsUsed, law_options, require_paths
 from isocalc.cli.law_rows import COLUMN, SUMMARY, density_rows, described_atoms, summary_row
 from isocalc.cli.option_types import OneOf, Whole
 from isocalc.cli.options import network_or_c_options, refuse
@@ -17,11 +18,6 @@ from isocalc.limits import MOST_ROWS, MOST_VALUES
 
 if TYPE_CHECKING:
     from isocalc.law import Law
-
-CAPTIONS = {
-    "universal": "Universal law (L -> infinity)",
-    "layered": "Law at this depth (layers asymptotically free)",
-}
 
 
 @click.command(
@@ -37,20 +33,13 @@ Examples:
   isocalc density --act relu --depth 10 --law layered --summary
   isocalc density --arch feedforward --act tanh --sigma-w 1.1 --weights orthogonal
   isocalc density --arch feedforward --act relu --layer-widths 784,1000,1000,10
-  isocalc density --act all --summary --format csv | cut -d, -f1,4,13-
+  isocalc density --act all --summary --format csv | cut -d, -f1,5,14-
   isocalc density --c 0.1,1,10 --variable log --format json | jq '.[].density'
   seq 0.5 0.1 2 | isocalc density --act gelu --at -
 """,
 )
 @network_or_c_options
-@click.option(
-    "--law",
-    type=OneOf(["auto", "universal", "layered"]),
-    default="auto",
-    show_default=True,
-    help="At this depth (layered), or the limit L -> infinity of ResNets (universal). auto: layered for "
-    "feed-forward networks, universal for ResNets.",
-)
+@law_options
 @click.option(
     "--variable",
     type=OneOf(list(COLUMN)),
@@ -73,11 +62,14 @@ Examples:
 def command(ctx: click.Context, /, networks: Sweep, output: Output, *, summary: bool, **given: Any) -> None:
     """Print the density of the singular values of a network's input-output Jacobian, at infinite width.
 
-    Residual networks have the universal law as L -> infinity, which c (see isocalc param) and a^L fix; that
-    at their own depth is --law layered. Feed-forward networks have theirs at their depth.
+    Residual networks have the universal law as L -> infinity, which c (see isocalc param) and a^L fix; at
+    their own depth that of free layers, and the exact one, which knows of gates correlated across layers, as
+    in pre-activation blocks. --law auto takes the first that is off by less than 0.002 (KS distance), and
+    says which if it is not the universal one. Feed-forward networks have the layered law alone.
     """
     keys = ("activation", "depth") if "activation" in networks.axes else ("c", "depth", "skip")
     _require_law_of(ctx, networks, given["law"])
+    require_paths(given["law"], given["paths"])
     if summary:
         refuse(ctx, ("points", "at", "variable"), "with --summary, which is about the whole law")
         values, columns = None, tuple(dict.fromkeys((*keys, *SUMMARY)))
@@ -85,13 +77,11 @@ def command(ctx: click.Context, /, networks: Sweep, output: Output, *, summary: 
         values = _values(ctx, given["variable"], given["at"])
         _require_few_rows(networks.size, given["points"], values)
         columns = (COLUMN[given["variable"]], "density", "cdf")
-    if "activation" in networks.axes:
-        warn_of_correlated_gates(ctx.params["block"], networks.axes["activation"])
     doubles = Doubles()
-    laws: list[Law] = []
+    used = LawsUsed(given["law"], given["paths"])
 
     def rows(subject: Any) -> Iterator[Row]:
-        laws.append(law := _law(subject, given["law"]))
+        law = _law(subject, used)
         if summary:
             about = {key: getattr(subject, key) for key in keys if key != "activation"}
             if "activation" in keys:
@@ -101,26 +91,27 @@ def command(ctx: click.Context, /, networks: Sweep, output: Output, *, summary: 
 
     table, failed = run(networks, columns, rows)
     doubles.report()
-    output.write(table.with_caption(_caption(laws)))
+    used.report("exact", *(["layered"] if given["law"] == "auto" else []))
+    output.write(table.with_caption(_caption(used)))
     ctx.exit(int(failed))
 
 
-def _law(subject: Any, law: str) -> "Law":
+def _law(subject: Any, used: LawsUsed) -> "Law":
     """Return the law of a network; a law is its own."""
-    from isocalc.laws import UniversalLaw, spectrum  # noqa: PLC0415 - numerics load when a command computes
+    from isocalc.laws import UniversalLaw  # noqa: PLC0415 - numerics load when a command computes
 
     if isinstance(subject, UniversalLaw):
-        return subject
+        return used.given(subject)
     explain_start(subject)
-    return spectrum(subject, law="layered" if law == "layered" else None)
+    return used.law_of(subject)
 
 
 def _require_law_of(ctx: click.Context, networks: Sweep, law: str) -> None:
     """Refuse a law that what was described does not have."""
-    if law == "layered" and "activation" not in networks.axes:
+    if law in {"layered", "exact"} and "activation" not in networks.axes:
         raise InvalidInputError("law", "universal with --c", law, "Give --act for the law at finite depth.")
-    if law == "universal" and ctx.params["arch"] == "feedforward":
-        advice = "The universal law is that of residual networks."
+    if law in {"universal", "exact"} and ctx.params["arch"] == "feedforward":
+        advice = f"The {law} law is that of residual networks."
         raise InvalidInputError("law", "layered with --arch feedforward", law, advice)
 
 
@@ -139,10 +130,8 @@ def _require_few_rows(networks: int, points: int, values: Sequence[float] | None
         raise InvalidInputError(parameter, rule, each, f"There are {networks} networks.")
 
 
-def _caption(laws: Sequence["Law"]) -> str:
-    """Return which law it is, its parameter and its point masses."""
-    text = "; ".join(dict.fromkeys(CAPTIONS[law.name] for law in laws))
-    parameter = getattr(laws[0], "c", None) if len(laws) == 1 else None
-    text += "" if parameter is None else f", c = {parameter:.6g}"
-    atoms = dict.fromkeys(atom for law in laws for atom in described_atoms(law))
+def _caption(used: LawsUsed) -> str:
+    """Return which law it is, its parameter, its error and its point masses."""
+    text = used.caption
+    atoms = dict.fromkeys(atom for law in used.laws for atom in described_atoms(law))
     return f"{text}; point mass {', '.join(atoms)}" if atoms else f"{text}; no point mass"

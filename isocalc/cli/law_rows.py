@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 COLUMN = {"singular": "singular_value", "lambda": "squared_singular_value", "log": "log_singular_value"}
 SUMMARY = (
     "law",
+    "law_error",
     "c",
     "support",
     "atoms",
@@ -119,6 +120,7 @@ def summary_row(law: "Law", doubles: Doubles) -> Row:
     ]
     return row | {
         "law": law.name,
+        "law_error": law.error,
         "support": None if None in edges else ";".join(map("{!r}:{!r}".format, edges[::2], edges[1::2])),
         "atoms": None if None in places else ";".join(map("{!r}:{!r}".format, places, masses)),
     }

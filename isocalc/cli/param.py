@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from isocalc.cli.caveats import Doubles, warn_of_correlated_gates
+from isocalc.cli.caveats import Doubles
 from isocalc.cli.fixed_point_rows import fixed_point_rows
 from isocalc.cli.options import is_given, network_options, refuse
 from isocalc.cli.output_options import Output, output_options
 from isocalc.cli.sweep import Row, Sweep, run, say
-from isocalc.errors import InvalidInputError
+from isocalc.errors import InvalidInputError, NoAnswerError
 from isocalc.limits import MOST_ROWS
 
 if TYPE_CHECKING:
     from isocalc.network import FeedForward, ResNet
+    from isocalc.propagation import Propagation
 
 RESNET = (
     "activation",
@@ -29,6 +30,8 @@ RESNET = (
     "s_min",
     "s_max",
     "condition_number",
+    "kappa",
+    "universal_error",
 )
 FEEDFORWARD = ("activation", "q_star", "chi", "phase", "xi_q", "xi_c", "mean_lambda", "relative_variance")
 RESNET_LAYERS = ("activation", "layer", "q", "c", "mean", "second_moment")
@@ -42,7 +45,9 @@ MOST_C = 1e6  # of the universal law
     epilog="""\b
 Columns of a ResNet: activation, depth, c (the parameter), q_first and q_last
 (variance of the pre-activations), output_second_moment, mean_lambda (of the
-squared singular values), s_min, s_max, condition_number (universal law).
+squared singular values), s_min, s_max, condition_number (universal law), kappa
+(by which correlated gates raise the relative variance of lambda over 2 c),
+universal_error (predicted KS distance of the universal law from the network's).
 Feed-forward, one row for each stable fixed point (with --input-variance the one
 that this start reaches): activation, q_star, chi, phase, xi_q, xi_c, and per layer
 mean_lambda, relative_variance. With --depth, of the product of so many layers at
@@ -76,8 +81,6 @@ def command(ctx: click.Context, networks: Sweep, output: Output, *, layers: bool
     residual = ctx.params["arch"] == "resnet"
     if layers:
         _require_few_rows(networks)
-    elif residual:
-        warn_of_correlated_gates(ctx.params["block"], networks.axes["activation"])
     of_depth = not residual and is_given(ctx, "depth")
     view = VIEWS[ctx.params["arch"] + (" --layers" if layers else " --depth" if of_depth else "")]
     rows = partial(view.rows, columns=view.columns, doubles=doubles)
@@ -101,11 +104,12 @@ def resnet_rows(net: "ResNet", *, columns: Sequence[str], doubles: Doubles) -> I
 
     signal = propagate(net)
     law = UniversalLaw(signal.c, depth=net.depth, skip=net.skip)
-    edges: dict[str, float | None] = dict.fromkeys(columns[-3:])
+    of_law: dict[str, float | None] = dict.fromkeys(columns[-5:])
     if signal.c > MOST_C:
-        say(f"{', '.join(edges)}: not computed beyond c = {MOST_C:g}; here c is {signal.c:.6g}")
+        say(f"{', '.join(of_law)}: not computed beyond c = {MOST_C:g}; here c is {signal.c:.6g}")
     else:
-        edges = {name: doubles.positive(name, getattr(law, name)) for name in edges}
+        of_law = {name: doubles.positive(name, getattr(law, name)) for name in columns[-5:-2]}
+        of_law |= _errors(net, signal)
     variance = doubles.positive if has_signal(net) else doubles.finite
     yield {
         "activation": net.act.name,
@@ -115,8 +119,20 @@ def resnet_rows(net: "ResNet", *, columns: Sequence[str], doubles: Doubles) -> I
         "q_last": variance("q_last", signal.q_last),
         "output_second_moment": doubles.positive("output_second_moment", signal.output_second_moment),
         "mean_lambda": doubles.positive("mean_lambda", signal.mean_lambda),
-        **edges,
+        **of_law,
     }
+
+
+def _errors(net: "ResNet", signal: "Propagation") -> dict[str, float | None]:
+    """Return κ and the error of the universal law, nothing with a message where they are not known."""
+    from isocalc.universal_error import law_errors
+
+    try:
+        errors = law_errors(net, signal)
+    except NoAnswerError as error:
+        say(f"kappa, universal_error: not computed: {error}")
+        return {"kappa": None, "universal_error": None}
+    return {"kappa": errors.kappa, "universal_error": errors.universal}
 
 
 def has_signal(net: "ResNet | FeedForward") -> bool:

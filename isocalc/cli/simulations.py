@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from isocalc.cli import freeness_rows as freeness
 from isocalc.cli import spectrum_rows as spectrum
 from isocalc.cli.caveats import Doubles, explain_start
+from isocalc.cli.law_options import LawsUsed
 from isocalc.cli.sweep import Row, Sweep, say
 from isocalc.cli.verdict_rows import COLUMNS, COLUMNS_BY_WIDTH, Verdicts
 from isocalc.errors import NoAnswerError
@@ -46,8 +47,9 @@ class Report:
         self._outcomes = iter(outcomes)
         self._explained: set[ResNet | FeedForward] = set()
         self._by_width = given["test"] == "law" and not given["spectrum"] and "width" in sweep.swept
+        self.laws = LawsUsed(given["law"], given["paths"], own_gates=given["gates"] == "own")
         self._verdicts = Verdicts(
-            given["gates"], given["dtype"], several=self._by_width, failures=self.failures
+            given["gates"], given["dtype"], self.laws, several=self._by_width, failures=self.failures
         )
 
     @property

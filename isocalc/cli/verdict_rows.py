@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from isocalc.cli.caveats import has_correlated_gates
+from isocalc.cli.law_options import LawsUsed
 from isocalc.cli.sweep import Row
 
 if TYPE_CHECKING:
@@ -30,14 +30,18 @@ class Verdicts:
     gates : {"own", "independent"}
     dtype : {"float64", "float32"}
         Of the simulations.
+    laws : LawsUsed
+        Makes the laws that judge.
     several : bool
         Whether networks are simulated at several widths, so that `conclude` decides.
     failures : list of str
         Gets what keeps a law from being confirmed.
     """
 
-    def __init__(self, gates: "Gates", dtype: "Dtype", *, several: bool, failures: list[str]) -> None:
-        self._gates, self._dtype = gates, dtype
+    def __init__(
+        self, gates: "Gates", dtype: "Dtype", laws: LawsUsed, *, several: bool, failures: list[str]
+    ) -> None:
+        self._gates, self._dtype, self._laws = gates, dtype, laws
         self._several = several
         self._failures = failures
         self._law: tuple[ResNet | FeedForward, Law] | None = None
@@ -93,9 +97,7 @@ class Verdicts:
     def _law_of(self, network: "ResNet | FeedForward") -> "Law":
         """Return the law of a network, kept until another one asks."""
         if self._law is None or self._law[0] != network:
-            from isocalc.laws import spectrum
-
-            self._law = network, spectrum(network, law="layered")
+            self._law = network, self._laws.law_of(network)
         return self._law[1]
 
     def _status(self, judgement: "Judgement", tell: Tell) -> Row:
@@ -112,8 +114,12 @@ class Verdicts:
         return {}
 
     def _disagree(self, what: str, network: "ResNet | FeedForward", tell: Tell) -> None:
-        why = ""
-        if self._gates == "own" and has_correlated_gates(network):
+        from isocalc.network import ResNet
+        from isocalc.universal_error import has_correlated_gates
+
+        law, why = self._law_of(network), ""
+        correlated = isinstance(network, ResNet) and has_correlated_gates(network)
+        if self._gates == "own" and correlated and law.name != "exact":
             why = " (gates correlated across layers, which it leaves out; --gates independent has none)"
         self._failures.append(f"the simulation disagrees with the law{why}: {what}")
         tell(self._failures[-1])

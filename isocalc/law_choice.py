@@ -1,0 +1,88 @@
+"""Which law of a network is good enough, how far it is off, and why."""
+
+from typing import Literal, NamedTuple
+
+from isocalc.errors import InvalidInputError, NoAnswerError
+from isocalc.limits import GOOD_ENOUGH
+from isocalc.network import FeedForward, ResNet
+from isocalc.propagation import propagate
+
+LawName = Literal["auto", "universal", "layered", "exact"]
+
+
+class Choice(NamedTuple):
+    """A law of a network.
+
+    Attributes
+    ----------
+    law : {"universal", "layered", "exact"}
+    error : float or None
+        Its Kolmogorov-Smirnov distance from the network's law, N → ∞, as predicted; ``None`` where it is not
+        known: of the exact law, which measures it, and of what cannot be predicted.
+    why : str
+        In words; empty where it was asked for.
+    correlated : float
+        What of the error, of the universal or the layered law, comes from gates correlated across layers.
+    c : float or None
+        The network's parameter, where it was computed.
+    """
+
+    law: Literal["universal", "layered", "exact"]
+    error: float | None
+    why: str = ""
+    correlated: float = 0.0
+    c: float | None = None
+
+
+def choose(network: ResNet | FeedForward, law: LawName = "auto", *, own_gates: bool = True) -> Choice:
+    """Return a law of a network: for "auto" the cheapest that is off by less than 0.002.
+
+    Parameters
+    ----------
+    network : ResNet or FeedForward
+    law : {"auto", "universal", "layered", "exact"}
+    own_gates : bool
+        Whether gates are those of the network, not independent ones.
+
+    Raises
+    ------
+    InvalidInputError
+        A feed-forward network has the layered law alone.
+    NoAnswerError
+        The parameter c overflows.
+    """
+    if isinstance(network, FeedForward):
+        if law in {"universal", "exact"}:
+            raise InvalidInputError("law", "layered for a feed-forward network", law)
+        return Choice("layered", 0.0, "exact for feed-forward networks" if law == "auto" else "")
+    if law == "exact":
+        return Choice("exact", None)
+    return _of_residual(network, law, own_gates=own_gates)
+
+
+def _of_residual(network: ResNet, law: str, *, own_gates: bool) -> Choice:
+    from isocalc.universal_error import law_errors  # noqa: PLC0415 - feed-forward networks need none
+
+    signal = propagate(network)
+    try:
+        errors = law_errors(network, signal, own_gates=own_gates)
+    except NoAnswerError as error:
+        name: Literal["universal", "layered"] = "layered" if law == "layered" else "universal"
+        return Choice(name, None, f"its error is not known: {error}", c=signal.c)
+    correlated = errors.correlated
+    if law == "universal" or (law == "auto" and errors.universal < GOOD_ENOUGH):
+        why = "good enough" if law == "auto" else ""
+        return Choice("universal", errors.universal, why, correlated, signal.c)
+    off = f"the universal law is off by {errors.universal:.2g}"
+    if law == "layered" or correlated < GOOD_ENOUGH:
+        return Choice("layered", _layered_error(network, correlated), off * (law == "auto"), correlated)
+    why = f"{off}, the layered one by {correlated:.2g}, through gates correlated across layers"
+    return Choice("exact", None, why, correlated)
+
+
+def _layered_error(network: ResNet, correlated: float) -> float | None:
+    """Return how far the free product of layers is off: unknown, but small, in post-activation blocks."""
+    from isocalc.universal_error import is_linear  # noqa: PLC0415
+
+    free = network.block != "post" or network.depth == 1 or is_linear(network.act)
+    return correlated if free else None
