@@ -23,7 +23,7 @@ _SPIKE = 0.2
 _STEPS, _ROUNDS, _FINE = 64, 24, 1 / 128
 _MOST_STEPS_DOWN = 400
 # Part of the way down to where the law is not solved on which it surely is.
-_SURELY = 0.9
+_SURELY, _RETREATS = 0.9, 8
 
 
 class Middle(NamedTuple):
@@ -67,14 +67,30 @@ def tables(solver: Solver, middle: Middle) -> list[PanelTable]:
         low = lowest.result()
     if middle.persistent > _SPIKE and low < 0 < high:
         inner = [_inner(solver, sign * middle.width / 4) if middle.atom else 0.0 for sign in (-1, 1)]
-        found = [PanelTable(solver, low, inner[0]), PanelTable(solver, inner[1], high)]
+        found = [_table(solver, low, inner[0], middle), PanelTable(solver, inner[1], high)]
     else:
-        found = [PanelTable(solver, low, high)]
+        found = [_table(solver, low, high, middle)]
     while found[-1].ends[1] > _COUNTS:
         found.append(_next(solver, found[-1].high, middle.width))
-    while 1 - found[0].ends[0] - (middle.atom if found[0].low > 0 else 0.0) > 2 * _COUNTS:
+    while not middle.reaches_zero and _mass_below(found[0], middle) > 2 * _COUNTS:
         found.insert(0, _next(solver, found[0].low, -middle.width))
     return found
+
+
+def _mass_below(table: PanelTable, middle: Middle) -> float:
+    return 1 - table.ends[0] - (middle.atom if table.low > 0 else 0.0)
+
+
+def _table(solver: Solver, low: float, high: float, middle: Middle) -> PanelTable:
+    """Return the lowest table: where there is no lower end, from as far down as the law is solved."""
+    for _ in range(_RETREATS):
+        try:
+            return PanelTable(solver, low, high)
+        except NoAnswerError:
+            if not middle.reaches_zero:
+                raise
+            low *= _SURELY
+    return PanelTable(solver, low, high)
 
 
 def _density(solver: Solver) -> Callable[[float], float]:

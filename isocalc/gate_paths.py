@@ -23,6 +23,8 @@ _FORGOTTEN = 0.05
 _COARSER = 0.8
 # Share of all that gates let through that changes nothing.
 _NOTHING = 1e-18
+# How far off the mean of gates on the paths may be, and what share of all that gates let through it may concern.
+_MET, _HARDLY = 0.2, 1e-3
 
 
 class GatePaths(NamedTuple):
@@ -176,12 +178,15 @@ def _of(network: ResNet, groups: _Groups, gates: Array, weights: Array, *, exact
     mean = gates @ weights
     if not np.isfinite(mean).all():
         raise NoAnswerError(f"gates of {network.act.name} overflow on some paths")
-    share = groups.counts * groups.gate
-    kept = (mean > 0) & (share > _NOTHING * share.sum())
-    with np.errstate(over="ignore", invalid="ignore"):
-        gates = gates[kept] * (groups.gate[kept] / mean[kept])[:, None]
-    if not np.isfinite(gates).all():
-        raise NoAnswerError(f"gates of {network.act.name} are open so rarely that paths do not meet them")
+    share = groups.counts * groups.gate / (groups.counts @ groups.gate or 1.0)
+    missed = (mean < _MET * groups.gate) | (mean * _MET > groups.gate)
+    if share[missed].sum() > _HARDLY:
+        raise NoAnswerError(
+            f"gates of {network.act.name} are open too rarely to be met by {weights.size} paths: take more paths"
+        )
+    gates = np.where(missed[:, None], groups.gate[:, None], gates)
+    kept = share > _NOTHING
+    gates = gates[kept] * (groups.gate / np.where(missed, groups.gate, mean))[kept, None]
     persistent = float(weights[~gates.any(axis=0)].sum()) if kept.any() else 1.0
     spare = -weights.size % LANES
     gates = np.concatenate((gates, np.repeat(gates[:, -1:], spare, axis=1)), axis=1)
