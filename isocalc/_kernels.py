@@ -416,7 +416,8 @@ def residual_tangent(  # noqa: PLR0917 - kernels take no keywords
     """Do what ``residual_transform.ResidualLayer.tangent`` does; return the size of rounding."""
     zeta = seen[0]
     passed, own, own_slope = gate_averages(gates, k, u)
-    a, b, slope = passed + parameters[2], parameters[1] * own, parameters[1] * own_slope
+    share: float = parameters[1]
+    a, b, slope = passed + parameters[2], share * own, share * own_slope
     beyond, m_a = -inverse(expm1_complex(-xi)), inverse(expm1_complex(xi))
     t, coth, product = beyond * m_a, beyond + m_a, m * one_plus_m
     miss = m_a + b - m if abs(m) < 0.5 else beyond + b - one_plus_m
@@ -842,7 +843,7 @@ def residual_potential(  # noqa: PLR0917 - kernels take no keywords
     a = passed + parameters[2]
     beyond, m_a = -inverse(expm1_complex(-xi)), inverse(expm1_complex(xi))
     log_a = log1p_like(b, sided_log(a, u.imag >= -pi))
-    own = share * (-gate_log_mean(gates, k, u) - (2 - power) * b) + (1 - share * power) * log_a
+    own: complex = share * (-gate_log_mean(gates, k, u) - (2 - power) * b) + (1 - share * power) * log_a
     log = lower_log(-inverse(expm1_complex(-zeta))) - sided_log(beyond, xi.imag <= pi) - log_a
     return own + log1p_like((share - 1 - m_a) * b * inverse(beyond * a), log)
 

@@ -55,6 +55,11 @@ class _Network:
         """The activation, looked up."""
         return find_activation(self.activation)
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether no scale of weights is 0."""
+        return self.sigma_w != 0
+
 
 @dataclass(frozen=True, kw_only=True)
 class ResNet(_Network):
@@ -121,8 +126,8 @@ class ResNet(_Network):
 
     @property
     def has_weights(self) -> bool:
-        """Whether the branch beside the skip connection depends on the input: no scale of weights is 0."""
-        return bool(self.sigma_w and (self.sigma_w2 or self.block != "preln"))
+        """Whether no scale of weights is 0."""
+        return super().has_weights and (self.sigma_w2 != 0 or self.block != "preln")
 
     def hidden_width(self, width: int) -> int:
         """Return the hidden neurons of a preln block of width N: ρN, rounded, at least 1."""

@@ -22,7 +22,7 @@ class Part(NamedTuple):
     gate: GateRule
     variance: float
     """v, over the square of the skip connection's weight"""
-    count: float
+    times: float
     hidden: float | None = None
     """ρ between two matrices"""
 
@@ -54,7 +54,7 @@ def residual_factors(
             scaled, unit = part.gate.in_its_unit
             layer = ResidualLayer(scaled, orthogonal, part.variance * unit, part.hidden)
             factors.append(Rotation(c) if constant else layer)
-            counts.append(part.count)
+            counts.append(part.times)
     return tuple(factors), tuple(counts)
 
 
@@ -76,7 +76,7 @@ def _that_matter(parts: Sequence[Part]) -> list[Part]:
         variance = np.array([part.variance for part in parts])
         c = np.array([part.gate.mean for part in parts]) * variance
         spread = np.array([abs(part.gate.mean_square) for part in parts]) * variance**2
-        effect = np.array([part.count for part in parts]) * (2 * c + spread)
+        effect = np.array([part.times for part in parts]) * (2 * c + spread)
     order = np.argsort(effect, kind="stable")
     least = np.searchsorted(np.cumsum(effect[order]), _NO_EFFECT * effect.sum())
     return [parts[k] for k in np.sort(order[least:])]

@@ -69,7 +69,7 @@ class ResidualLayer(Gated):
 
     @property
     def _log_scale(self) -> float:
-        """log v/κ, of t over T."""
+        """Logarithm of v/κ, which t is over T where b is small."""
         return math.log(self.variance / self._share)
 
     def start(self, log_m: Complex) -> Complex:

@@ -49,8 +49,8 @@ class WidthLaw:
     log_mean_lambda : float or None
         Logarithm of the mean squared singular value; ``None`` where it is not known.
     own_gates : bool
-        Whether gates are correlated with the weights in the direction of the signal, whose singular values
-        may leave the law.
+        Whether singular values in the direction of the signal may leave the law: gates are correlated with
+        the weights there, or LayerNorm lets nothing of it pass.
     lone_neurons : float
         Relative variance of φ'² over the depth of a residual network, where it is above 1; 0 otherwise.
         From 1/8 on a single neuron can send a singular value beyond the edges.
@@ -97,13 +97,13 @@ class WidthLaw:
         """
         law = spectrum(network, law="layered") if law is None else law
         chain = network.layer_widths if isinstance(network, FeedForward) else None
-        pre = isinstance(network, ResNet) and network.block == "pre"
+        block = network.block if isinstance(network, ResNet) else ""
         return cls(
             law,
             chain[0] if chain else width or 0,
             expected_rank(network, width),
             _log_mean_lambda(network, law),
-            own_gates=gates == "own" and not pre,
+            own_gates=block == "preln" or (gates == "own" and block != "pre"),
             lone_neurons=lone_neurons(network),
             noise=_SINGLE_NOISE * math.sqrt(network.depth) if dtype == "float32" else 0.0,
         )
