@@ -74,9 +74,7 @@ def test_blocks_of_two_matrices_act_on_the_normalised_signal():
 
 @pytest.mark.parametrize(("ratio", "gain"), [(2.5, 1.0), (0.4, 0.4)])
 def test_semi_orthogonal_matrices_keep_lengths_where_they_widen(ratio, gain):
-    network = ResNet(
-        "linear", depth=1, block="preln", weights="orthogonal", hidden_ratio=ratio, sigma_w2=2.0
-    )
+    network = ResNet("linear", depth=1, block="preln", weights="orthogonal", hidden_ratio=ratio, sigma_w2=2.0)
     start = default_rng(1).standard_normal(1000)
     branch = passed(network, start)[1] - start
     # W₂ W₁ projects twice, on 1000 min(ρ, 1/ρ) dimensions at random: relative deviation below √(2/400).
@@ -86,9 +84,8 @@ def test_semi_orthogonal_matrices_keep_lengths_where_they_widen(ratio, gain):
 
 def test_other_gates_do_not_excuse_a_normalised_signal_that_is_lost():
     network = ResNet("tanh", depth=4000, block="preln", skip=1e-3, sigma_w2=1e-300)
-    with pytest.raises(NoAnswerError, match="take a smaller depth or a larger skip$"):
+    with pytest.raises(NoAnswerError, match=r"take a smaller depth or a larger skip$"):
         passed(network, default_rng(1).standard_normal(5), variances=np.ones(4000))
-
 
 
 def weights_of(network, widths):
