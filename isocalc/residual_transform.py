@@ -70,7 +70,7 @@ class ResidualLayer(Gated):
     @property
     def _log_scale(self) -> float:
         """Logarithm of v/κ, which t is over T where b is small."""
-        return math.log(self.variance / self._share)
+        return math.log(self.variance) - math.log(self._share)
 
     def start(self, log_m: Complex) -> Complex:
         """Return the unknowns to leading order at m → 0."""
@@ -133,7 +133,7 @@ class ResidualLayer(Gated):
         """−(log S)'(0)."""
         c = self.variance * self.gate.mean
         own = max(0.0, self.gate.mean_square / self.gate.mean**2 - 1) + 1 - self._power
-        return (2 * c + (1 + own / self._share) * c * c) / (1 + c) ** 2
+        return 2 * (c / (1 + c)) / (1 + c) + (1 + own / self._share) * (c / (1 + c)) ** 2
 
     @property
     def mean_log(self) -> float:
