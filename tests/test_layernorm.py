@@ -198,6 +198,20 @@ def test_closed_and_missing_hidden_neurons_leave_a_point_mass(weights, activatio
     assert same == pytest.approx(mass, abs=0.02 if activation == "linear" else 4.5 * 2 * 0.3 * depth / 20 / 2)
 
 
+@pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
+@pytest.mark.parametrize("activation", ["softplus", "tanh"])
+def test_gates_next_to_closed_leave_no_gap_beside_the_point_mass(activation, weights):
+    """Their thin tail reaches it from both sides: one interval, and all of the mass."""
+    net = ResNet(activation, depth=3, block="preln", weights=weights, sigma_w=0.5, hidden_ratio=0.1, skip=0.9)
+    law = spectrum(net, "log", law="layered")
+    ((low, high),), ((place, mass),) = law.support(), law.atoms
+    assert place == pytest.approx(3 * math.log(0.9))
+    assert low < place < high
+    assert mass == pytest.approx(0.4)
+    y = law._centred.grid(4000)  # noqa: SLF001 - dense where the density changes
+    assert np.trapezoid(law._centred.density_and_below(y)[0], y) + mass == pytest.approx(1, abs=1e-4)  # noqa: SLF001
+
+
 def test_deep_networks_tend_to_the_universal_law_at_rate_one_over_depth():
     distance = []
     for depth in (20, 40):
@@ -249,3 +263,14 @@ def test_directions_that_layer_norm_blocks_are_set_aside():
         assert (log_s[:, 2] > math.log(2) - 1e-6).all()
         bulk, _ = set_aside(log_s, WidthLaw.of(net, 60, gates=gates))
         assert (bulk > math.log(2) - 1e-6).all()
+
+
+@pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
+@pytest.mark.parametrize("numbers", [{"hidden_ratio": 1e300}, {"skip": 1e-100}, {"input_variance": 1e-300}])
+def test_numbers_far_out_are_answered_or_refused_in_words(weights, numbers):
+    law = spectrum(ResNet("relu", depth=3, block="preln", weights=weights, **numbers), "log", law="layered")
+    try:
+        low, high = law.support()[-1]
+    except NoAnswerError:
+        return
+    assert low <= law.mean_log_s <= high
