@@ -28,6 +28,7 @@ from isocalc.factor_kinds import (
     NARROWING,
     ORTHOGONAL,
     RESIDUAL_ORTHOGONAL,
+    RESIDUAL_TWO_GAUSSIAN,
     ROTATION,
     SMOOTH,
     UNIVERSAL,
@@ -408,15 +409,16 @@ def residual_tangent(  # noqa: PLR0917 - kernels take no keywords
 ) -> float:
     """Do what ``residual_transform.ResidualLayer.tangent`` does; return the size of rounding."""
     zeta = seen[0]
-    passed, b, slope = gate_averages(gates, k, u)
-    a = passed + parameters[2]
+    passed, own, own_slope = gate_averages(gates, k, u)
+    share: float = parameters[1]
+    a, b, slope = passed + parameters[2], share * own, share * own_slope
     beyond, m_a = -inverse(expm1_complex(-xi)), inverse(expm1_complex(xi))
     t, coth, product = beyond * m_a, beyond + m_a, m * one_plus_m
     miss = m_a + b - m if abs(m) < 0.5 else beyond + b - one_plus_m
     log_t = log_of_t(xi)
     tie = u - parameters[0] + power * cmath.log(a) - log_t
     tie -= 2j * pi * round_half(tie.imag / (2 * pi))
-    growth = 1 + power * slope * inverse(a)
+    growth = 1 + power * own_slope * inverse(a)
     common = t * growth + coth * slope
     per_common = inverse(common)
     drift = (miss * growth - tie * slope) * per_common
@@ -521,7 +523,7 @@ def equation_free(
             seen = base if parameters[3] == 0 else seen_with(zeta, m, rest, w, parameters[3])
             layer_tangent(kind, parameters, product.gates, k, u, seen, m, rest, w, tangent)
         elif kind <= RESIDUAL_ORTHOGONAL:
-            power, xi = kind - NARROWING, state[product.rows[k] + 1]
+            power, xi = kind - RESIDUAL_TWO_GAUSSIAN, state[product.rows[k] + 1]
             rounding += residual_tangent(
                 power, parameters, product.gates, k, u, xi, base, m, rest + w, tangent
             )
@@ -827,16 +829,17 @@ def layer_potential(kind: int, parameters: Array, gates: GateArrays, k: int, u: 
 
 @kernel
 def residual_potential(  # noqa: PLR0917 - kernels take no keywords
-    kind: int, closed: float, gates: GateArrays, k: int, u: complex, xi: complex, zeta: complex
+    power: int, parameters: Array, gates: GateArrays, k: int, u: complex, xi: complex, zeta: complex
 ) -> complex:
     """Do what ``residual_transform.ResidualLayer.potential`` does."""
+    share = parameters[1]
     passed, b, _ = gate_averages(gates, k, u)
-    a = passed + closed
+    a = passed + parameters[2]
     beyond, m_a = -inverse(expm1_complex(-xi)), inverse(expm1_complex(xi))
     log_a = log1p_like(b, sided_log(a, u.imag >= -pi))
-    own = -gate_log_mean(gates, k, u) - (log_a if kind == RESIDUAL_ORTHOGONAL else b)
+    own: complex = share * (-gate_log_mean(gates, k, u) - (2 - power) * b) + (1 - share * power) * log_a
     log = lower_log(-inverse(expm1_complex(-zeta))) - sided_log(beyond, xi.imag <= pi) - log_a
-    return own + log1p_like(-m_a * b * inverse(beyond * a), log)
+    return own + log1p_like((share - 1 - m_a) * b * inverse(beyond * a), log)
 
 
 @kernel
@@ -864,9 +867,8 @@ def survival_free(product: FreeProductArrays, states: Complex, survival: Array) 
             if kind <= NARROWING:
                 part = layer_potential(kind, parameters, product.gates, k, u)
             elif kind <= RESIDUAL_ORTHOGONAL:
-                part = residual_potential(
-                    kind, parameters[2], product.gates, k, u, states[i, product.rows[k] + 1], zeta
-                )
+                power, xi = kind - RESIDUAL_TWO_GAUSSIAN, states[i, product.rows[k] + 1]
+                part = residual_potential(power, parameters, product.gates, k, u, xi, zeta)
             elif kind == ROTATION:
                 _, low, high = rotation_roots(parameters[0], u)
                 part = -lower_log(rest + w) - 2 * cmath.log((low + high) / 2) + u

@@ -28,13 +28,15 @@ def bands_of(product: FreeProduct, scan: Scan) -> tuple[Band, ...]:
         low, high = Edge(-math.inf, diverges=False), Edge(math.inf, diverges=False)
         # A density at the first point has no edge before it, whatever rounding makes of the ranks.
         if place > 0 or (first > 0 and not reaches_zero(product)):
-            low = edge_between(product, float(scan.y[first]), float(scan.y[first - 1]))
+            last_below = scan.between(runs[place - 1][1], first) if place > 0 else -math.inf
+            low = edge_between(product, float(scan.y[first]), float(scan.y[first - 1]), last_below)
         is_top = place == len(runs) - 1
         end = open_end(product) if is_top else None
         if end is not None and scan.y[last] <= end <= scan.y[min(last + 1, scan.y.size - 1)]:
             high = Edge(end)
         elif not is_top or (last + 1 < scan.y.size and not is_unbounded(product)):
-            high = edge_between(product, float(scan.y[last]), float(scan.y[last + 1]))
+            last_above = math.inf if is_top else scan.between(last, runs[place + 1][0])
+            high = edge_between(product, float(scan.y[last]), float(scan.y[last + 1]), last_above)
         if not low.y <= scan.y[first] <= scan.y[last] <= high.y:
             raise NoAnswerError(
                 f"the ends of the support were not found beside log z = {float(scan.y[first])!r}; "

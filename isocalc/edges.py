@@ -38,10 +38,11 @@ class Edge(NamedTuple):
     diverges: bool = False
 
 
-def edge_between(product: FreeProduct, live: float, dead: float) -> Edge:
+def edge_between(product: FreeProduct, live: float, dead: float, last: float) -> Edge:
     """Return the edge between a point with a density and one without.
 
-    Halves the distance until the turn that starts from the dead point lies between the two.
+    Halves the distance until the turn that starts from the dead point lies between the two. A density that
+    is only too thin there to be told from none may go on as far as ``last``.
     """
     states = product.solve(np.array([live, dead]))
     for _ in range(_HALVINGS):
@@ -49,6 +50,8 @@ def edge_between(product: FreeProduct, live: float, dead: float) -> Edge:
         if axis.is_past_its_end:
             # A density too thin to be told from none.
             live, dead = dead, 2 * dead - live
+            if abs(last - live) <= abs(dead - live):
+                return Edge(last)
             states = product.solve(np.array([live, dead]))
             continue
         found = axis.turn(live)

@@ -12,8 +12,10 @@ Array = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]
 Complex = npt.NDArray[np.complex128]
 
-GAUSSIAN, ORTHOGONAL, NARROWING, RESIDUAL_GAUSSIAN, RESIDUAL_ORTHOGONAL = range(5)
-UNIVERSAL, SMOOTH, BERNOULLI, ROTATION = range(5, 9)
+GAUSSIAN, ORTHOGONAL, NARROWING = range(3)
+# Residual layers by their power, 0, 1 and 2.
+RESIDUAL_TWO_GAUSSIAN, RESIDUAL_GAUSSIAN, RESIDUAL_ORTHOGONAL = range(3, 6)
+UNIVERSAL, SMOOTH, BERNOULLI, ROTATION = range(6, 10)
 _NO_GATE = sorted_gate(np.empty(0), np.empty(0))
 
 
@@ -24,7 +26,7 @@ class FactorArrays(NamedTuple):
     """One of the constants of this module"""
     first: float
     second: float = 0.0
-    """Its parameters: of a layer share and growth, of a residual layer log variance, of a closed form c"""
+    """Its parameters: of a layer share and growth, of a residual layer log v/κ and κ, of a closed form c"""
     gate: SortedGate = _NO_GATE
     """Its open gates"""
     closed: float = 0.0

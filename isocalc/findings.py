@@ -189,7 +189,7 @@ def _moved_by_atoms(law: WidthLaw, share: float) -> float:
 
 def _edges(rest: Sequence[Array], law: WidthLaw) -> Iterator[Finding]:
     obstacle = _FEW_NEURONS if law.lone_neurons > _LONE else ""
-    allowed = FURTHEST if law.own_gates else EDGE_SPACINGS
+    allowed = FURTHEST if law.strays else EDGE_SPACINGS
     for k, name in ((0, "log_s_min"), (-1, "log_s_max")):
         values = np.array([trial[k] for trial in rest])
         if not math.isfinite(law.edges[k]) or (k == 0 and law.rank.deviation > 0):
@@ -221,7 +221,7 @@ def _wasserstein(rest: Sequence[Array], law: WidthLaw) -> Finding:
     levels = (np.arange(count) + 0.5) / count
     alike = np.array([trial if len(trial) == count else np.quantile(trial, levels) for trial in rest])
     places = (PLACES + RANK_MEAN_PLACES * law.rank.deviation * law.width) / law.count
-    lone = min(FURTHEST * sum(law.spacings), _length(law)) if law.own_gates else 0.0
+    lone = law.strays * min(FURTHEST * sum(law.spacings), _length(law))
     allowance = places * _length(law) + lone / law.count + law.rounding
     error, displaced = float(_standard_errors(alike).mean()), law.error * _length(law)
     return Finding(
@@ -230,14 +230,14 @@ def _wasserstein(rest: Sequence[Array], law: WidthLaw) -> Finding:
 
 
 def _lone_square(law: WidthLaw) -> float:
-    """Return what one singular value beyond each end, not far enough to be set aside, adds to squares."""
-    if not law.own_gates:
+    """Return what singular values beyond each end, not far enough to be set aside, add to squares."""
+    if not law.strays:
         return 0.0
     square = 0.0
     for place, spacing in zip(law.reach, law.spacings, strict=True):
         inside = abs(place - law.mean)
         square += min((inside + FURTHEST * spacing) ** 2 - inside**2, LONE_SQUARES * inside**2)
-    return square
+    return law.strays * square
 
 
 def _length(law: WidthLaw) -> float:

@@ -1,7 +1,7 @@
 """One random network, layer by layer: its signal and the directions tangent to it."""
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -59,11 +59,16 @@ class ForwardPass:
         self._weakest, self._strongest = _RANGES[dtype]
         residual = isinstance(network, ResNet)
         self._skip = network.skip if isinstance(network, ResNet) else 0.0
-        self._pre = isinstance(network, ResNet) and network.block == "pre"
+        self._block = network.block if isinstance(network, ResNet) else "post"
+        self._normalises = self._block == "preln"
         self._sigma = network.sigma_w / math.sqrt(network.depth if residual else 1)
         # Where φ(kx) = kφ(x) and there are no biases, a layer's gates do not depend on the signal's scale.
-        self._any_scale = network.act.scale_free and network.sigma_b == 0
-        self._faint = faint_power(network.act, dtype) if network.sigma_b == 0 else 0.0
+        # LayerNorm's Jacobian does, if weights follow it.
+        if self._normalises:
+            self._any_scale, self._faint = not network.has_weights, 0.0
+        else:
+            self._any_scale = network.act.scale_free and network.sigma_b == 0
+            self._faint = faint_power(network.act, dtype) if network.sigma_b == 0 else 0.0
         self._shared = self._draw_shared() if isinstance(network, FeedForward) and network.tied else None
 
     def mark(self) -> Mark:
@@ -98,11 +103,9 @@ class ForwardPass:
         """
         variance = None if self._variances is None else float(self._variances[self.done])
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-            images, open_gates = (self._pre_activation if self._pre else self._post_activation)(
-                rows, variance
-            )
+            images, open_gates = self._passes[self._block](self, rows, variance)
         self.done += 1
-        if variance is None and (open_gates is None or open_gates.any()):
+        if (variance is None or self._normalises) and (open_gates is None or open_gates.any()):
             self._keep_in_range(images[-1])
         return images, open_gates
 
@@ -120,7 +123,10 @@ class ForwardPass:
         number = "double" if self._dtype == np.float64 else "float32"
         skip = ", skip" if self._skip else ""
         larger = ", a larger skip" if self._skip else ", a larger sigma_w"
-        change = f"depth{larger} or independent gates" if vanished else f"depth{skip} or sigma_w"
+        if vanished:
+            change = "depth or a larger skip" if self._normalises else f"depth{larger} or independent gates"
+        else:
+            change = f"depth{skip} or sigma_w"
         return (
             f"the signal leaves the range of a {number} in layer {self.done} of a simulation: "
             f"take a smaller {change}"
@@ -129,15 +135,8 @@ class ForwardPass:
     def _post_activation(self, rows: Floats, variance: float | None) -> tuple[Floats, Mask | None]:
         """Images under h = W x + b, x' = φ(h) + a x."""
         images = self._times_weights(rows)
-        pre_activation = images[-1].astype(float) + self._biases()
-        slopes = self._slopes(pre_activation, variance)
-        images[:-1] *= slopes.astype(self._dtype)
-        images[-1] = self.network.act.phi(pre_activation)
-        if not self._skip:
-            return images, slopes.astype(self._dtype) != 0
-        rows *= self._dtype.type(self._skip)
-        rows += images
-        return rows, None
+        open_gates = self._activate(images, self._biases(self.widths[self.done + 1]), variance)
+        return self._beside(rows, images) if self._skip else (images, open_gates)
 
     def _pre_activation(self, rows: Floats, variance: float | None) -> tuple[Floats, Mask | None]:
         """Images under x' = a x + W φ(x) + b."""
@@ -145,7 +144,30 @@ class ForwardPass:
         gated = rows * self._slopes(own, variance).astype(self._dtype)
         gated[-1] = self.network.act.phi(own)
         images = self._times_weights(gated)
-        images[-1] += self._biases()
+        images[-1] += self._biases(self.widths[self.done + 1])
+        return self._beside(rows, images)
+
+    def _pre_layer_norm(self, rows: Floats, variance: float | None) -> tuple[Floats, Mask | None]:
+        """Images under x' = a x + W₂ φ(W₁ LN(x) + b)."""
+        network, width = cast("ResNet", self.network), rows.shape[1]
+        hidden = network.hidden_width(width)
+        images = self._times_fresh_weights(normalised(rows), network.sigma_w, hidden)
+        self._activate(images, self._biases(hidden), variance)
+        second = network.sigma_w2 / math.sqrt(network.depth)
+        return self._beside(rows, self._times_fresh_weights(images, second, width))
+
+    _passes: ClassVar = {"post": _post_activation, "pre": _pre_activation, "preln": _pre_layer_norm}
+
+    def _activate(self, images: Floats, biases: Array | float, variance: float | None) -> Mask:
+        """Send pre-activations, but for their biases, through φ; tell which gates are open."""
+        pre_activation = images[-1].astype(float) + biases
+        slopes = self._slopes(pre_activation, variance).astype(self._dtype)
+        images[:-1] *= slopes
+        images[-1] = self.network.act.phi(pre_activation)
+        return np.asarray(slopes != 0)
+
+    def _beside(self, rows: Floats, images: Floats) -> tuple[Floats, None]:
+        """Return images beside the skip connection."""
         rows *= self._dtype.type(self._skip)
         rows += images
         return rows, None
@@ -155,30 +177,48 @@ class ForwardPass:
             return self.network.act.dphi(own)
         return self.network.act.dphi(math.sqrt(variance) * self._rng.standard_normal(own.size))
 
-    def _biases(self) -> Array | float:
+    def _biases(self, count: int) -> Array | float:
         if self._shared:
             return self._shared[1]
         sigma_b = self.network.sigma_b
-        return sigma_b * self._rng.standard_normal(self.widths[self.done + 1]) if sigma_b else 0.0
+        return sigma_b * self._rng.standard_normal(count) if sigma_b else 0.0
 
     def _times_weights(self, rows: Floats) -> Floats:
         """Return rows Wᵀ."""
         if self._shared:
             return rows @ self._shared[0]
-        return self._times_fresh_weights(rows)
+        return self._times_fresh_weights(rows, self._sigma, self.widths[self.done + 1])
 
-    def _times_fresh_weights(self, rows: Floats) -> Floats:
-        before, after = self.widths[self.done : self.done + 2]
+    def _times_fresh_weights(self, rows: Floats, scale: float, after: int) -> Floats:
         if self.network.weights == "orthogonal":
-            return times_haar(rows, self._rng, self._sigma, after)
+            return times_haar(rows, self._rng, scale, after)
+        before = rows.shape[1]
         weights = self._rng.standard_normal((before, after), dtype=self._dtype)
-        weights *= self._sigma / math.sqrt(before)
+        weights *= scale / math.sqrt(before)
         return rows @ weights
 
     def _draw_shared(self) -> tuple[Floats, Array]:
         width = self.widths[0]
-        weights = self._times_fresh_weights(np.eye(width, dtype=self._dtype))
+        weights = self._times_fresh_weights(np.eye(width, dtype=self._dtype), self._sigma, width)
         return weights, self.network.sigma_b * self._rng.standard_normal(width)
+
+
+def normalised(rows: Floats) -> Floats:
+    """Return the LayerNorm of a signal, the last row, and its directional derivatives along the others.
+
+    LN(x) = (x − mean)/std, with the Jacobian (I − 11ᵀ/N − LN(x) LN(x)ᵀ/N)/std.
+    """
+    signal = rows[-1].astype(float)
+    signal -= signal.mean()
+    std = math.sqrt(np.mean(signal**2))
+    unit = (signal / std).astype(rows.dtype)
+    images: Floats = rows - rows.mean(axis=1, keepdims=True)
+    along = images @ unit
+    along /= unit.size
+    images -= np.multiply.outer(along, unit)
+    images /= rows.dtype.type(std)
+    images[-1] = unit
+    return images
 
 
 def faint_power(act: Activation, dtype: str = "float64") -> float:

@@ -22,6 +22,9 @@ Array = npt.NDArray[np.float64]
 Complex = npt.NDArray[np.complex128]
 Masses = tuple[tuple[float, float], ...]
 
+# Gates whose mean is below this are closed.
+NOTHING = 1e-300
+
 _MOST_PIECES = 200
 # A path serves the standard deviations of half an octave.
 _PATHS_AN_OCTAVE = 2
@@ -29,6 +32,8 @@ _PATHS_AN_OCTAVE = 2
 _NEGLIGIBLE, _SMALLEST_MASS = 1e-23, 1e-16
 _ACCURACY = 1e-12
 _HARMONICS = 5
+# Means that squares are taken of, and their inverses.
+_SMALL = 1e-60
 # log d up to which d² is a double, with room for what is above the mean.
 _LARGEST_LOG = 340.0
 
@@ -79,6 +84,26 @@ class GateRule:
             tuple((value * factor, mass) for value, mass in self.masses),
             self.largest * factor,
             self.smallest * factor,
+        )
+
+    @property
+    def in_its_unit(self) -> tuple["GateRule", float]:
+        """The law and a unit: in units of the mean, where squares of d are no doubles otherwise."""
+        return (self.scaled(1 / self.mean), self.mean) if not _SMALL < self.mean < 1 / _SMALL else (self, 1.0)
+
+    def among(self, share: float) -> "GateRule":
+        """Return the law of gates of which all but a share in (0, 1] are closed besides."""
+        if share == 1:
+            return self
+        closed = 1 - share * (1 - self.zero_mass)
+        return GateRule(
+            np.append(self.d, complex(0.0, -0.0) if np.iscomplexobj(self.d) else 0.0),
+            np.append(share * self.weights, 1 - share),
+            share * self.mean,
+            share * self.mean_square,
+            ((0.0, closed), *((value, share * mass) for value, mass in self.masses if value)),
+            self.largest,
+            0.0,
         )
 
     @property

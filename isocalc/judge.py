@@ -195,7 +195,8 @@ def set_aside(log_s: Array, law: WidthLaw) -> tuple[Array, list[float]]:
     The gates of a network say what its weights do in one direction, that of the signal. The gain there is
     its own: where E φ ≠ 0, or φ grows faster than linearly, it can be far beyond the edges (a residual ReLU
     network with σ_w = 1, L = 100: s = e^3.7, the edge being e^1.04). A perturbation of rank one sends at
-    most one singular value beyond each edge, a weight of 1/N that no limiting law knows. Where the law ends
+    most one singular value beyond each edge, a weight of 1/N that no limiting law knows; LayerNorm, which
+    blocks the signal and the mean, two. Where the law ends
     in a long tail, its own extremes fluctuate more than that and nothing is set aside.
 
     Parameters
@@ -207,22 +208,22 @@ def set_aside(log_s: Array, law: WidthLaw) -> tuple[Array, list[float]]:
     Returns
     -------
     bulk : array, shape (trials, N)
-        Every trial without its smallest and its largest singular value where they are more than four spacings
+        Every trial without its smallest and largest singular values where they are more than four spacings
         (and rounding) outside the expected extremes; the others are interpolated to N.
     outliers : list of float
-        The values set aside: none where gates are independent of the weights.
+        The values set aside, at most ``law.strays`` at each end.
     """
     width = log_s.shape[1]
     outliers: list[float] = []
-    if not law.own_gates or law.vanishes:
+    if not law.strays or law.vanishes:
         return log_s, outliers
     lowest = law.extremes[0] - FURTHEST * law.spacings[0] - law.rounding
     highest = law.extremes[1] + FURTHEST * law.spacings[1] + law.rounding
     bulk = log_s.copy()
     for trial in bulk:
         zeros = int(np.count_nonzero(trial == -math.inf))
-        first = int(zeros == 0 and trial[0] < lowest)
-        last = width - int(trial[-1] > highest)
+        first = int(np.count_nonzero(trial[: law.strays] < lowest)) if zeros == 0 else 0
+        last = width - int(np.count_nonzero(trial[-law.strays :] > highest))
         if first + zeros < last - 1 and last - first < width:
             outliers += [*trial[:first].tolist(), *trial[last:].tolist()]
             kept = trial[first + zeros : last]

@@ -13,13 +13,12 @@ import numpy.typing as npt
 from isocalc.activations import Activation
 from isocalc.errors import NoAnswerError
 from isocalc.gate_pieces import unit_length
-from isocalc.gates import GateRule, gate_rule
+from isocalc.gates import NOTHING, GateRule, gate_rule
 from isocalc.layer_quadrature import Whole, few_layers
 from isocalc.layer_transform import Layer
 from isocalc.network import FeedForward, ResNet
 from isocalc.propagation import propagate
-from isocalc.residual_transform import ResidualLayer
-from isocalc.rotation_transform import Rotation
+from isocalc.residual_factors import residual_factors
 from isocalc.transforms import Factor
 
 Array = npt.NDArray[np.float64]
@@ -37,8 +36,6 @@ _BENDS = 2000.0
 _PERIODS = 100.0
 # Standard deviations at which gates that close far out are as good as closed, in lengths over which φ varies.
 _CLOSED = 1e20
-_SMALL, _NOTHING = 1e-60, 1e-300
-_NO_EFFECT = 1e-18
 
 
 class OneGate(NamedTuple):
@@ -96,12 +93,11 @@ def layers(network: ResNet | FeedForward) -> Layers:
     NoAnswerError
         The signal or its averages overflow, or a feed-forward network has no fixed point to start from.
     """
-    if network.sigma_w == 0:
-        if isinstance(network, ResNet):
-            return Layers((), (), ((abs(network.skip), network.depth),))
-        return Layers((), (), (), vanishes=True)
     if isinstance(network, ResNet):
-        return _residual(network, _gates(network))
+        found = residual_factors(network, _gates(network)) if network.has_weights else ((), ())
+        return Layers(*found, ((abs(network.skip), float(network.depth)),))
+    if network.sigma_w == 0:
+        return Layers((), (), (), vanishes=True)
     if gate := _one_gate(network):
         return Layers((), (), ((network.sigma_w, 1.0),), gate=gate)
     widths = network.layer_widths or ()
@@ -116,7 +112,7 @@ def _one_gate(network: FeedForward) -> OneGate | None:
         return None
     before, after = network.layer_widths or (1, 1)
     q = float(propagate(network).q[0])
-    if after > before or not q or gate_rule(network.act, q).mean < _NOTHING:
+    if after > before or not q or gate_rule(network.act, q).mean < NOTHING:
         return None
     return OneGate(network.act, q, after / before)
 
@@ -180,11 +176,6 @@ def _first_to_keep(act: Activation) -> Callable[[Array], Whole] | None:
     return most_closed
 
 
-def _in_its_unit(gate: GateRule) -> tuple[GateRule, float]:
-    """Return a gate and a unit: those whose squares are no doubles in units of their mean."""
-    return (gate.scaled(1 / gate.mean), gate.mean) if not _SMALL < gate.mean < 1 / _SMALL else (gate, 1.0)
-
-
 def _feed_forward(network: FeedForward, parts: Iterable[Part]) -> Layers:
     """Return the factors of layers, each a gate, how often it occurs, share and growth."""
     orthogonal = network.weights == "orthogonal"
@@ -192,14 +183,14 @@ def _feed_forward(network: FeedForward, parts: Iterable[Part]) -> Layers:
     factors: list[Factor] = []
     counts = []
     for gate, count, share, growth in parts:
-        if gate.mean < _NOTHING:
+        if gate.mean < NOTHING:
             return Layers((), (), (), vanishes=True)
         if growth != 1 and (not orthogonal or growth < 1):
             centre.append((math.sqrt(growth), count))
         if orthogonal and growth >= 1 and gate.smallest == gate.largest:
             centre.append((math.sqrt(gate.largest), count))
         else:
-            scaled, unit = _in_its_unit(gate)
+            scaled, unit = gate.in_its_unit
             if unit != 1:
                 centre.append((math.sqrt(unit), count))
             factors.append(Layer(scaled, orthogonal, share, growth))
@@ -214,32 +205,3 @@ def _rectangular(network: FeedForward, widths: Sequence[int]) -> Iterator[Part]:
     gates = {q: gate_rule(network.act, q) for q, _, _ in alike}
     for (q, before, width), count in alike.items():
         yield gates[q], float(count), widths[0] / width, width / before
-
-
-def _that_matter(gates: Sequence[tuple[GateRule, float]], variance: float) -> list[tuple[GateRule, float]]:
-    """Return the gates of residual layers without those that together change Var λ by less than rounding."""
-    with np.errstate(over="ignore", under="ignore"):
-        c = np.array([gate.mean for gate, _ in gates]) * variance
-        spread = np.array([abs(gate.mean_square) for gate, _ in gates]) * variance**2
-        effect = np.array([count for _, count in gates]) * (2 * c + spread)
-    order = np.argsort(effect, kind="stable")
-    least = np.searchsorted(np.cumsum(effect[order]), _NO_EFFECT * effect.sum())
-    return [gates[k] for k in np.sort(order[least:])]
-
-
-def _residual(network: ResNet, gates: Sequence[tuple[GateRule, float]]) -> Layers:
-    orthogonal = network.weights == "orthogonal"
-    variance = (network.sigma_w / network.skip) ** 2 / network.depth
-    factors: list[Factor] = []
-    counts = []
-    for gate, count in _that_matter(gates, variance):
-        if gate.mean >= _NOTHING and variance * gate.mean > 0:
-            constant = orthogonal and gate.smallest == gate.largest
-            scaled, unit = _in_its_unit(gate)
-            factors.append(
-                Rotation(variance * gate.mean)
-                if constant
-                else ResidualLayer(scaled, orthogonal, variance * unit)
-            )
-            counts.append(count)
-    return Layers(tuple(factors), tuple(counts), ((abs(network.skip), float(network.depth)),))

@@ -17,8 +17,8 @@ def lone_neurons(network: ResNet | FeedForward) -> float:
     Returns
     -------
     float
-        Relative variance of φ'², averaged over the layers with weights c_l², over the depth; 0 where it is at
-        most 1, and for feed-forward networks, whose law knows it.
+        Relative variance of φ'², averaged over the layers with weights c_l², over the depth, and over ρ of a
+        hidden layer; 0 where it is at most 1, and for feed-forward networks, whose law knows it.
     """
     if not isinstance(network, ResNet):
         return 0.0
@@ -30,5 +30,6 @@ def lone_neurons(network: ResNet | FeedForward) -> float:
         relative = gates.gate_squared / gates.gate**2 - 1
     known = np.isfinite(relative) & (squares > 0)
     mean = float(np.average(relative[known], weights=squares[known])) if known.any() else 0.0
+    neurons = network.hidden_ratio if network.block == "preln" else 1.0
     # Gates that are 0 or 1 half of the time have 1, and none of them is far above the mean.
-    return mean / network.depth if mean > _HALF_OPEN else 0.0
+    return mean / (network.depth * neurons) if mean > _HALF_OPEN else 0.0

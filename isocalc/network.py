@@ -13,10 +13,10 @@ from isocalc.errors import InvalidInputError
 from isocalc.limits import MAX_DEPTH
 
 Weights = Literal["gaussian", "orthogonal"]
-Block = Literal["post", "pre"]
+Block = Literal["post", "pre", "preln"]
 
 WEIGHTS: tuple[Weights, ...] = ("gaussian", "orthogonal")
-BLOCKS: tuple[Block, ...] = ("post", "pre")
+BLOCKS: tuple[Block, ...] = ("post", "pre", "preln")
 MAX_WIDTH = 10**9
 
 
@@ -24,7 +24,12 @@ class _Default(int):
     """A default, told apart from the same number when that is given."""
 
 
+class _DefaultNumber(float):
+    """The same for a number that need not be whole."""
+
+
 _DEPTH = _Default(100)
+_HIDDEN_RATIO, _SIGMA_W2 = _DefaultNumber(4.0), _DefaultNumber(1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,13 +55,20 @@ class _Network:
         """The activation, looked up."""
         return find_activation(self.activation)
 
+    @property
+    def has_weights(self) -> bool:
+        """Whether no scale of weights is 0."""
+        return self.sigma_w != 0
+
 
 @dataclass(frozen=True, kw_only=True)
 class ResNet(_Network):
     """A residual network at random initialisation, of width N → ∞.
 
     Post-activation blocks [1]_: ``h = W x + b``, ``x' = φ(h) + a x``. Pre-activation blocks [2]_:
-    ``x' = a x + W φ(x) + b``.
+    ``x' = a x + W φ(x) + b``. Pre-LayerNorm blocks of two matrices: ``h = W₁ LN(x) + b``,
+    ``x' = a x + W₂ φ(h)``, h of ρN neurons; ``LN`` takes off the mean and divides by the standard deviation,
+    with no learned gain.
 
     Parameters
     ----------
@@ -66,19 +78,25 @@ class ResNet(_Network):
         Number of blocks L, from 1 to 10⁷.
     weights : {"gaussian", "orthogonal"}
         Entries of variance ``sigma_w**2 / (N L)``, or ``sigma_w / sqrt(L)`` times a Haar orthogonal matrix.
+        Of two matrices: W₁ of entries of variance ``sigma_w**2 / N`` and W₂ of ``sigma_w2**2 / (L ρ N)``, or
+        ``sigma_w`` and ``sigma_w2 / sqrt(L)`` times a semi-orthogonal matrix each.
     sigma_w, sigma_b : float
         Scale of the weights and standard deviation of the biases, at least 0.
-    block : {"post", "pre"}
-        Where the activation stands.
+    block : {"post", "pre", "preln"}
+        Where the activation stands: after the weights, before them, or between two matrices after LayerNorm.
     skip : float
         The weight a of the skip connection, not 0.
     input_variance : float
         Mean square p⁰ of the entries of the input, greater than 0.
+    hidden_ratio : float
+        ρ, hidden neurons over N, greater than 0; of blocks "preln", as is ``sigma_w2``.
+    sigma_w2 : float
+        Scale of W₂, at least 0.
 
     Raises
     ------
     InvalidInputError
-        An argument breaks its rule.
+        An argument breaks its rule, or belongs to another block.
 
     References
     ----------
@@ -89,12 +107,31 @@ class ResNet(_Network):
     block: Block = "post"
     skip: float = 1.0
     input_variance: float = 1.0
+    hidden_ratio: float = _HIDDEN_RATIO
+    sigma_w2: float = _SIGMA_W2
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_choice("block", self.block, BLOCKS)
         self._require("skip", "a finite number other than 0", lambda value: value != 0)
         self._require("input_variance", "a finite number greater than 0", lambda value: value > 0)
+        if self.block == "preln":
+            self._require("hidden_ratio", "a finite number greater than 0", lambda value: value > 0)
+            self._require("sigma_w2", "a finite number of at least 0", lambda value: value >= 0)
+        else:
+            for parameter in ("hidden_ratio", "sigma_w2"):
+                if not isinstance(getattr(self, parameter), _DefaultNumber):
+                    rule = f"left out of blocks {self.block}: only preln has a hidden layer"
+                    raise InvalidInputError(parameter, rule, getattr(self, parameter))
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether no scale of weights is 0."""
+        return super().has_weights and (self.sigma_w2 != 0 or self.block != "preln")
+
+    def hidden_width(self, width: int) -> int:
+        """Return the hidden neurons of a preln block of width N: ρN, rounded, at least 1."""
+        return max(1, round(self.hidden_ratio * width))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,9 +28,10 @@ class Propagation:
     Attributes
     ----------
     q : array, shape (L,)
-        Variance of the pre-activations of each layer.
+        Variance of the pre-activations of each layer, of a block of two matrices the hidden ones.
     c_per_layer : array, shape (L,)
-        σ_w² E φ'² / a²; in a feed-forward network σ_w² E φ'², the factor χ of the layer.
+        σ_w² E φ'² / a², of two matrices over the mean square of the layer's input and with σ_w2² too; in a
+        feed-forward network σ_w² E φ'², the factor χ of the layer.
     second_moment, mean : arrays, shape (L,)
         E x² and E x of the entries of each layer's output.
     log_mean_lambda : float
@@ -100,6 +101,10 @@ def propagate(network: ResNet | FeedForward) -> Propagation:
 
 
 def _propagate_residual(network: ResNet) -> Propagation:
+    if network.block == "preln":
+        from isocalc.layernorm import follow_layer_norm  # noqa: PLC0415 - other blocks need not wait for it
+
+        return Propagation(*follow_layer_norm(network))
     variance = network.sigma_w * network.sigma_w
     layer = _Layer(
         weight=variance / network.depth,

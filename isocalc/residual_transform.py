@@ -8,10 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from isocalc.complex_logs import log1p_like, log_one_plus_m, lower_log
-from isocalc.factor_kinds import RESIDUAL_GAUSSIAN, RESIDUAL_ORTHOGONAL, FactorArrays
+from isocalc.factor_kinds import RESIDUAL_TWO_GAUSSIAN, FactorArrays
 from isocalc.gate_sums import gate_averages, gate_log_mean, gate_mean_log, lowest_open
 from isocalc.gates import GateRule
-from isocalc.layer_transform import Gated, Layer
+from isocalc.layer_transform import Gated
 from isocalc.transforms import Complex, Pairs, Place, Tangent
 
 # A miss that changes log m(1+m) so little is one that log S follows linearly.
@@ -33,13 +33,22 @@ class ResidualLayer(Gated):
     orthogonal : bool
         Haar orthogonal or Gaussian weights.
     variance : float
-        Variance v of the weights, over the square of the weight of the skip connection; greater than 0.
+        Variance v of the weights, over the square of the weight of the skip connection; greater than 0. Of
+        two matrices the product of their gains: v E φ'² is the mean square of a singular value of X.
+    hidden : float or None
+        ρ of X = W₂ D W₁, ρN neurons between two matrices; at least 1 where they are semi-orthogonal.
+        ``None``: one matrix and the gate.
 
     Notes
     -----
     m = m_a + m_X with m_a (1 + m_a) = T = m_X (1 + m_X) S_X(m_X) and S = T/(m (1 + m)). The square root of T
     lies in the lower half-plane, but neither m_a nor m_X need to, and either can be where it is no
     coordinate: so both are unknowns.
+
+    With b = E dt/(1 − dt) of the gate m_X = κb and T = κt(1 + b)^k/v, κ = ρ or 1. The power k is 1 of one
+    Gaussian matrix and 2 of orthogonal ones. Of two Gaussian matrices, S_X = S_D²(m/ρ)/(v(1 + m/ρ)(1 + m))
+    (Chhaibi, Daouda, Kahn, arXiv 2111.00841), it is 0; of semi-orthogonal ones that widen and narrow
+    S_X = S_D²(m/ρ)(1 + m/ρ)/(v(1 + m)), and it is 2.
     """
 
     unknowns: ClassVar[int] = 2
@@ -47,27 +56,39 @@ class ResidualLayer(Gated):
     gate: GateRule
     orthogonal: bool
     variance: float
+    hidden: float | None = None
 
     @property
     def _power(self) -> int:
-        return 2 if self.orthogonal else 1
+        return 2 if self.orthogonal else 1 if self.hidden is None else 0
+
+    @property
+    def _share(self) -> float:
+        """κ, the number of gates over N."""
+        return 1.0 if self.hidden is None else self.hidden
+
+    @property
+    def _log_scale(self) -> float:
+        """Logarithm of v/κ, which t is over T where b is small."""
+        return math.log(self.variance) - math.log(self._share)
 
     def start(self, log_m: Complex) -> Complex:
         """Return the unknowns to leading order at m → 0."""
         log_share = math.log1p(self.variance * self.gate.mean)
-        return np.stack((log_m + math.log(self.variance) - log_share, log_share - log_m))
+        return np.stack((log_m + self._log_scale - log_share, log_share - log_m))
 
     def tangent(self, u: Complex, place: Place) -> Tangent:
         """Return the factor at its unknowns and at a place."""
-        a, b, slope = gate_averages(self.gate, u[0])
+        a, own, own_slope = gate_averages(self.gate, u[0])
+        b, slope = self._share * own, self._share * own_slope
         beyond, m_a = -1 / np.expm1(-u[1]), 1 / np.expm1(u[1])
         (zeta, seen_slope), m, one_plus_m = place.seen_with(0.0), place.m, place.rest + place.at_zero
         t, coth, product = beyond * m_a, beyond + m_a, m * one_plus_m
         miss = np.where(np.abs(m) < 0.5, m_a + b - m, beyond + b - one_plus_m)
         log_t = _log_t(u[1])
-        tie = u[0] - math.log(self.variance) + self._power * np.log(a) - log_t
+        tie = u[0] - self._log_scale + self._power * np.log(a) - log_t
         tie.imag -= 2 * np.pi * np.rint(tie.imag / (2 * np.pi))
-        growth = 1 + self._power * slope / a
+        growth = 1 + self._power * own_slope / a
         common = t * growth + coth * slope
         drift = np.stack((-tie * t - miss * coth, miss * growth - tie * slope)) / common
         # S = T(ξ)/T(ζ), by the sum of m_a and m_X where that has more digits.
@@ -85,9 +106,13 @@ class ResidualLayer(Gated):
         a, b, _ = gate_averages(self.gate, u[0])
         beyond, m_a = -1 / np.expm1(-u[1]), 1 / np.expm1(u[1])
         log_a = log1p_like(b, _sided_log(a, u[0].imag >= -np.pi))
-        own = -gate_log_mean(self.gate, u[0]) - (log_a if self.orthogonal else b)
+        own = self._potential_of_gates(u[0], b) + (1 - self._share * self._power) * log_a
         log = log_one_plus_m(zeta) - _sided_log(beyond, u[1].imag <= np.pi) - log_a
-        return own + log1p_like(-m_a * b / (beyond * a), log)
+        return own + log1p_like((self._share - 1 - m_a) * b / (beyond * a), log)
+
+    def _potential_of_gates(self, log_t: Complex, b: Complex) -> Complex:
+        """Return ∫ m_X dlog T from 0, less 2 m_X and but for logarithms of 1 + b."""
+        return np.asarray(self._share * (-gate_log_mean(self.gate, log_t) - (2 - self._power) * b))
 
     def alone(self, u: Complex, count: float) -> None:
         """Return nothing: there are two unknowns."""
@@ -95,8 +120,8 @@ class ResidualLayer(Gated):
     @property
     def arrays(self) -> FactorArrays:
         """The layer for compiled code."""
-        kind = RESIDUAL_ORTHOGONAL if self.orthogonal else RESIDUAL_GAUSSIAN
-        return FactorArrays(kind, math.log(self.variance), 0.0, self.gate.sorted, self.gate.zero_mass)
+        kind = RESIDUAL_TWO_GAUSSIAN + self._power
+        return FactorArrays(kind, self._log_scale, self._share, self.gate.sorted, self.gate.zero_mass)
 
     @property
     def log_mean(self) -> float:
@@ -107,28 +132,38 @@ class ResidualLayer(Gated):
     def relative_variance(self) -> float:
         """−(log S)'(0)."""
         c = self.variance * self.gate.mean
-        own = max(0.0, self.gate.mean_square / self.gate.mean**2 - 1) + (0.0 if self.orthogonal else 1.0)
-        return (2 * c + own * c * c) / (1 + c) ** 2
+        own = max(0.0, self.gate.mean_square / self.gate.mean**2 - 1) + 1 - self._power
+        return 2 * (c / (1 + c)) / (1 + c) + (1 + own / self._share) * (c / (1 + c)) ** 2
 
     @property
     def mean_log(self) -> float:
         """E log λ = 2 E log max(1, |x|), x the eigenvalues of X; S_X has their law (Haagerup, Larsen)."""
-        log_v = math.log(self.variance)
         if self.variance * self.gate.mean <= 1:
             return 0.0
-        layer = Layer(self.gate, self.orthogonal)
-
-        def excess(log_t: float) -> float:
-            point = np.array([[complex(log_t, -math.pi)]])
-            return float(layer.log_s(point)[0].real) - log_v
-
-        low, high = -60.0 - log_v, 700.0
-        if excess(high) < 0:
-            return gate_mean_log(self.gate) + log_v - (0.0 if self.orthogonal else 1.0)
+        low, high = -60.0 - self._log_scale, 700.0
+        if self._log_s_of_x(high) < 0:
+            weights = 0.0 if self.orthogonal else 1.0
+            return gate_mean_log(self.gate) + math.log(self.variance) - weights
         while low < (middle := (low + high) / 2) < high:
-            low, high = (middle, high) if excess(middle) < 0 else (low, middle)
-        point = np.array([[complex(low, -math.pi)]])
-        return -float(layer.potential(point, point[0])[0].real)
+            low, high = (middle, high) if self._log_s_of_x(middle) < 0 else (low, middle)
+        u = np.array([complex(low, -math.pi)])
+        a, b, _ = gate_averages(self.gate, u)
+        logs = math.log(self._above(a[0].real)) - self._share * self._power * math.log(a[0].real)
+        return -logs - float(self._potential_of_gates(u, b)[0].real)
+
+    def _above(self, a: float) -> float:
+        """Return 1 + m_X."""
+        return 1 - self._share + self._share * a
+
+    def _log_s_of_x(self, log_t: float) -> float:
+        """Return log S_X at a negative t, infinite beyond m_X = −1."""
+        u = np.array([complex(log_t, -math.pi)])
+        a, b, _ = (float(part[0].real) for part in gate_averages(self.gate, u))
+        above = self._above(a)
+        if above <= 0:
+            return math.inf
+        log_m = math.log(-self._share * b) + math.log(above)
+        return log_t - self._log_scale + self._power * math.log(a) - log_m
 
     @property
     def mass_at_zero(self) -> float:
@@ -138,14 +173,14 @@ class ResidualLayer(Gated):
     @property
     def point_masses(self) -> Pairs:
         """Where closed gates leave the skip connection alone."""
-        return ((0.0, max(0.0, 2 * self.gate.zero_mass - 1)),)
+        return ((0.0, max(0.0, 1 - 2 * self._share * (1 - self.gate.zero_mass))),)
 
     @property
     def reaches_zero(self) -> bool:
         """Whether −1 is in the spectrum of X, a ring from 1/√(E 1/x²) to √(E x²)."""
         if self.variance * self.gate.mean < 1:
             return False
-        if not self.orthogonal or lowest_open(self.gate) == 0 or self.gate.zero_mass:
+        if not self.orthogonal or self._share != 1 or lowest_open(self.gate) == 0 or self.gate.zero_mass:
             return True
         return self.variance <= float((self.gate.weights / self.gate.d).sum().real)
 

@@ -91,3 +91,8 @@ class Scan:
             self.survival[max(first - 1, 0)] - self.survival[min(last + 1, top)] for first, last in runs
         ]
         return [run for run, mass in zip(runs, masses, strict=True) if mass > _HIDDEN]
+
+    def between(self, low: int, high: int) -> float:
+        """Return a place between two points: that of a point mass if there is one, else the middle."""
+        within = [place for place, _ in self._atoms if self.y[low] < place < self.y[high]]
+        return within[0] if within else float(self.y[low] + self.y[high]) / 2

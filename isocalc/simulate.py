@@ -28,6 +28,8 @@ DTYPES: tuple[Dtype, ...] = ("float64", "float32")
 _WEAKEST, _STRONGEST = 1e-290, 1e290
 # Square matrices held at once, at most (10.04 measured, while a product is factorised).
 _MATRICES = 11
+# Those beside a hidden layer, and its own of N by ρN.
+_BESIDE_HIDDEN, _HIDDEN = 4, 4
 
 
 @one_blas_thread()
@@ -147,7 +149,10 @@ def spectra(
 
 def memory_needed(network: ResNet | FeedForward, width: int | None) -> int:
     """Return the bytes that one replicate holds at once, at most."""
-    return 8 * _MATRICES * max(given_widths(network, width)) ** 2
+    n, matrices = max(given_widths(network, width)), _MATRICES
+    if isinstance(network, ResNet) and network.block == "preln":
+        matrices = max(matrices, _BESIDE_HIDDEN + math.ceil(_HIDDEN * network.hidden_width(n) / n))
+    return 8 * matrices * n**2
 
 
 def require_memory(network: ResNet | FeedForward, width: int | None, trials: int) -> None:

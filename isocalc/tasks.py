@@ -61,7 +61,10 @@ class Replicate:
         n = max(simulate.given_widths(self.network, self.width))
         # Products of feed-forward layers are factorised on the way, and their singular values rotated out.
         product, values = (1e-10, 1.7e-9) if isinstance(self.network, FeedForward) else (5e-11, 3e-10)
-        return self.network.depth * (2e-5 + 1e-8 * n**2 + product * n**3) + values * n**3
+        weights = 1.0
+        if isinstance(self.network, ResNet) and self.network.block == "preln":
+            weights = 1 + 2 * self.network.hidden_width(n) / n
+        return self.network.depth * (2e-5 + weights * (1e-8 * n**2 + product * n**3)) + values * n**3
 
     @property
     def memory(self) -> int:
@@ -123,6 +126,9 @@ def describe(tasks: Sequence[Replicate]) -> dict[str, Any]:
 
 def _values(described: Any) -> dict[str, Any]:
     values = {field.name: getattr(described, field.name) for field in fields(described)}
+    if values.get("block") != "preln":
+        for name in ("hidden_ratio", "sigma_w2"):
+            values.pop(name, None)
     if values.pop("network", None) is None:
         values["activation"] = described.act.name
     return values

@@ -49,9 +49,10 @@ class WidthLaw:
         Share of the singular values that are not 0 at this width.
     log_mean_lambda : float or None
         Logarithm of the mean squared singular value; ``None`` where it is not known.
-    own_gates : bool
-        Whether gates are correlated with the weights in the direction of the signal, whose singular values
-        may leave the law.
+    strays : int
+        How many singular values may leave the law at each end: one where gates are correlated with the
+        weights in the direction of the signal; two where LayerNorm lets nothing of the signal and of the mean
+        pass.
     lone_neurons : float
         Relative variance of φ'² over the depth of a residual network, where it is above 1; 0 otherwise.
         From 1/8 on a single neuron can send a singular value beyond the edges.
@@ -65,7 +66,7 @@ class WidthLaw:
     width: int
     rank: Rank = FULL
     log_mean_lambda: float | None = None
-    own_gates: bool = False
+    strays: int = 0
     lone_neurons: float = 0.0
     noise: float = 0.0
     error: float = 0.0
@@ -101,13 +102,13 @@ class WidthLaw:
         """
         law = spectrum(network, law="layered") if law is None else law
         chain = network.layer_widths if isinstance(network, FeedForward) else None
-        pre = isinstance(network, ResNet) and network.block == "pre"
+        block = network.block if isinstance(network, ResNet) else ""
         return cls(
             law,
             chain[0] if chain else width or 0,
             expected_rank(network, width),
             _log_mean_lambda(network, law),
-            own_gates=gates == "own" and not pre,
+            strays=2 if block == "preln" else int(gates == "own" and block != "pre"),
             lone_neurons=lone_neurons(network),
             noise=_SINGLE_NOISE * math.sqrt(network.depth) if dtype == "float32" else 0.0,
             error=law.error if law.error is not None and law.error <= GOOD_ENOUGH else 0.0,

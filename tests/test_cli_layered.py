@@ -203,6 +203,7 @@ def test_widths_that_are_none(widths):
         (("--weights", "gaussian,"), "--weights must be one of gaussian, orthogonal, got ''"),
         (("--skip", "1"), "--skip cannot be given with --arch feedforward"),
         (("--block", "pre"), "--block cannot be given with --arch feedforward"),
+        (("--hidden-ratio", "2"), "--hidden-ratio cannot be given with --arch feedforward"),
     ],
 )
 def test_refusals(arguments, part):
@@ -213,6 +214,22 @@ def test_refusals(arguments, part):
 @pytest.mark.parametrize("option", [("--layer-widths", "10,20"), ("--layer-widths", "10,10"), ("--tied",)])
 def test_residual_networks_are_square_and_independent(command, option):
     assert f"{option[0]} cannot be given with --arch resnet" in refusal(command, "--act", "relu", *option)
+
+
+@pytest.mark.parametrize("command", ["density", "param", "mc"])
+@pytest.mark.parametrize("block", [(), ("--block", "pre")])
+@pytest.mark.parametrize("option", ["--hidden-ratio", "--sigma-w2"])
+def test_only_blocks_of_two_matrices_have_a_hidden_layer(command, block, option):
+    said = refusal(command, "--act", "relu", *block, option, "1")
+    assert f"{option} cannot be given without --block preln" in said
+
+
+def test_numbers_of_a_hidden_layer_are_checked():
+    network = ("param", "--act", "relu", "--block", "preln")
+    assert "--hidden-ratio must be a finite number greater than 0, got 0" in refusal(
+        *network, "--hidden-ratio", "0"
+    )
+    assert "--sigma-w2 must be a finite number of at least 0, got -1" in refusal(*network, "--sigma-w2", "-1")
 
 
 @pytest.mark.parametrize("option", [("--layer-widths", "10,10"), ("--tied",)])

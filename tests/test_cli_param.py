@@ -220,6 +220,21 @@ def test_pre_activation_blocks_have_a_kappa(act, correlated):
     assert correlated or float(row["kappa"]) == 0.0
 
 
+def test_blocks_of_two_matrices():
+    network = ("--act", "linear", "--block", "preln", "--depth", 2, "--sigma-w", 2, "--sigma-b", 1)
+    result = call("param", *network)
+    assert (result.exit_code, result.stderr) == (0, "")
+    rows = table("param", *network, "--hidden-ratio", "1,4", "--sigma-w2", "0,3")
+    assert list(rows[0])[:2] == ["hidden_ratio", "sigma_w2"]
+    for row in rows:
+        gain = float(row["sigma_w2"]) ** 2 / 2
+        p = 1 + 5 * gain
+        assert float(row["q_first"]) == float(row["q_last"]) == 5
+        assert float(row["c"]) == pytest.approx(4 * gain * (1 + 1 / p), rel=1e-14)
+        assert float(row["output_second_moment"]) == pytest.approx(p + 5 * gain, rel=1e-14)
+        assert float(row["mean_lambda"]) == pytest.approx((1 + 4 * gain) * (1 + 4 * gain / p), rel=1e-14)
+
+
 def test_too_many_rows_are_refused():
     assert "--depth must be so small" in refusal("param", "--act", "relu", "--layers", "--depth", "1e7")
     assert "combinations" in refusal(

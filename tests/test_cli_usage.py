@@ -51,7 +51,7 @@ RELU = ("param", "--act", "relu")
         ((*RELU, "--skip", "0"), ("--skip must be a finite number other than 0, got 0\n",)),
         ((*RELU, "--input-variance", "0"), ("--input-variance must be", "greater than 0, got 0\n")),
         ((*RELU, "--arch", "cnn"), ("--arch must be one of resnet, feedforward, got 'cnn'",)),
-        ((*RELU, "--block", "mid"), ("--block must be one of post, pre, got 'mid'",)),
+        ((*RELU, "--block", "mid"), ("--block must be one of post, pre, preln, got 'mid'",)),
         ((*RELU, "--weights", "haar"), ("--weights must be one of gaussian, orthogonal, got 'haar'",)),
         ((*RELU, "--format", "xml"), ("--format must be one of auto, table, csv, json, got 'xml'",)),
         (

@@ -4,12 +4,14 @@ Statistical tests have fixed seeds and reject at 4.5 standard errors: a false-al
 """
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.random import default_rng
 
-from isocalc.forward import ForwardPass
+from isocalc.errors import NoAnswerError
+from isocalc.forward import ForwardPass, normalised
 from isocalc.network import FeedForward, ResNet
 
 CHAIN = (6, 9, 4, 7)
@@ -18,6 +20,9 @@ NETWORKS = [
     ResNet("gelu", depth=4, sigma_w=1.7, sigma_b=0.3, skip=-1.3, weights="orthogonal"),
     ResNet("sin", depth=4, sigma_w=1.7, sigma_b=0.3, block="pre"),
     ResNet("tanh", depth=4, sigma_w=1.7, sigma_b=0.3, block="pre", weights="orthogonal", skip=0.7),
+    ResNet("gelu", depth=4, sigma_w=1.7, sigma_b=0.3, block="preln", sigma_w2=2.0, skip=0.7),
+    ResNet("tanh", depth=4, sigma_w=1.7, block="preln", sigma_w2=2.0, weights="orthogonal"),
+    ResNet("sin", depth=4, block="preln", sigma_w2=2.0, weights="orthogonal", hidden_ratio=0.5),
     FeedForward("tanh", depth=4, sigma_w=1.7, sigma_b=0.3),
     FeedForward("silu", depth=4, sigma_w=1.7, sigma_b=0.3, weights="orthogonal"),
     FeedForward("tanh", depth=4, sigma_w=1.7, sigma_b=0.3, tied=True),
@@ -45,6 +50,42 @@ def test_jacobian_is_the_derivative_of_the_forward_pass(network):
     for shift, row in zip(step * np.eye(6), jacobian, strict=True):
         ahead, behind = passed(network, start + shift)[1], passed(network, start - shift)[1]
         np.testing.assert_allclose(row, (ahead - behind) / (2 * step), atol=1e-9)
+
+
+def test_layer_norm_and_its_jacobian_in_closed_form():
+    x = default_rng(5).standard_normal(7) + 3.0
+    rows = normalised(np.concatenate((np.eye(7), x[None])))
+    unit = (x - x.mean()) / x.std()
+    projection = np.eye(7) - 1 / 7 - np.outer(unit, unit) / 7
+    np.testing.assert_allclose(rows[-1], unit, rtol=1e-14)
+    np.testing.assert_allclose(rows[:-1], projection / x.std(), atol=1e-15)
+
+
+def test_blocks_of_two_matrices_act_on_the_normalised_signal():
+    """h = W₁ LN(x) + b has the variance σ₁² + σ_b², and W₂ φ(h) the mean square σ₂²/L E φ²."""
+    network = ResNet("linear", depth=2, block="preln", sigma_w=1.5, sigma_b=0.4, sigma_w2=3.0, skip=0.1)
+    start = 1e3 * default_rng(1).standard_normal(400)
+    _, output, _ = passed(replace(network, depth=1), start)
+    branch = output - 0.1 * start
+    # Sums of 400 squares, each of a normal variable whose own variance is a mean over 1600 hidden ones.
+    expected = 9.0 * (1.5**2 + 0.16)
+    assert np.mean(branch**2) == pytest.approx(expected, rel=4.5 * math.sqrt(2 / 400 + 2 / 1600))
+
+
+@pytest.mark.parametrize(("ratio", "gain"), [(2.5, 1.0), (0.4, 0.4)])
+def test_semi_orthogonal_matrices_keep_lengths_where_they_widen(ratio, gain):
+    network = ResNet("linear", depth=1, block="preln", weights="orthogonal", hidden_ratio=ratio, sigma_w2=2.0)
+    start = default_rng(1).standard_normal(1000)
+    branch = passed(network, start)[1] - start
+    # W₂ W₁ projects twice, on 1000 min(ρ, 1/ρ) dimensions at random: relative deviation below √(2/400).
+    power = 4 * gain if ratio < 1 else 4 / ratio
+    assert np.mean(branch**2) == pytest.approx(power, rel=4.5 * math.sqrt(2 / 400))
+
+
+def test_other_gates_do_not_excuse_a_normalised_signal_that_is_lost():
+    network = ResNet("tanh", depth=4000, block="preln", skip=1e-3, sigma_w2=1e-300)
+    with pytest.raises(NoAnswerError, match=r"take a smaller depth or a larger skip$"):
+        passed(network, default_rng(1).standard_normal(5), variances=np.ones(4000))
 
 
 def weights_of(network, widths):

@@ -26,6 +26,10 @@ NETWORKS = {
     "residual linear": ResNet("linear", depth=4),
     "residual gaussian": ResNet("tanh", depth=5, sigma_w=3),
     "residual orthogonal": ResNet("hardtanh", depth=30, weights="orthogonal"),
+    "preln gaussian": ResNet("tanh", depth=5, block="preln", sigma_w=1.5, sigma_w2=2.0, hidden_ratio=0.6),
+    "preln orthogonal": ResNet(
+        "hardtanh", depth=5, block="preln", weights="orthogonal", sigma_w=1.5, sigma_w2=2.0, hidden_ratio=1.5
+    ),
     "residual rotation": ResNet("linear", depth=3, weights="orthogonal"),
 }
 CLOSED = ("universal", "smooth", "bernoulli")

@@ -29,6 +29,7 @@ SATURATED = FeedForward("tanh", depth=20, sigma_w=30.0)
         FeedForward("leaky_relu:0.1", sigma_w=10.0),
         ResNet("tanh", sigma_w=4.0, block="pre"),
         ResNet("silu", sigma_w=30.0, skip=0.5),
+        ResNet("gelu", sigma_w=3.0, sigma_w2=8.0, block="preln", hidden_ratio=1.5, skip=0.9),
     ],
     ids=repr,
 )

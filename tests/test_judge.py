@@ -124,6 +124,7 @@ def test_the_universal_law_is_found_to_be_off_at_few_layers():
         FeedForward("tanh", depth=2, sigma_w=1.3, sigma_b=0.2, tied=True),
         FeedForward("relu", depth=3, layer_widths=(40, 80, 40, 20), input_variance=1.0),
         ResNet("relu", depth=6, sigma_w=1.2),
+        ResNet("gelu", depth=4, block="preln", sigma_w=1.5, sigma_w2=2.0),
     ],
 )
 def test_false_alarms_are_rare(network):
@@ -149,7 +150,7 @@ def test_the_direction_of_the_signal_is_set_aside():
 
 
 def test_setting_aside_takes_at_most_one_at_each_end():
-    law = universal(1.0, 100, own_gates=True)
+    law = universal(1.0, 100, strays=1)
     log_s = ideal(law)
     np.testing.assert_array_equal(set_aside(log_s, law)[0], log_s)
     log_s[0, -3:] += 3.0
@@ -161,7 +162,7 @@ def test_setting_aside_takes_at_most_one_at_each_end():
     np.testing.assert_array_equal(bulk[2:], log_s[2:])
     # The others are spread over N places evenly: no quantile moves by more than one.
     assert (np.abs(bulk[1] - log_s[1])[1:] <= np.diff(log_s[1])).all()
-    assert set_aside(log_s, replace(law, own_gates=False))[1] == []
+    assert set_aside(log_s, replace(law, strays=0))[1] == []
 
 
 def test_every_statistic_of_the_law_itself_agrees():

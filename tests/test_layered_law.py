@@ -250,6 +250,8 @@ WHOLE = {
     "residual": ResNet("tanh", depth=6, sigma_w=1.5, sigma_b=0.2, skip=0.9),
     "residual orthogonal": ResNet("relu", depth=3, weights="orthogonal"),
     "leaky": FeedForward("leaky_relu:0.4", depth=5, weights="orthogonal"),
+    "preln": ResNet("gelu", depth=3, block="preln", sigma_w2=1.3, hidden_ratio=0.7),
+    "preln orthogonal": ResNet("tanh", depth=4, block="preln", weights="orthogonal", sigma_w2=1.5, skip=0.9),
 }
 each_network = pytest.mark.parametrize("net", WHOLE.values(), ids=WHOLE)
 

@@ -21,15 +21,24 @@ MANY = [
     FeedForward("hardtanh", depth=200, weights="orthogonal", sigma_w=1.05, input_variance=5.0),
     ResNet("tanh", depth=400, sigma_w=1.5, sigma_b=0.3),
     ResNet("hardtanh", depth=100, weights="orthogonal", sigma_w=2.0, skip=0.9),
+    ResNet("gelu", depth=200, block="preln", sigma_w=2.0, sigma_w2=4.0),
+    ResNet("gelu", depth=300, block="preln", sigma_w=2.0, sigma_w2=4.0, skip=1.01, input_variance=1e-3),
+    ResNet("tanh", depth=200, block="preln", weights="orthogonal", sigma_w2=3.0, hidden_ratio=0.5),
 ]
 ids = [f"{type(net).__name__} {net.activation} {net.depth}" for net in MANY]
 
 
 def factors_one_by_one(net):
-    for q in propagate(net).q.tolist():
+    found = propagate(net)
+    for q, c in zip(found.q.tolist(), found.c_per_layer.tolist(), strict=True):
         gate = gate_rule(activation(net.activation), q)
         orthogonal = net.weights == "orthogonal"
-        if isinstance(net, ResNet):
+        if getattr(net, "block", "") == "preln":
+            hidden = net.hidden_ratio
+            if orthogonal and hidden < 1:
+                gate, hidden = gate.among(hidden), None
+            yield ResidualLayer(gate, orthogonal, c / net.depth / gate.mean, hidden)
+        elif isinstance(net, ResNet):
             yield ResidualLayer(gate, orthogonal, (net.sigma_w / net.skip) ** 2 / net.depth)
         else:
             yield Layer(gate, orthogonal)

@@ -49,8 +49,10 @@ BAD_RESIDUAL = [
     ("skip", -0.0, NOT_ZERO),
     ("skip", math.inf, NOT_ZERO),
     ("skip", math.nan, NOT_ZERO),
-    ("block", "middle", "one of post, pre"),
-    ("block", 1, "one of post, pre"),
+    ("block", "middle", "one of post, pre, preln"),
+    ("block", 1, "one of post, pre, preln"),
+    ("hidden_ratio", 4.0, "left out of blocks post: only preln has a hidden layer"),
+    ("sigma_w2", 1, "left out of blocks post: only preln has a hidden layer"),
     ("input_variance", None, POSITIVE),
 ]
 
@@ -134,6 +136,35 @@ def test_the_depth_is_that_of_the_widths():
     for few in ((), (6,)):
         with pytest.raises(InvalidInputError, match="layer_widths must be at least 2 widths, of the input"):
             FeedForward("tanh", layer_widths=few)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "rule"),
+    [
+        ("hidden_ratio", 0.0, POSITIVE),
+        ("hidden_ratio", -1.0, POSITIVE),
+        ("hidden_ratio", math.inf, POSITIVE),
+        ("hidden_ratio", None, POSITIVE),
+        ("sigma_w2", -1.0, SIGMA),
+        ("sigma_w2", math.nan, SIGMA),
+    ],
+)
+def test_what_is_refused_of_a_hidden_layer(parameter, value, rule):
+    with pytest.raises(InvalidInputError) as refusal:
+        ResNet("tanh", block="preln", **{parameter: value})
+    assert str(refusal.value) == f"{parameter} must be {rule}, got {value!r}"
+
+
+def test_a_hidden_layer():
+    net = ResNet("tanh", block="preln")
+    assert (net.hidden_ratio, net.sigma_w2) == (4, 1)
+    assert net == ResNet("tanh", block="preln", hidden_ratio=4, sigma_w2=1)
+    assert pickle.loads(pickle.dumps(net)) == net  # noqa: S301 - our own bytes
+    thin = dataclasses.replace(net, hidden_ratio=0.31)
+    assert [thin.hidden_width(width) for width in (1, 2, 5, 100)] == [1, 1, 2, 31]
+    assert net.has_weights
+    assert not dataclasses.replace(net, sigma_w2=0.0).has_weights
+    assert not dataclasses.replace(net, sigma_w=0.0).has_weights
 
 
 @pytest.mark.parametrize("kind", [ResNet, FeedForward])

@@ -290,6 +290,12 @@ def test_tasks_are_described_by_their_options():
     assert describe([Replicate(chain, None, 3, 0)])["layer_widths"] == [(4, 2)]
 
 
+def test_a_hidden_layer_is_described_where_there_is_one():
+    said = describe([Replicate(ResNet("gelu", block="preln", hidden_ratio=2.0), 20, 3, 0)])
+    assert (said["block"], said["hidden_ratio"], said["sigma_w2"]) == (["preln"], [2.0], [1.0])
+    assert not {"hidden_ratio", "sigma_w2"} & set(describe(TASKS))
+
+
 def test_a_checkpoint_of_other_random_streams_is_refused(tmp_path, monkeypatch):
     path = str(tmp_path / "run.ckpt")
     run([Replicate(NETWORKS[0], 12, 1, 0)], checkpoint=path)

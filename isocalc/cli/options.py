@@ -29,10 +29,10 @@ NETWORK_OPTIONS = (
     ),
     click.option(
         "--block",
-        type=OneOf(["post", "pre"]),
+        type=OneOf(["post", "pre", "preln"]),
         default="post",
         show_default=True,
-        help="Activation after or before the weights of a residual block.",
+        help="Activation after or before the weights of a residual block, or x + W2 phi(W1 LayerNorm(x)).",
     ),
     click.option(
         "--depth",
@@ -80,6 +80,22 @@ NETWORK_OPTIONS = (
         help="Mean square of the input's entries.  [default: 1; feed-forward: that of the fixed point]",
     ),
     click.option(
+        "--hidden-ratio",
+        type=Numbers(),
+        metavar="NUMBERS",
+        default="4",
+        show_default=True,
+        help="--block preln: hidden neurons over N.",
+    ),
+    click.option(
+        "--sigma-w2",
+        type=Numbers(),
+        metavar="NUMBERS",
+        default="1",
+        show_default=True,
+        help="--block preln: scale of W2, entries sigma_w2^2/(L hidden neurons); those of W1 sigma_w^2/N.",
+    ),
+    click.option(
         "--layer-widths",
         type=Widths(),
         metavar="WIDTHS",
@@ -101,9 +117,12 @@ NETWORK_NAMES = (
     "sigma_b",
     "skip",
     "input_variance",
+    "hidden_ratio",
+    "sigma_w2",
     "layer_widths",
     "tied",
 )
+HIDDEN_NAMES = ("hidden_ratio", "sigma_w2")
 
 
 C_OPTION = click.option(
@@ -154,8 +173,12 @@ def networks_of(ctx: click.Context, values: Mapping[str, Any]) -> Sweep:
     residual = values["arch"] == "resnet"
     if residual:
         refuse(ctx, ("layer_widths", "tied"), "with --arch resnet, whose layers are square and independent")
+        if values["block"] != "preln":
+            refuse(ctx, HIDDEN_NAMES, "without --block preln, whose blocks alone have two matrices")
     else:
-        refuse(ctx, ("block", "skip"), "with --arch feedforward, which has no skip connections")
+        refuse(
+            ctx, ("block", "skip", *HIDDEN_NAMES), "with --arch feedforward, which has no skip connections"
+        )
     from isocalc.network import FeedForward, ResNet  # noqa: PLC0415 - loads numpy
 
     widths = values["layer_widths"]
@@ -171,6 +194,8 @@ def networks_of(ctx: click.Context, values: Mapping[str, Any]) -> Sweep:
         axes["skip"] = values["skip"]
     if values["input_variance"] is not None:
         axes["input_variance"] = values["input_variance"]
+    if residual and values["block"] == "preln":
+        axes |= {name: values[name] for name in HIDDEN_NAMES}
     fixed = {"block": values["block"]} if residual else {"layer_widths": widths, "tied": values["tied"]}
     return Sweep(functools.partial(ResNet if residual else FeedForward, **fixed), axes)
 

@@ -114,7 +114,7 @@ def resnet_rows(net: "ResNet", *, columns: Sequence[str], doubles: Doubles) -> I
     yield {
         "activation": net.act.name,
         "depth": net.depth,
-        "c": doubles.positive("c", signal.c) if net.sigma_w else 0.0,
+        "c": doubles.positive("c", signal.c) if net.has_weights else 0.0,
         "q_first": variance("q_first", signal.q_first),
         "q_last": variance("q_last", signal.q_last),
         "output_second_moment": doubles.positive("output_second_moment", signal.output_second_moment),
@@ -153,7 +153,7 @@ def layer_rows(net: "ResNet | FeedForward", *, columns: Sequence[str], doubles: 
         "second_moment": signal.second_moment,
     }
     names = columns[2:]
-    gain = doubles.positive if net.sigma_w else doubles.finite
+    gain = doubles.positive if net.has_weights else doubles.finite
     checks = {
         "q": doubles.positive if has_signal(net) else doubles.finite,
         "c": gain,

@@ -164,8 +164,8 @@ def _row_of_limit(trend: "Trend") -> Row:
 def _told_of_outliers(outliers: Sequence[float], trials: int) -> str:
     return (
         f"{len(outliers)} singular values in {trials} trials are set aside, log s from "
-        f"{min(outliers):.6g} to {max(outliers):.6g}: with its own gates the direction of a network's "
-        "signal can leave the law"
+        f"{min(outliers):.6g} to {max(outliers):.6g}: in the direction of its signal a network with its "
+        "own gates, or with LayerNorm, can leave the law"
     )
 
 

@@ -1,0 +1,82 @@
+"""From a residual network's gates to the factors of its law."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from isocalc.gates import NOTHING, GateRule
+from isocalc.layer_quadrature import few_layers
+from isocalc.network import ResNet
+from isocalc.propagation import propagate
+from isocalc.residual_transform import ResidualLayer
+from isocalc.rotation_transform import Rotation
+from isocalc.transforms import Factor
+
+_NO_EFFECT = 1e-18
+
+
+class Part(NamedTuple):
+    """Layers that are alike."""
+
+    gate: GateRule
+    variance: float
+    """v, over the square of the skip connection's weight"""
+    times: float
+    hidden: float | None = None
+    """ρ between two matrices"""
+
+
+def residual_factors(
+    network: ResNet, gates: Sequence[tuple[GateRule, float]]
+) -> tuple[tuple[Factor, ...], tuple[float, ...]]:
+    """Return the factors of a residual network over its skip connections, and how often each occurs.
+
+    Parameters
+    ----------
+    network : ResNet
+        With weights that are not 0.
+    gates : sequence of (GateRule, float)
+        Its distinct gates and how many layers have each.
+    """
+    if network.block == "preln":
+        parts = list(_two_matrices(network, gates[0][0]))
+    else:
+        variance = (network.sigma_w / network.skip) ** 2 / network.depth
+        parts = [Part(gate, variance, count) for gate, count in gates]
+    orthogonal = network.weights == "orthogonal"
+    factors: list[Factor] = []
+    counts = []
+    for part in _that_matter(parts):
+        c = part.variance * part.gate.mean
+        if part.gate.mean >= NOTHING and c > 0:
+            constant = orthogonal and part.hidden is None and part.gate.smallest == part.gate.largest
+            scaled, unit = part.gate.in_its_unit
+            layer = ResidualLayer(scaled, orthogonal, part.variance * unit, part.hidden)
+            factors.append(Rotation(c) if constant else layer)
+            counts.append(part.times)
+    return tuple(factors), tuple(counts)
+
+
+def _two_matrices(network: ResNet, gate: GateRule) -> Iterator[Part]:
+    """Yield the layers of a preln network: its hidden gates are the same in all, their scales differ."""
+    c_per_layer, counts = few_layers(propagate(network).c_per_layer / network.depth)
+    hidden: float | None = network.hidden_ratio
+    if network.weights == "orthogonal" and network.hidden_ratio <= 1:
+        # W₂ D W₁ is then a square matrix W D, D with closed gates besides.
+        gate, hidden = gate.among(network.hidden_ratio), None
+    if gate.mean >= NOTHING:
+        for c, count in zip(c_per_layer.tolist(), counts.tolist(), strict=True):
+            yield Part(gate, c / gate.mean, count, hidden)
+
+
+def _that_matter(parts: Sequence[Part]) -> list[Part]:
+    """Return the layers without those that together change Var λ by less than rounding."""
+    with np.errstate(over="ignore", under="ignore"):
+        variance = np.array([part.variance for part in parts])
+        c = np.array([part.gate.mean for part in parts]) * variance
+        spread = np.array([abs(part.gate.mean_square) for part in parts]) * variance**2
+        effect = np.array([part.times for part in parts]) * (2 * c + spread)
+    order = np.argsort(effect, kind="stable")
+    least = np.searchsorted(np.cumsum(effect[order]), _NO_EFFECT * effect.sum())
+    return [parts[k] for k in np.sort(order[least:])]
