@@ -13,6 +13,7 @@ from isocalc.gate_paths import gate_paths
 from isocalc.gates import gate_rule
 from isocalc.law import Centred, Law, Pairs
 from isocalc.layered import LayeredLaw
+from isocalc.limits import LEAST_PATHS, MOST_PATHS
 from isocalc.network import ResNet, require_choice, require_whole
 from isocalc.point_masses import PointMasses
 from isocalc.propagation import propagate
@@ -20,9 +21,10 @@ from isocalc.solved_law import SolvedLaw
 from isocalc.variables import VARIABLES, Variable
 
 DEFAULT_PATHS = 1024
-LEAST_PATHS, MOST_PATHS = 64, 2**17
 # Where distribution functions are compared.
 _QUANTILES = np.linspace(0.02, 0.98, 33)
+# Sets of other paths to compare with.
+_OTHERS = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +34,7 @@ class ExactLaw(Law):
     Parameters
     ----------
     network : ResNet
-        Post- or pre-activation.
+        Of any block.
     paths : int
         Number of paths of gates, from 64 to 2¹⁷, that stand for their joint law.
     variable : {"singular", "lambda", "log"}
@@ -75,29 +77,33 @@ class ExactLaw(Law):
 
     @cached_property
     def _centred(self) -> Centred:
-        if self.network.depth == 1:  # one layer, and nothing to be correlated with
+        if not self._has_chain:
             return LayeredLaw.of(self.network)._centred  # noqa: SLF001 - the same law
         source = self._source
         return PointMasses(((0.0, 1.0),)) if source is None else SolvedLaw(source)
 
+    @property
+    def _has_chain(self) -> bool:
+        """Whether gates can be correlated: one layer, and fresh hidden gates in each, have the layered law."""
+        return self.network.depth > 1 and self.network.block != "preln"
+
     @cached_property
     def _source(self) -> ChainSource | None:
-        return self._source_of(coarser=False)
+        return self._source_of(0)
 
-    def _source_of(self, *, coarser: bool) -> ChainSource | None:
+    def _source_of(self, other: int) -> ChainSource | None:
         """Return the law of paths of gates, ``None`` where it is the point mass of the skip connections."""
         if self.network.sigma_w == 0:
             return None
-        paths = gate_paths(self.network, self.paths, coarser=coarser)
+        paths = gate_paths(self.network, self.paths, other=other)
         largest = gate_rule(self.network.act, float(propagate(self.network).q.max())).largest
         return None if paths.persistent == 1 else ChainSource(paths, unbounded=largest == math.inf)
 
     @cached_property
     def error(self) -> float:
-        """Kolmogorov distance to the law of as many other paths, 0 where the paths are all there are."""
-        if self.network.depth == 1 or self._source is None or self._source.paths.exact:
+        """Kolmogorov distance to laws of as many other paths, 0 where the paths are all there are."""
+        if not self._has_chain or self._source is None or self._source.paths.exact:
             return 0.0
-        other = self._source_of(coarser=True)
-        if other is None:
-            return 1.0
-        return distance(self._source, other, self._centred.quantile(_QUANTILES))
+        places = self._centred.quantile(_QUANTILES)
+        others = (self._source_of(other) for other in range(1, 1 + _OTHERS))
+        return max(1.0 if other is None else distance(self._source, other, places) for other in others)

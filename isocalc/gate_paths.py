@@ -23,7 +23,7 @@ _FORGOTTEN = 0.05
 _COARSER = 0.8
 # Share of all that gates let through that changes nothing.
 _NOTHING = 1e-18
-# How far off the mean of gates on the paths may be, and what share of all that gates let through it may concern.
+# How far off the mean of gates on the paths may be, and the share of all that passes that it may concern.
 _MET, _HARDLY = 0.2, 1e-3
 
 
@@ -54,7 +54,7 @@ class _Groups(NamedTuple):
     gate: Array
 
 
-def gate_paths(network: ResNet, paths: int, *, coarser: bool = False) -> GatePaths:
+def gate_paths(network: ResNet, paths: int, *, other: int = 0) -> GatePaths:
     """Return paths of the gates of a residual network, post- or pre-activation.
 
     Parameters
@@ -63,8 +63,8 @@ def gate_paths(network: ResNet, paths: int, *, coarser: bool = False) -> GatePat
         With ``sigma_w`` greater than 0.
     paths : int
         Number of paths, at most.
-    coarser : bool
-        Whether to return other paths, and fewer groups of layers, to compare with.
+    other : int
+        Above 0 other paths are returned, and fewer groups of layers, to compare with.
 
     Returns
     -------
@@ -81,8 +81,8 @@ def gate_paths(network: ResNet, paths: int, *, coarser: bool = False) -> GatePat
     of a lattice in their principal axes, the largest first. Post-activation: gates of independent h^l, all
     patterns where there are few. In either case E φ'² of each layer is made exact.
     """
-    groups = _grouped(network, coarser=coarser)
-    pre, seed = network.block == "pre", 1 + coarser
+    groups = _grouped(network, coarser=other > 0)
+    pre, seed = network.block == "pre", 1 + other
     exact = False
     if len(set(network.act.slopes or (0, 1))) == 1 and not network.act.jumps:
         gates, weights = groups.gate[:, None].copy(), np.ones(1)
@@ -182,7 +182,7 @@ def _of(network: ResNet, groups: _Groups, gates: Array, weights: Array, *, exact
     missed = (mean < _MET * groups.gate) | (mean * _MET > groups.gate)
     if share[missed].sum() > _HARDLY:
         raise NoAnswerError(
-            f"gates of {network.act.name} are open too rarely to be met by {weights.size} paths: take more paths"
+            f"gates of {network.act.name} are open too rarely for {weights.size} paths to meet them: take more"
         )
     gates = np.where(missed[:, None], groups.gate[:, None], gates)
     kept = share > _NOTHING

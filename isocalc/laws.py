@@ -4,6 +4,7 @@
 from isocalc.errors import InvalidInputError
 from isocalc.law import Law
 from isocalc.law_choice import Choice, LawName, choose
+from isocalc.limits import LEAST_PATHS, MOST_PATHS
 from isocalc.network import FeedForward, ResNet, require_choice, require_network, require_whole
 from isocalc.propagation import propagate
 from isocalc.universal_law import UniversalLaw
@@ -12,7 +13,6 @@ from isocalc.variables import Variable
 __all__ = ["UniversalLaw", "law_of", "spectrum"]
 
 LAWS = ("auto", "universal", "layered", "exact")
-_MOST_PATHS = 10**6
 
 
 def spectrum(
@@ -33,7 +33,8 @@ def spectrum(
         Auto: the first of these that is off by less than 0.002 in Kolmogorov-Smirnov distance.
         Universal: the limit L → ∞ of residual networks, off by O(1/L), 0.0014 at c = 1, L = 100.
         Layered: at the network's depth, as a free product of its layers; exact for feed-forward networks
-        (rectangular and tied ones too) and linear residual ones, very close for other post-activation blocks.
+        (rectangular and tied ones too), linear residual ones and pre-LayerNorm blocks, very close for
+        post-activation blocks.
         Exact: of residual networks, gates correlated across layers included, as those of pre-activation
         blocks with a non-linear activation are: there the other two are off by a fixed amount at any depth.
     paths : int, optional
@@ -56,7 +57,7 @@ def spectrum(
     require_network(network, ResNet, FeedForward)
     require_choice("law", law, LAWS)
     if paths is not None:
-        require_whole("paths", paths, 2, _MOST_PATHS)
+        require_whole("paths", paths, LEAST_PATHS, MOST_PATHS)
         if law not in {"auto", "exact"}:
             raise InvalidInputError("paths", "left out with a law other than exact", paths)
     return law_of(network, choose(network, law), variable, paths=paths)

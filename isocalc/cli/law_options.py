@@ -10,7 +10,7 @@ from isocalc.cli.option_types import OneOf, Whole
 from isocalc.cli.options import decorated
 from isocalc.cli.sweep import say
 from isocalc.errors import InvalidInputError
-from isocalc.limits import GOOD_ENOUGH
+from isocalc.limits import GOOD_ENOUGH, LEAST_PATHS, MOST_PATHS
 
 if TYPE_CHECKING:
     from isocalc.law import Law
@@ -23,7 +23,6 @@ CAPTIONS = {
     "layered": "Law at this depth (layers asymptotically free)",
     "exact": "Exact law at this depth (gates correlated across layers)",
 }
-MOST_PATHS = 10**6
 
 
 def law_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -41,9 +40,9 @@ def law_options(function: Callable[..., Any]) -> Callable[..., Any]:
             ),
             click.option(
                 "--paths",
-                type=Whole(2, MOST_PATHS),
+                type=Whole(LEAST_PATHS, MOST_PATHS),
                 metavar="N",
-                help="Gate paths of the exact law, which its error falls with.  [default: 512]",
+                help="Gate paths of the exact law, which its error falls with.  [default: 1024]",
             ),
         ),
     )

@@ -50,7 +50,9 @@ def main() -> None:
         seconds = time.perf_counter() - start
         found.append(distance(log_s, exact))
         about = f"{net.block} {net.activation} L={net.depth} {net.weights[:5]} sw={net.sigma_w} p={net.input_variance}"
-        print(f"{about:64} {found[0]:10.4f} {found[1]:10.4f} {found[2]:10.4f} {exact.error:8.4f} {seconds:8.2f}")
+        print(
+            f"{about:64} {found[0]:10.4f} {found[1]:10.4f} {found[2]:10.4f} {exact.error:8.4f} {seconds:8.2f}"
+        )
         sys.stdout.flush()
 
 
