@@ -84,7 +84,7 @@ class ExactLaw(Law):
 
     @property
     def _has_chain(self) -> bool:
-        """Whether gates can be correlated: one layer, and fresh hidden gates in each, have the layered law."""
+        """Whether gates can be correlated; one layer, or fresh hidden gates in each, has the layered law."""
         return self.network.depth > 1 and self.network.block != "preln"
 
     @cached_property

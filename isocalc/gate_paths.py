@@ -182,7 +182,7 @@ def _of(network: ResNet, groups: _Groups, gates: Array, weights: Array, *, exact
     missed = (mean < _MET * groups.gate) | (mean * _MET > groups.gate)
     if share[missed].sum() > _HARDLY:
         raise NoAnswerError(
-            f"gates of {network.act.name} are open too rarely for {weights.size} paths to meet them: take more"
+            f"gates of {network.act.name} open too rarely for {weights.size} paths to meet them: take more"
         )
     gates = np.where(missed[:, None], groups.gate[:, None], gates)
     kept = share > _NOTHING
