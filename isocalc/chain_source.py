@@ -1,6 +1,7 @@
 """The law of paths of gates as a source of `solved_law.SolvedLaw`: solved at some hundred points."""
 
 import math
+from collections import Counter
 from functools import cached_property
 from itertools import pairwise
 
@@ -124,7 +125,17 @@ class ChainSource:
         for table in self.tables:
             inside = (y >= table.low) & (y <= table.high)
             density[inside], survival[inside] = table(y[inside])
+        for end in self._edges:
+            density[y == end] = 0.0
         return density, survival
+
+    @property
+    def _edges(self) -> set[float]:
+        """Ends at which the density is 0: not where two tables touch, or the law goes on."""
+        ends = Counter(end for table in self.tables for end in (table.low, table.high))
+        return {end for end, count in ends.items() if count == 1} - (
+            {self.tables[0].low} if self._reaches_zero else set()
+        )
 
     def density(self, y: Array) -> Array:
         """Return the density alone."""

@@ -186,7 +186,8 @@ def _of(network: ResNet, groups: _Groups, gates: Array, weights: Array, *, exact
         )
     gates = np.where(missed[:, None], groups.gate[:, None], gates)
     kept = share > _NOTHING
-    gates = gates[kept] * (groups.gate / np.where(missed, groups.gate, mean))[kept, None]
+    met = np.where(missed, groups.gate, mean)
+    gates = gates[kept] * (groups.gate[kept] / met[kept])[:, None]
     persistent = float(weights[~gates.any(axis=0)].sum()) if kept.any() else 1.0
     spare = -weights.size % LANES
     gates = np.concatenate((gates, np.repeat(gates[:, -1:], spare, axis=1)), axis=1)
