@@ -17,16 +17,14 @@ Complex = npt.NDArray[np.complex128]
 _REMEMBERED = 9
 _LEAST_PIVOT = 1e-14
 # Newton's method: steps, halvings of one, the difference that its Jacobian is taken from.
-_NEWTON_STEPS, _HALVINGS, _DIFFERENCE = 24, 5, 1e-7
+_NEWTON_STEPS, _HALVINGS, _DIFFERENCE = 16, 5, 1e-7
 # Residual above which a solution is looked for in other ways, and up to which rounding may keep it.
 _ENOUGH = 1e-8
 # Newton's method has stalled where a step leaves so much of the residual.
 _STALLED = 0.7
-# Where neither converges the iteration goes on so many times as long.
-_PATIENCE = 5
 # Arguments of z on the way down to the real axis; steps along it; how far two solutions say what is ahead.
-_ANGLES = (0.5 * pi, 1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.003, 0.001, 0.0)
-_MOST_STEPS, _FURTHEST_AHEAD = 200.0, 2.0
+_ANGLES = (0.5 * pi, 1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.003, 0.001)
+_MOST_STEPS, _FURTHEST_AHEAD = 64.0, 2.0
 # How near to its cut a logarithm is looked at more closely.
 _NEAR_CUT = 1e-3
 # Arguments by which rounding may leave their range.
@@ -357,11 +355,10 @@ def converge_chain(
     m, residual = iterate_chain(chain, log_z, x, agree, most + x.size, room)
     if not residual <= agree:
         nearby = x.copy()
-        m, residual = newton_chain(chain, log_z, nearby, agree, room)
-        if residual <= _ENOUGH:
+        m_nearby, residual_nearby = newton_chain(chain, log_z, nearby, agree, room)
+        if residual_nearby < residual:
             put(nearby, x)
-        else:
-            m, residual = iterate_chain(chain, log_z, x, agree, _PATIENCE * most, room)
+            m, residual = m_nearby, residual_nearby
     return m, residual
 
 
@@ -395,8 +392,8 @@ def solve_chain(
         if not residual <= _ENOUGH:
             start_chain(chain, complex(z.real, 0.5 * pi), x)
             for angle in _ANGLES:
-                place = complex(z.real, max(angle, z.imag))
-                m[i], residual = converge_chain(chain, place, x, agree, most, room)
+                iterate_chain(chain, complex(z.real, max(angle, z.imag)), x, agree, most, room)
+            m[i], residual = converge_chain(chain, z, x, agree, most, room)
         if not residual <= _ENOUGH:
             m[i], residual = walk_chain(chain, z, x, agree, most, room)
         residuals[i] = residual
@@ -439,12 +436,12 @@ def walk_chain(
     step = complex(log_z.real / steps, 0.0)
     place = complex(0.0, log_z.imag)
     start_chain(chain, place, x)
-    m, residual = converge_chain(chain, place, x, agree, most, room)
+    iterate_chain(chain, place, x, agree, most, room)
     put(x, last)
     for _ in range(steps):
         put(last, before)
         put(x, last)
         go_ahead(before, last, place - step, place, place + step, x)
         place += step
-        m, residual = converge_chain(chain, place, x, agree, most, room)
-    return m, residual
+        iterate_chain(chain, place, x, agree, most, room)
+    return converge_chain(chain, log_z, x, agree, most, room)

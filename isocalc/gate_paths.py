@@ -23,8 +23,8 @@ _FORGOTTEN = 0.05
 _COARSER = 0.8
 # Share of all that gates let through that changes nothing.
 _NOTHING = 1e-18
-# How far off the mean of gates on the paths may be, and the share of all that passes that it may concern.
-_MET, _HARDLY = 0.2, 1e-3
+# A mean over the paths that is further off is one of gates that few paths meet.
+_MOST_SCALED = 2.0
 
 
 class GatePaths(NamedTuple):
@@ -79,7 +79,8 @@ def gate_paths(network: ResNet, paths: int, *, other: int = 0) -> GatePaths:
     -----
     Pre-activation: gates of x^0, x^1, ..., jointly Gaussian with covariance a^(l − k) q_k, k <= l; the points
     of a lattice in their principal axes, the largest first. Post-activation: gates of independent h^l, all
-    patterns where there are few. In either case E φ'² of each layer is made exact.
+    patterns where there are few. In either case E φ'² of each layer is made exact, but for gates that
+    open so rarely that few paths or none meet them.
     """
     groups = _grouped(network, coarser=other > 0)
     pre, seed = network.block == "pre", 1 + other
@@ -178,16 +179,8 @@ def _of(network: ResNet, groups: _Groups, gates: Array, weights: Array, *, exact
     mean = gates @ weights
     if not np.isfinite(mean).all():
         raise NoAnswerError(f"gates of {network.act.name} overflow on some paths")
-    share = groups.counts * groups.gate / (groups.counts @ groups.gate or 1.0)
-    missed = (mean < _MET * groups.gate) | (mean * _MET > groups.gate)
-    if share[missed].sum() > _HARDLY:
-        raise NoAnswerError(
-            f"gates of {network.act.name} open too rarely for {weights.size} paths to meet them: take more"
-        )
-    gates = np.where(missed[:, None], groups.gate[:, None], gates)
-    kept = share > _NOTHING
-    met = np.where(missed, groups.gate, mean)
-    gates = gates[kept] * (groups.gate[kept] / met[kept])[:, None]
+    kept = (mean > 0) & (groups.counts * groups.gate > _NOTHING * (groups.counts @ groups.gate))
+    gates = gates[kept] * np.clip(groups.gate[kept] / mean[kept], 1 / _MOST_SCALED, _MOST_SCALED)[:, None]
     persistent = float(weights[~gates.any(axis=0)].sum()) if kept.any() else 1.0
     spare = -weights.size % LANES
     gates = np.concatenate((gates, np.repeat(gates[:, -1:], spare, axis=1)), axis=1)

@@ -74,15 +74,7 @@ def _of_residual(network: ResNet, law: str, *, own_gates: bool) -> Choice:
         why = "good enough" if law == "auto" else ""
         return Choice("universal", errors.universal, why, correlated, signal.c)
     off = f"the universal law is off by {errors.universal:.2g}"
-    if law == "layered" or correlated < GOOD_ENOUGH:
-        return Choice("layered", _layered_error(network, correlated), off * (law == "auto"), correlated)
-    why = f"{off}, the layered one by {correlated:.2g}, through gates correlated across layers"
-    return Choice("exact", None, why, correlated)
-
-
-def _layered_error(network: ResNet, correlated: float) -> float | None:
-    """Return how far the free product of layers is off: unknown, but small, in post-activation blocks."""
-    from isocalc.universal_error import is_linear  # noqa: PLC0415
-
-    free = network.block != "post" or network.depth == 1 or is_linear(network.act)
-    return correlated if free else None
+    if law == "layered" or errors.layered < GOOD_ENOUGH:
+        return Choice("layered", errors.layered, off * (law == "auto"), correlated)
+    how = "gates correlated across layers" if correlated else "gates of few layers, which commute"
+    return Choice("exact", None, f"{off}, the layered one by {errors.layered:.2g}, through {how}", correlated)
