@@ -16,12 +16,13 @@ Solver = Callable[[Array], tuple[Array, Array]]
 
 # Mass that counts; below the table of a density that reaches down to λ = 0.
 _COUNTS, LEAST_MASS = 1e-8, 1e-8
-# Distance of an atom at which a density that has not ended reaches up to it.
+# Distance of an atom, over the width of the law, at which a density that has not ended reaches up to it.
 _TOUCHES = 1e-6
+# Steps towards λ = Π a², from outside, and away from it.
+_SHORTER, _MOST_SHORTER, _LONGER, _MOST_LONGER = 0.8, 80, 1.25, 40
 # Share of paths closed for good from which on a law is a table on either side of λ = Π a².
 _SPIKE = 0.2
 _STEPS, _ROUNDS, _FINE = 64, 24, 1 / 128
-_MOST_STEPS_DOWN = 400
 # Part of the way down to where the law is not solved on which it surely is.
 _SURELY, _RETREATS = 0.9, 8
 
@@ -57,16 +58,15 @@ def tables(solver: Solver, middle: Middle) -> list[PanelTable]:
     NoAnswerError
         Its mass is not found.
     """
+    seeds = [_live(solver, sign * middle.width / 2) for sign in (-1, 1)]
     with ThreadPoolExecutor(2) as pool:
-        lowest = (
-            pool.submit(_lowest, solver, middle.width)
-            if middle.reaches_zero
-            else pool.submit(_outer, solver, -middle.width / 2)
+        lowest = pool.submit(
+            *((_lowest, solver, middle.width) if middle.reaches_zero else (_end, solver, seeds[0]))
         )
-        high = _outer(solver, middle.width / 2)
+        high = _end(solver, seeds[1])
         low = lowest.result()
     if middle.persistent > _SPIKE and low < 0 < high:
-        inner = [_inner(solver, sign * middle.width / 4) if middle.atom else 0.0 for sign in (-1, 1)]
+        inner = [_inner(solver, seed, middle.width) if middle.atom else 0.0 for seed in seeds]
         found = [_table(solver, low, inner[0], middle), PanelTable(solver, inner[1], high)]
     else:
         found = [_table(solver, low, high, middle)]
@@ -108,21 +108,24 @@ def _density(solver: Solver) -> Callable[[float], float]:
     return density
 
 
-def _outer(solver: Solver, start: float) -> float:
-    """Return the end of the density beyond the first live place on the way from ``start`` to y = 0."""
+def _live(solver: Solver, start: float) -> float:
+    """Return the first place with a density on the way from ``start`` to y = 0."""
     density = _density(solver)
-    for _ in range(_ROUNDS):
+    for _ in range(_MOST_SHORTER):
         if density(start) > DEAD:
-            return edge_from(density, start, start / 4)
-        start /= 2
+            return start
+        start *= _SHORTER
     raise NoAnswerError("no density of the exact law was found")
+
+
+def _end(solver: Solver, seed: float) -> float:
+    return edge_from(_density(solver), seed, seed / 4)
 
 
 def _lowest(solver: Solver, width: float) -> float:
     """Return where next to no mass is left below, or else where the law is still solved."""
-    lowest = 0.0
-    for k in range(_MOST_STEPS_DOWN):
-        y = -width * (1 + k / 4)
+    lowest, y = 0.0, -width
+    for _ in range(_MOST_LONGER):
         try:
             survival = solver(np.array([y]))[1][0]
         except NoAnswerError:
@@ -130,17 +133,18 @@ def _lowest(solver: Solver, width: float) -> float:
         lowest = y
         if 1 - survival < LEAST_MASS:
             break
+        y *= _LONGER
     return lowest
 
 
-def _inner(solver: Solver, start: float) -> float:
-    """Return the end next to the atom of the density on one side of it."""
+def _inner(solver: Solver, seed: float, width: float) -> float:
+    """Return the end next to the atom of the density on the side of it where ``seed`` is."""
     density = _density(solver)
-    inside = start
-    while abs(start) > _TOUCHES:
-        if density(start) <= DEAD:
-            return edge_from(density, inside, (start - inside) / 4)
-        inside, start = start, start / 2
+    inside, place = seed, seed * _SHORTER
+    while abs(place) > _TOUCHES * width:
+        if density(place) <= DEAD:
+            return edge_from(density, inside, (place - inside) / 4)
+        inside, place = place, place * _SHORTER
     return 0.0
 
 

@@ -30,12 +30,14 @@ class ChainSource:
     Parameters
     ----------
     paths : GatePaths
+    log_mean : float
+        Logarithm of E λ, in units of the skip connection.
     unbounded : bool
         Whether gates have no largest value, so that the law has no upper edge, though that of the paths does.
     """
 
-    def __init__(self, paths: GatePaths, *, unbounded: bool) -> None:
-        self.paths, self._unbounded = paths, unbounded
+    def __init__(self, paths: GatePaths, log_mean: float, *, unbounded: bool) -> None:
+        self.paths, self.log_mean, self._unbounded = paths, log_mean, unbounded
         at_skip = 2 * paths.persistent - 1
         self.atoms: Pairs = ((0.0, at_skip),) if at_skip > _ROUNDING else ()
         self.resolution = SAME_PLACE
@@ -58,19 +60,9 @@ class ChainSource:
         return np.maximum(-found.m.imag / np.pi, 0.0), np.clip(found.potential.imag / np.pi, 0.0, 1.0)
 
     @cached_property
-    def moments(self) -> tuple[float, float]:
-        """E λ and E λ²."""
-        return first_moments(self.paths.chain)
-
-    @property
-    def log_mean(self) -> float:
-        """Logarithm of E λ."""
-        return math.log(self.moments[0])
-
-    @property
     def relative_variance(self) -> float:
         """Var λ / (E λ)²."""
-        mean, second = self.moments
+        mean, second = first_moments(self.paths.chain)
         return second / mean / mean - 1
 
     @property
@@ -158,7 +150,11 @@ class ChainSource:
 
 
 def distance(one: ChainSource, other: ChainSource, places: Array) -> float:
-    """Return the largest difference of two distribution functions at places where both have a density."""
+    """Return the largest difference of two laws: of the masses above places in both, and of their atoms."""
+    for place, _ in other.atoms:
+        places = places[places != place]
     density, survival = other.solved(places[::-1])
     live = density > 0
-    return float(np.abs(one.density_and_survival(places[::-1])[1] - survival)[live].max(initial=0.0))
+    apart = np.abs(one.density_and_survival(places[::-1])[1] - survival)[live].max(initial=0.0)
+    of_atoms = abs(sum(mass for _, mass in one.atoms) - sum(mass for _, mass in other.atoms))
+    return max(float(apart), of_atoms)

@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from isocalc.chain_source import ChainSource, distance
-from isocalc.errors import InvalidInputError
+from isocalc.errors import InvalidInputError, NoAnswerError
 from isocalc.gate_paths import gate_paths
 from isocalc.gates import gate_rule
 from isocalc.law import Centred, Law, Pairs
@@ -16,13 +16,15 @@ from isocalc.layered import LayeredLaw
 from isocalc.limits import LEAST_PATHS, MOST_PATHS
 from isocalc.network import ResNet, require_choice, require_whole
 from isocalc.point_masses import PointMasses
-from isocalc.propagation import propagate
+from isocalc.propagation import Propagation, propagate
 from isocalc.solved_law import SolvedLaw
 from isocalc.variables import VARIABLES, Variable
 
 DEFAULT_PATHS = 1024
 # Where distribution functions are compared.
 _QUANTILES = np.linspace(0.02, 0.98, 33)
+# Below it doubles do not resolve the law.
+_LEAST_C = 1e-12
 # Sets of other paths to compare with.
 _OTHERS = 2
 
@@ -50,8 +52,9 @@ class ExactLaw(Law):
     Notes
     -----
     Freeness with amalgamation over the diagonal matrices; `isocalc.path_chain` has the equations. They are
-    solved to 1e-10 and tabulated to 1e-8 of the mass; what is left is the finite number of paths, which
-    `error` measures, and in networks deeper than 128 layers the groups of layers that have the same gates.
+    solved to 1e-11, next to λ = 0 and beside edges to 1e-7, and tabulated to 1e-8 of the mass; what is left
+    is the finite number of paths, which `error` measures, and in networks deeper than 128 layers the groups
+    of layers that have the same gates.
     """
 
     name: ClassVar[str] = "exact"
@@ -88,16 +91,34 @@ class ExactLaw(Law):
         return self.network.depth > 1 and self.network.block != "preln"
 
     @cached_property
+    def _signal(self) -> Propagation:
+        return propagate(self.network)
+
+    @property
+    def c(self) -> float:
+        """The parameter c of the network."""
+        return self._signal.c
+
+    @cached_property
     def _source(self) -> ChainSource | None:
         return self._source_of(0)
 
     def _source_of(self, other: int) -> ChainSource | None:
         """Return the law of paths of gates, ``None`` where it is the point mass of the skip connections."""
-        if self.network.sigma_w == 0:
+        if not self.c:
             return None
-        paths = gate_paths(self.network, self.paths, other=other)
-        largest = gate_rule(self.network.act, float(propagate(self.network).q.max())).largest
-        return None if paths.persistent == 1 else ChainSource(paths, unbounded=largest == math.inf)
+        if self.c < _LEAST_C:
+            raise NoAnswerError(
+                f"the exact law is computed for c from {_LEAST_C:g}; here c is {self.c:.3g}: log s shrinks like "
+                "sigma_w, so take the law of a larger one"
+            )
+        paths = gate_paths(self.network, self._signal, self.paths, other=other)
+        if paths.persistent == 1:
+            return None
+        largest = gate_rule(self.network.act, float(self._signal.q.max())).largest
+        skips = 2 * self.network.depth * math.log(abs(self.network.skip))
+        log_mean = self._signal.log_mean_lambda - skips
+        return ChainSource(paths, log_mean, unbounded=largest == math.inf)
 
     @cached_property
     def error(self) -> float:

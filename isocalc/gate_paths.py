@@ -10,7 +10,7 @@ import numpy.typing as npt
 from isocalc.chain_arrays import LANES, ChainArrays
 from isocalc.errors import NoAnswerError
 from isocalc.network import ResNet
-from isocalc.propagation import propagate
+from isocalc.propagation import Propagation
 
 Array = npt.NDArray[np.float64]
 
@@ -54,13 +54,15 @@ class _Groups(NamedTuple):
     gate: Array
 
 
-def gate_paths(network: ResNet, paths: int, *, other: int = 0) -> GatePaths:
+def gate_paths(network: ResNet, signal: Propagation, paths: int, *, other: int = 0) -> GatePaths:
     """Return paths of the gates of a residual network, post- or pre-activation.
 
     Parameters
     ----------
     network : ResNet
         With ``sigma_w`` greater than 0.
+    signal : Propagation
+        Of the network.
     paths : int
         Number of paths, at most.
     other : int
@@ -82,7 +84,7 @@ def gate_paths(network: ResNet, paths: int, *, other: int = 0) -> GatePaths:
     patterns where there are few. In either case E φ'² of each layer is made exact, but for gates that
     open so rarely that few paths or none meet them.
     """
-    groups = _grouped(network, coarser=other > 0)
+    groups = _grouped(network, signal, coarser=other > 0)
     pre, seed = network.block == "pre", 1 + other
     exact = False
     if len(set(network.act.slopes or (0, 1))) == 1 and not network.act.jumps:
@@ -97,8 +99,8 @@ def gate_paths(network: ResNet, paths: int, *, other: int = 0) -> GatePaths:
     return _of(network, groups, gates, weights, exact=exact)
 
 
-def _grouped(network: ResNet, *, coarser: bool) -> _Groups:
-    signal, depth = propagate(network), network.depth
+def _grouped(network: ResNet, signal: Propagation, *, coarser: bool) -> _Groups:
+    depth = network.depth
     if not np.isfinite(signal.q).all():
         raise NoAnswerError(f"the signal overflows, so that the gates of {network.act.name} are not known")
     gate = signal.c_per_layer * (network.skip / network.sigma_w) ** 2

@@ -1,11 +1,14 @@
 """Which law of a network is good enough, how far it is off, and why."""
 
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from isocalc.errors import InvalidInputError, NoAnswerError
 from isocalc.limits import GOOD_ENOUGH
 from isocalc.network import FeedForward, ResNet
 from isocalc.propagation import propagate
+
+if TYPE_CHECKING:
+    from isocalc.universal_error import LawErrors
 
 LawName = Literal["auto", "universal", "layered", "exact"]
 
@@ -20,9 +23,7 @@ class Choice(NamedTuple):
         Its Kolmogorov-Smirnov distance from the network's law, N → ∞, as predicted; ``None`` where it is not
         known: of the exact law, which measures it, and of what cannot be predicted.
     why : str
-        In words; empty where it was asked for.
-    correlated : float
-        What of the error, of the universal or the layered law, comes from gates correlated across layers.
+        In words: why it was chosen or, where it was asked for, through what it is off most.
     c : float or None
         The network's parameter, where it was computed.
     """
@@ -30,7 +31,6 @@ class Choice(NamedTuple):
     law: Literal["universal", "layered", "exact"]
     error: float | None
     why: str = ""
-    correlated: float = 0.0
     c: float | None = None
 
 
@@ -60,7 +60,7 @@ def choose(network: ResNet | FeedForward, law: LawName = "auto", *, own_gates: b
     return _of_residual(network, law, own_gates=own_gates)
 
 
-def _of_residual(network: ResNet, law: str, *, own_gates: bool) -> Choice:
+def _of_residual(network: ResNet, law: LawName, *, own_gates: bool) -> Choice:
     from isocalc.universal_error import law_errors  # noqa: PLC0415 - feed-forward networks need none
 
     signal = propagate(network)
@@ -69,12 +69,26 @@ def _of_residual(network: ResNet, law: str, *, own_gates: bool) -> Choice:
     except NoAnswerError as error:
         name: Literal["universal", "layered"] = "layered" if law == "layered" else "universal"
         return Choice(name, None, f"its error is not known: {error}", c=signal.c)
-    correlated = errors.correlated
-    if law == "universal" or (law == "auto" and errors.universal < GOOD_ENOUGH):
-        why = "good enough" if law == "auto" else ""
-        return Choice("universal", errors.universal, why, correlated, signal.c)
-    off = f"the universal law is off by {errors.universal:.2g}"
-    if law == "layered" or errors.layered < GOOD_ENOUGH:
-        return Choice("layered", errors.layered, off * (law == "auto"), correlated)
-    how = "gates correlated across layers" if correlated else "gates of few layers, which commute"
-    return Choice("exact", None, f"{off}, the layered one by {errors.layered:.2g}, through {how}", correlated)
+    reason = _reason(errors) or "the finite depth"
+    if law in {"universal", "layered"}:
+        by_name = {
+            "universal": Choice("universal", errors.universal, reason, signal.c),
+            "layered": Choice("layered", errors.layered, reason, signal.c),
+        }
+        return by_name[law]
+    if errors.universal is None or errors.layered is None:
+        return Choice("exact", None, "gates of layers as strong as these are correlated", signal.c)
+    if errors.universal < GOOD_ENOUGH:
+        return Choice("universal", errors.universal, "good enough", signal.c)
+    why = f"the universal law is off by {errors.universal:.2g}"
+    if errors.layered < GOOD_ENOUGH:
+        return Choice("layered", errors.layered, why, signal.c)
+    why += f", the layered one by {errors.layered:.2g}, through {reason}"
+    return Choice("exact", None, why, signal.c)
+
+
+def _reason(errors: "LawErrors") -> str:
+    """Return what keeps the layers of a network from being free, empty where next to nothing does."""
+    if errors.correlated is None or errors.correlated > errors.commuting:
+        return "gates correlated across layers"
+    return "gates of few layers, which commute" if errors.commuting else ""

@@ -28,6 +28,8 @@ Array = npt.NDArray[np.float64]
 # The distance found over the one predicted from κ is 1.0 to 1.24 in networks of 40 layers.
 SAFETY = 1.25
 _COMMUTING, _MOST_SPREAD = 0.02, 3.0
+# c of a layer alone up to which κ says how far correlated gates take the law.
+_STRONG = 0.3
 # Layers, and distances between layers, of a sum over pairs: where pairs are cheap, and where not.
 _NODES, _FEW_NODES = 14, 8
 _SUMMED = 20
@@ -44,8 +46,9 @@ class LawErrors:
     ----------
     kappa : float
         What correlated gates add to the relative variance of λ as L → ∞; 0 where gates are not correlated.
-    correlated : float
-        Of the law of free layers, from κ: to about a quarter for deep networks.
+    correlated : float or None
+        Of the law of free layers, from κ: to about a quarter for deep networks. ``None`` where some layer
+        alone has c_l/L above 0.3: κ is of first order in it.
     commuting : float
         Of the law of free layers, by independent gates of different layers that commute: in post-activation
         blocks of few layers.
@@ -54,19 +57,19 @@ class LawErrors:
     """
 
     kappa: float
-    correlated: float
+    correlated: float | None
     commuting: float
     depth: float
 
     @property
-    def layered(self) -> float:
+    def layered(self) -> float | None:
         """Of the law of free layers."""
-        return min(1.0, self.correlated + self.commuting)
+        return None if self.correlated is None else min(1.0, self.correlated + self.commuting)
 
     @property
-    def universal(self) -> float:
+    def universal(self) -> float | None:
         """Of the universal law."""
-        return min(1.0, self.layered + self.depth)
+        return None if self.layered is None else min(1.0, self.layered + self.depth)
 
 
 def law_errors(network: ResNet, signal: Propagation | None = None, *, own_gates: bool = True) -> LawErrors:
@@ -101,9 +104,11 @@ def law_errors(network: ResNet, signal: Propagation | None = None, *, own_gates:
         raise NoAnswerError(f"the signal explodes, so that the gates of {network.act.name} are not known")
     kappa = kappa_of(network, signal) if own_gates else 0.0
     kurtosis = _kurtosis(network, signal.q)
+    strongest = float(signal.c_per_layer.max()) / network.depth
+    known = strongest <= _STRONG or not (own_gates and has_correlated_gates(network))
     return LawErrors(
         kappa,
-        min(1.0, error_of_kappa(kappa, signal.c)),
+        min(1.0, error_of_kappa(kappa, signal.c)) if known else None,
         commuting_error(network, signal, kurtosis),
         depth_error(network, signal, kurtosis),
     )
@@ -165,7 +170,7 @@ def _mean_relative_variance(network: ResNet, signal: Propagation, kurtosis: Arra
     if network.block in {"post", "pre"}:
         return float((spread - squares).mean() if orthogonal else spread.mean())
     # W₂ D W₁ with hidden_ratio N hidden neurons; orthogonal matrices project between the two widths.
-    hidden = getattr(network, "hidden_ratio", 1.0)
+    hidden = network.hidden_ratio
     rest = 1.0 if not orthogonal else -1.0 if hidden <= 1 else 1 - 2 / hidden
     return float((spread / hidden + rest * squares).mean())
 

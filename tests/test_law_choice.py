@@ -39,7 +39,7 @@ def test_the_cheapest_law_that_is_good_enough(network, law, error):
 def test_independent_gates_are_not_correlated():
     network = ResNet("relu", depth=1000, block="pre")
     assert choose(network, own_gates=False).law == "universal"
-    assert choose(network, "layered").correlated > 0.02
+    assert choose(network, "layered").error > 0.02
     assert choose(network, "layered", own_gates=False).error == 0.0
 
 
@@ -67,14 +67,20 @@ def test_the_summary_has_the_error():
     assert [float(row["law_error"]) for row in rows] == pytest.approx([0.0, 0.00035], abs=1e-5)
 
 
-@pytest.mark.parametrize("law", ["universal", "layered"])
-def test_a_wrong_law_is_shown_with_a_warning_of_its_size(law):
+@pytest.mark.parametrize(("law", "size"), [("universal", "0.07"), ("layered", "0.06")])
+def test_a_wrong_law_is_shown_with_a_warning_of_its_size(law, size):
     result = call("density", *PRE, "--law", law, "--at", 1)
     assert result.exit_code == 0
-    assert result.stderr.startswith(
-        "isocalc: --block pre with tanh: gates are correlated across layers, so the "
-        f"{law} law is off at any depth, here by about 0.06"
-    )
+    assert result.stderr.startswith(f"isocalc: the {law} law of tanh is off by about {size}")
+    assert "gates correlated across layers" in result.stderr
+
+
+def test_a_law_of_few_layers_is_shown_with_a_warning_too():
+    result = call("density", "--act", "gelu,linear", "--depth", 4, "--law", "universal", "--at", 1)
+    assert result.exit_code == 0
+    assert "the universal law of gelu, linear is off by up to 0.0" in result.stderr
+    assert "through the finite depth" in result.stderr
+    assert call("density", "--act", "linear", "--law", "universal", "--at", 1).stderr == ""
 
 
 def test_laws_that_a_network_has_not():

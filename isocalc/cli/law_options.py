@@ -42,7 +42,8 @@ def law_options(function: Callable[..., Any]) -> Callable[..., Any]:
                 "--paths",
                 type=Whole(LEAST_PATHS, MOST_PATHS),
                 metavar="N",
-                help="Gate paths of the exact law, which its error falls with.  [default: 1024]",
+                help="Neurons whose gates stand for all in the exact law: the more, the smaller its error.  "
+                "[default: 1024]",
             ),
         ),
     )
@@ -70,7 +71,7 @@ class LawsUsed:
         self.laws: list[Law] = []
         self._law, self._paths, self._own_gates = law, paths, own_gates
         self._choices: list[Choice] = []
-        self._correlated: dict[str, float] = {}
+        self._wrong: list[tuple[str, Choice]] = []
 
     def given(self, law: "UniversalLaw") -> "UniversalLaw":
         """Take a law that is of no network."""
@@ -88,9 +89,9 @@ class LawsUsed:
         self.laws.append(law)
         if isinstance(network, ResNet):
             self._choices.append(choice)
-            if choice.law != "exact" and choice.correlated >= GOOD_ENOUGH:
-                name = network.act.name
-                self._correlated[name] = max(choice.correlated, self._correlated.get(name, 0.0))
+            asked_for = self._law in {"universal", "layered"}
+            if asked_for and (choice.error is None or choice.error >= GOOD_ENOUGH):
+                self._wrong.append((network.act.name, choice))
         return law
 
     @property
@@ -99,7 +100,8 @@ class LawsUsed:
         text = "; ".join(dict.fromkeys(CAPTIONS[law.name] for law in self.laws))
         parameter = getattr(self.laws[0], "c", None) if len(self.laws) == 1 else None
         text += "" if parameter is None else f", c = {parameter:.6g}"
-        if len(self._choices) == len(self.laws) == 1 and (why := self._choices[0].why):
+        if self._law == "auto" and len(self._choices) == len(self.laws) == 1:
+            why = self._choices[0].why
             text += f", {why}" if self._choices[0].law == "universal" else f", as {why}"
         return text + _told_error(self.laws, "KS error")
 
@@ -107,18 +109,18 @@ class LawsUsed:
         """Say on standard error which laws were used, if one of ``told`` was, and what is wrong with them."""
         if any(choice.law in told for choice in self._choices):
             self._tell_choice()
-        if self._correlated:
-            acts = ", ".join(self._correlated)
-            say(
-                f"--block pre with {acts}: gates are correlated across layers, so the {self._law} law is off "
-                f"at any depth, here by about {max(self._correlated.values()):.2g} (KS distance); "
-                "--law exact is not"
-            )
+        if self._wrong:
+            acts = ", ".join(dict.fromkeys(name for name, _ in self._wrong))
+            why = "; ".join(dict.fromkeys(choice.why for _, choice in self._wrong))
+            sizes = [choice.error for _, choice in self._wrong if choice.error is not None]
+            most = "up to " if len(self._wrong) > 1 else "about "
+            size = f"off by {most}{max(sizes):.2g} (KS distance)" if sizes else "off by an unknown distance"
+            say(f"the {self._law} law of {acts} is {size}, through {why}; --law auto takes one that is not")
 
     def _tell_choice(self) -> None:
         used = self.laws
         if len(used) == 1:
-            why = self._choices[0].why
+            why = self._choices[0].why if self._law == "auto" else ""
             say(f"{used[0].name} law{', as ' * bool(why)}{why}{_told_error(used, 'its KS error')}")
             return
         counts = Counter(law.name for law in used)

@@ -132,6 +132,8 @@ def _errors(net: "ResNet", signal: "Propagation") -> dict[str, float | None]:
     except NoAnswerError as error:
         say(f"kappa, universal_error: not computed: {error}")
         return {"kappa": None, "universal_error": None}
+    if errors.universal is None:
+        say("universal_error: not predicted where a layer's own c/L is above 0.3 and gates are correlated")
     return {"kappa": errors.kappa, "universal_error": errors.universal}
 
 
