@@ -109,8 +109,8 @@ class ExactLaw(Law):
             return None
         if self.c < _LEAST_C:
             raise NoAnswerError(
-                f"the exact law is computed for c from {_LEAST_C:g}; here c is {self.c:.3g}: log s shrinks like "
-                "sigma_w, so take the law of a larger one"
+                f"the exact law is computed for c from {_LEAST_C:g}; here c is {self.c:.3g}: log s shrinks "
+                "like sigma_w, so take the law of a larger one"
             )
         paths = gate_paths(self.network, self._signal, self.paths, other=other)
         if paths.persistent == 1:

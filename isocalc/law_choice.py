@@ -1,5 +1,6 @@
 """Which law of a network is good enough, how far it is off, and why."""
 
+import math
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from isocalc.errors import InvalidInputError, NoAnswerError
@@ -69,26 +70,30 @@ def _of_residual(network: ResNet, law: LawName, *, own_gates: bool) -> Choice:
     except NoAnswerError as error:
         name: Literal["universal", "layered"] = "layered" if law == "layered" else "universal"
         return Choice(name, None, f"its error is not known: {error}", c=signal.c)
-    reason = _reason(errors) or "the finite depth"
-    if law in {"universal", "layered"}:
-        by_name = {
-            "universal": Choice("universal", errors.universal, reason, signal.c),
-            "layered": Choice("layered", errors.layered, reason, signal.c),
-        }
-        return by_name[law]
+    if law == "universal":
+        return Choice(law, errors.universal, _reason(errors, law), signal.c)
+    if law == "layered":
+        return Choice(law, errors.layered, _reason(errors, law), signal.c)
+    return _cheapest(errors, signal.c)
+
+
+def _cheapest(errors: "LawErrors", c: float) -> Choice:
     if errors.universal is None or errors.layered is None:
-        return Choice("exact", None, "gates of layers as strong as these are correlated", signal.c)
+        return Choice("exact", None, "gates of layers as strong as these are correlated", c)
     if errors.universal < GOOD_ENOUGH:
-        return Choice("universal", errors.universal, "good enough", signal.c)
+        return Choice("universal", errors.universal, "good enough", c)
     why = f"the universal law is off by {errors.universal:.2g}"
     if errors.layered < GOOD_ENOUGH:
-        return Choice("layered", errors.layered, why, signal.c)
-    why += f", the layered one by {errors.layered:.2g}, through {reason}"
-    return Choice("exact", None, why, signal.c)
+        return Choice("layered", errors.layered, why, c)
+    why += f", the layered one by {errors.layered:.2g}, through {_reason(errors, 'layered')}"
+    return Choice("exact", None, why, c)
 
 
-def _reason(errors: "LawErrors") -> str:
-    """Return what keeps the layers of a network from being free, empty where next to nothing does."""
-    if errors.correlated is None or errors.correlated > errors.commuting:
-        return "gates correlated across layers"
-    return "gates of few layers, which commute" if errors.commuting else ""
+def _reason(errors: "LawErrors", law: str) -> str:
+    """Return what makes most of the error of the universal or the layered law."""
+    parts = {
+        "gates of few layers, which commute": errors.commuting,
+        "the finite depth": errors.depth if law == "universal" else 0.0,
+        "gates correlated across layers": math.inf if errors.correlated is None else errors.correlated,
+    }
+    return max(parts, key=lambda part: parts[part])

@@ -31,6 +31,7 @@ Examples:
   isocalc density --act tanh --depth 100
   isocalc density --act relu --sigma-w 0.5:2:4 --points 500 -o densities.csv
   isocalc density --act relu --depth 10 --law layered --summary
+  isocalc density --act gelu --block pre --sigma-w 2 --depth 24 --law exact
   isocalc density --arch feedforward --act tanh --sigma-w 1.1 --weights orthogonal
   isocalc density --arch feedforward --act relu --layer-widths 784,1000,1000,10
   isocalc density --act all --summary --format csv | cut -d, -f1,5,14-
