@@ -72,7 +72,7 @@ class CorrelationSeries:
             squares = np.concatenate((squares, more * more), axis=1)
             if (squares[:, -_AT_A_TIME:] <= _LAST_TERM * gate[:, None]).all():
                 return cls(squares, None)
-        return cls(squares, _variance(act, sigma, z, weights) - squares @ (1 / np.arange(1.0, _TERMS + 1)))
+        return cls(squares, _variance(act, sigma, z, weights))
 
     def at(self, chosen: Indices, gap: Array) -> tuple[Array, Array]:
         """Return E (φ(u1) − φ(u2))² / 2q (1 − c) and E φ'(u1) φ'(u2) of the chosen, with 1 − c = ``gap``."""
