@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from isocalc.activations import Activation
 from isocalc.correlation_kinks import CorrelationKinks
-from isocalc.correlation_series import CorrelationSeries
+from isocalc.correlation_series import DEGREES, CorrelationSeries
 from isocalc.roots import roots_in_log
 
 Array = npt.NDArray[np.float64]
@@ -39,12 +39,15 @@ def stable_correlations(act: Activation, q: Array, weight: Array, chi: Array) ->
     kinked = act.slopes is not None
     if act.jumps or math.isfinite(act.period) or (any(act.breakpoints) and not kinked):
         return gap, slope
-    order = np.argsort(q)
-    order = order[chi[order] > 1 + _TOO_CLOSE]
-    for start in range(0, order.size, _TOGETHER):
-        chosen = order[start : start + _TOGETHER]
-        means = CorrelationKinks(act, q[chosen]) if kinked else CorrelationSeries.of(act, q[chosen])
-        gap[chosen], slope[chosen] = _solve(means, weight[chosen])
+    left = np.argsort(chi)
+    left = left[chi[left] > 1 + _TOO_CLOSE]
+    for degree in DEGREES[:1] if kinked else DEGREES:
+        for start in range(0, left.size, _TOGETHER):
+            chosen = left[start : start + _TOGETHER]
+            some = q[chosen]
+            means = CorrelationKinks(act, some) if kinked else CorrelationSeries.of(act, some, degree)
+            gap[chosen], slope[chosen] = _solve(means, weight[chosen])
+        left = left[np.isnan(gap[left])]
     return np.where(gap < 1 - 1e-15, 1 - gap, np.where(np.isnan(gap), gap, 0.0)), slope
 
 
@@ -64,6 +67,8 @@ def _solve(means: CorrelationKinks | CorrelationSeries, weight: Array) -> tuple[
         rising=np.zeros(weight.size, dtype=bool),
         start=np.clip(means.first_gap(weight), 2 * _SMALLEST_GAP, 0.5),
     )
+    solved = ~np.isnan(gap)
+    gap = np.where(solved, gap, 1.0)
     _, slope = means.at(np.arange(gap.size), gap)
-    good = means.holds(gap)
+    good = solved & means.holds(gap)
     return np.where(good, gap, np.nan), np.where(good, weight * slope, np.nan)

@@ -8,16 +8,21 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
+
+from isocalc.activations import Activation
 from isocalc.correlation import stable_correlation
 from isocalc.errors import InvalidInputError, NoAnswerError
 from isocalc.gaussian import averages
 from isocalc.network import FeedForward, require_network
 from isocalc.variance_map import CRITICAL, VarianceMap, fixed_variances
 
+Array = npt.NDArray[np.float64]
 Phase = Literal["ordered", "critical", "chaotic"]
 
 # Then no square leaves the doubles, and a pair of inputs is averaged in seconds.
-_SMALLEST_SIGMA, _LARGEST_SIGMA = 1e-100, 1e10
+SMALLEST_SIGMA, LARGEST_SIGMA = 1e-100, 1e10
 # Of the square of the length over which φ changes: ratios of averages are at their limit there.
 _NEXT_TO_ZERO = 1e-20
 
@@ -74,6 +79,10 @@ class FixedPoint:
     def _correlation(self) -> tuple[float | None, float | None]:
         return stable_correlation(self.network, self.q_star, self.chi, critical=self.phase == "critical")
 
+    def knows_correlation(self, c_star: float, slope: float) -> None:
+        """Take ``c_star`` and the slope of the correlation map there from whoever solved for them."""
+        self.__dict__["_correlation"] = c_star, slope
+
     @property
     def mean_lambda(self) -> float:
         """Mean squared singular value of one layer, χ."""
@@ -102,7 +111,7 @@ def fixed_points(network: FeedForward) -> tuple[FixedPoint, ...]:
     """
     require_network(network, FeedForward)
     for parameter, value in (("sigma_w", network.sigma_w), ("sigma_b", network.sigma_b)):
-        if value and not _SMALLEST_SIGMA <= value <= _LARGEST_SIGMA:
+        if value and not SMALLEST_SIGMA <= value <= LARGEST_SIGMA:
             raise InvalidInputError(parameter, "0 or from 1e-100 to 1e10 at a fixed point", value)
     variance_map = VarianceMap(network)
     if network.act.scale_free:
@@ -112,7 +121,12 @@ def fixed_points(network: FeedForward) -> tuple[FixedPoint, ...]:
     stable = [q for q in roots if variance_map.slope_at(q) < 1 or (q == 0 and falls_at_zero)]
     if stable:
         return tuple(_describe(variance_map, q, roots[-1] if grows else None) for q in stable)
-    raise NoAnswerError(f"{network.act.name} has no fixed point here: q grows without bound")
+    raise no_fixed_point(network)
+
+
+def no_fixed_point(network: FeedForward) -> NoAnswerError:
+    """Return what is raised where there is none."""
+    return NoAnswerError(f"{network.act.name} has no fixed point here: q grows without bound")
 
 
 def _scale_free_fixed_point(variance_map: VarianceMap) -> float | None:
@@ -127,33 +141,38 @@ def _scale_free_fixed_point(variance_map: VarianceMap) -> float | None:
 
 
 def _describe(variance_map: VarianceMap, q_star: float | None, escape: float | None = None) -> FixedPoint:
-    network = variance_map.network
+    q = 1.0 if q_star is None else q_star
+    gate, excess = one_layer(variance_map.act, np.array([q]))
     slope = variance_map.slope_at(0.0 if q_star is None else q_star)
-    gates = averages(network.act, 1.0 if q_star is None else q_star)
-    chi = variance_map.weight * float(gates.gate)
+    return described(variance_map.network, q_star, slope, float(gate[0]), float(excess[0]), escape)
+
+
+def described(
+    network: FeedForward, q_star: float | None, slope: float, gate: float, excess: float, escape: float | None
+) -> FixedPoint:
+    """Return a fixed point from the slope of the variance map there and what `one_layer` returns."""
+    chi = network.sigma_w * network.sigma_w * gate
     phase: Phase = "critical" if abs(chi - 1) <= CRITICAL else "ordered" if chi < 1 else "chaotic"
     return FixedPoint(
         q_star=q_star,
         chi=chi,
         phase=phase,
         xi_q=depth_scale(slope),
-        relative_variance=_relative_variance(network, q_star),
+        relative_variance=excess + (network.weights == "gaussian") if network.sigma_w else math.inf,
         escape=escape,
         network=network,
     )
 
 
-def _relative_variance(network: FeedForward, q_star: float | None) -> float:
-    """E φ'⁴ / (E φ'²)² − 1, and 1 for Gaussian weights; the limit q → 0+ at q* = 0."""
-    if network.sigma_w == 0:
-        return math.inf
-    gates = averages(network.act, 1.0 if q_star is None else q_star)
-    if not gates.gate:
-        gates = averages(network.act, _NEXT_TO_ZERO * min(network.act.lengths) ** 2)
-    if not gates.gate:
-        return math.inf
-    own = float(gates.gate_squared) / float(gates.gate) / float(gates.gate) - 1
-    return own + (1.0 if network.weights == "gaussian" else 0.0)
+def one_layer(act: Activation, q: Array) -> tuple[Array, Array]:
+    """Return E φ'² and E φ'⁴ / (E φ'²)² − 1 at q >= 0, the limit q → 0+ of both at 0."""
+    own = averages(act, q)
+    gate, fourth = own.gate, own.gate_squared
+    if not gate.all():
+        limit = averages(act, _NEXT_TO_ZERO * min(act.lengths) ** 2)
+        gate, fourth = np.where(gate, gate, limit.gate), np.where(gate, fourth, limit.gate_squared)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        return own.gate, np.where(gate, fourth / gate / gate - 1, np.inf)
 
 
 def depth_scale(slope: float) -> float:

@@ -55,7 +55,7 @@ class VarianceMaps(NamedTuple):
 
 
 class Roots(NamedTuple):
-    """Roots of many variance maps, each on the diagonal's way from one side to the other."""
+    """Where many variance maps meet the diagonal."""
 
     network: Indices
     """Number of the network, shape (k,), ascending, and within it ascending q"""
@@ -68,7 +68,7 @@ class Roots(NamedTuple):
 
 
 def variance_roots(maps: VarianceMaps) -> Roots:
-    """Return every q > 0 where the maps cross the diagonal, as `fixed_variances` does for one of them."""
+    """Return every q >= 0 where the maps cross the diagonal, as `fixed_variances` does for one of them."""
     at_zero = maps.weight * float(averages(maps.act, 0.0).second) + maps.bias
     grid = search_grid(maps.act, maps.weight, maps.bias, at_zero)
     excess, trend = maps.on(grid)
@@ -85,7 +85,9 @@ def variance_roots(maps: VarianceMaps) -> Roots:
     q = roots_in_log(
         lambda chosen, x: maps.excess(network[chosen], x), low, high, rising=rising > 0, start=start
     )
-    order = np.lexsort((low, network))
+    from_zero = np.flatnonzero(at_zero == 0)
+    network, q = np.concatenate((from_zero, network)), np.concatenate((np.zeros(from_zero.size), q))
+    order = np.lexsort((q, network))
     return Roots(network[order], q[order], above[:, -1], unclear)
 
 
