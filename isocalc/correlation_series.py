@@ -26,6 +26,8 @@ _AT_A_TIME = 64
 _EDGES = 0.5 * np.arange(27)
 # Shares of the whole: of a last term, where those left out fall like it, and of all left out.
 _LAST_TERM, _LEFT_OUT = 1e-19, 1e-16
+# Least gap over which the rounding of all terms less those known may be divided.
+_FAR = 0.03
 # exp(-40) is nothing beside 1, exp(-745) nothing at all.
 _ENOUGH, _UNDERFLOW = 40.0, -745.0
 
@@ -53,7 +55,8 @@ class CorrelationSeries:
         self._later[:, :-1] = sums[:, 1:]
         self._last = squares[:, -_AT_A_TIME // step :].max(axis=1) / squares.sum(axis=1)
         if variance is not None:
-            left_out = np.where(self._last > _LAST_TERM, variance - self._first, 0.0)
+            ends = squares[:, -8:].max(axis=1) / squares.sum(axis=1)
+            left_out = np.where(ends > _LEFT_OUT, variance - self._first, 0.0)
             self._first = self._first + left_out
             self._later += left_out[:, None]
 
@@ -103,7 +106,8 @@ class CorrelationSeries:
         terms = self._degrees[-1] + 1
         with np.errstate(divide="ignore", under="ignore"):
             power = np.exp(np.maximum(terms * np.log1p(-gap), _UNDERFLOW))
-        return (self._last <= _LAST_TERM) | (terms * self._last * power <= _LEFT_OUT)
+        far = (terms * self._last * power <= _LEFT_OUT) & (gap >= max(_FAR, 25 / terms))
+        return (self._last <= _LAST_TERM) | far
 
 
 def _hermite_polynomials(z: Array) -> Iterator[Array]:
