@@ -17,7 +17,7 @@ Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.intp]
 
-# exp(-750) is 0.
+# Exponents from which exp(-x) is 0; panels down to 2⁻⁴⁰.
 _UNDERFLOW, _MOST_PANELS = 750.0, 40
 # Share of E φ'² below which the mean of two gates is a difference that has lost digits, and of the largest
 # φ'² below which E φ'² is small because gates are rare, and their law steep.

@@ -50,7 +50,7 @@ class CorrelationSeries:
         self._degrees = np.arange(0.0, step * squares.shape[1], step)
         shares = squares / (self._degrees + 1)
         sums = np.cumsum(shares[:, ::-1], axis=1)[:, ::-1]
-        # Of 1 − cⁿ⁺¹ = (1 − c) (1 + c + ... + cⁿ) the sum 1 + ..., of even degrees 1 + c (1 + c) (1 + c² + ...).
+        # 1 − cⁿ⁺¹ over 1 − c is 1 + c (1 + ... + cⁿ⁻¹), at even n 1 + c (1 + c) (1 + c² + ... + cⁿ⁻²).
         self._first, self._later = sums[:, 0], np.zeros_like(sums)
         self._later[:, :-1] = sums[:, 1:]
         self._last = squares[:, -_AT_A_TIME // step :].max(axis=1) / squares.sum(axis=1)
@@ -70,7 +70,9 @@ class CorrelationSeries:
             right = act.dphi(sigma[:, None] * z)
             left = right if act.odd else act.dphi(-sigma[:, None] * z)
         gate = (right * right + left * left) @ weights
-        parities = [(right + left) * weights] if act.odd else [(right + left) * weights, (right - left) * weights]
+        parities = (
+            [(right + left) * weights] if act.odd else [(right + left) * weights, (right - left) * weights]
+        )
         step, blocks = 2 // len(parities), []
         polynomials = _hermite_polynomials(z)
         for _ in range(0, most, _AT_A_TIME):
@@ -107,7 +109,7 @@ class CorrelationSeries:
         with np.errstate(divide="ignore", under="ignore"):
             power = np.exp(np.maximum(terms * np.log1p(-gap), _UNDERFLOW))
         far = (terms * self._last * power <= _LEFT_OUT) & (gap >= max(_FAR, 25 / terms))
-        return (self._last <= _LAST_TERM) | far
+        return np.asarray((self._last <= _LAST_TERM) | far)
 
 
 def _hermite_polynomials(z: Array) -> Iterator[Array]:

@@ -6,7 +6,7 @@ Poole et al., arXiv 1606.05340; Schoenholz et al., arXiv 1611.01232.
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from isocalc.activations import Activation
 from isocalc.correlation import stable_correlation
 from isocalc.errors import InvalidInputError, NoAnswerError
-from isocalc.gaussian import averages
+from isocalc.gaussian import averages, second_moment_and_slope
 from isocalc.network import FeedForward, require_network
 from isocalc.variance_map import CRITICAL, VarianceMap, fixed_variances
 
@@ -140,39 +140,57 @@ def _scale_free_fixed_point(variance_map: VarianceMap) -> float | None:
     )
 
 
-def _describe(variance_map: VarianceMap, q_star: float | None, escape: float | None = None) -> FixedPoint:
-    q = 1.0 if q_star is None else q_star
-    gate, excess = one_layer(variance_map.act, np.array([q]))
-    slope = variance_map.slope_at(0.0 if q_star is None else q_star)
-    return described(variance_map.network, q_star, slope, float(gate[0]), float(excess[0]), escape)
+class OneLayer(NamedTuple):
+    """What one layer does at variances q, of a network with σ_w = 1."""
+
+    slope: Array
+    """Slope of E φ² in q"""
+    gate: Array
+    """E φ'²"""
+    excess: Array
+    """E φ'⁴ / (E φ'²)² − 1"""
 
 
-def described(
-    network: FeedForward, q_star: float | None, slope: float, gate: float, excess: float, escape: float | None
-) -> FixedPoint:
-    """Return a fixed point from the slope of the variance map there and what `one_layer` returns."""
-    chi = network.sigma_w * network.sigma_w * gate
-    phase: Phase = "critical" if abs(chi - 1) <= CRITICAL else "ordered" if chi < 1 else "chaotic"
-    return FixedPoint(
-        q_star=q_star,
-        chi=chi,
-        phase=phase,
-        xi_q=depth_scale(slope),
-        relative_variance=excess + (network.weights == "gaussian") if network.sigma_w else math.inf,
-        escape=escape,
-        network=network,
-    )
-
-
-def one_layer(act: Activation, q: Array) -> tuple[Array, Array]:
-    """Return E φ'² and E φ'⁴ / (E φ'²)² − 1 at q >= 0, the limit q → 0+ of both at 0."""
+def one_layer(act: Activation, q: Array) -> OneLayer:
+    """Return what one layer does at variances q >= 0, shape (n,); at 0 the limits q → 0+."""
     own = averages(act, q)
+    slope, positive = own.gate.copy(), q > 0
+    slope[positive] = second_moment_and_slope(act, q[positive])[1]
     gate, fourth = own.gate, own.gate_squared
     if not gate.all():
         limit = averages(act, _NEXT_TO_ZERO * min(act.lengths) ** 2)
         gate, fourth = np.where(gate, gate, limit.gate), np.where(gate, fourth, limit.gate_squared)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        return own.gate, np.where(gate, fourth / gate / gate - 1, np.inf)
+        return OneLayer(slope, own.gate, np.where(gate, fourth / gate / gate - 1, np.inf))
+
+
+def _describe(variance_map: VarianceMap, q_star: float | None, escape: float | None = None) -> FixedPoint:
+    layer = one_layer(variance_map.act, np.array([1.0 if q_star is None else q_star]))
+    return described(variance_map.network, q_star, *(float(numbers[0]) for numbers in layer), escape=escape)
+
+
+def described(
+    network: FeedForward,
+    q_star: float | None,
+    slope: float,
+    gate: float,
+    excess: float,
+    *,
+    escape: float | None,
+) -> FixedPoint:
+    """Return a fixed point of a network from the numbers of `OneLayer` there."""
+    weight = network.sigma_w * network.sigma_w
+    chi = weight * gate
+    phase: Phase = "critical" if abs(chi - 1) <= CRITICAL else "ordered" if chi < 1 else "chaotic"
+    return FixedPoint(
+        q_star=q_star,
+        chi=chi,
+        phase=phase,
+        xi_q=depth_scale(weight * slope),
+        relative_variance=excess + (network.weights == "gaussian") if weight else math.inf,
+        escape=escape,
+        network=network,
+    )
 
 
 def depth_scale(slope: float) -> float:

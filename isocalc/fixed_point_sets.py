@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from isocalc.activations import Activation
 from isocalc.correlation_maps import stable_correlations
@@ -18,12 +17,9 @@ from isocalc.feedforward import (
     no_fixed_point,
     one_layer,
 )
-from isocalc.gaussian import averages, second_moment_and_slope
 from isocalc.network import FeedForward
 from isocalc.variance_roots import VarianceMaps, variance_roots
 
-Array = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.intp]
 Answer = tuple[FixedPoint, ...] | IsocalcError
 
 # Networks of one activation from which solving them together pays, and how many fill some ten megabytes.
@@ -37,10 +33,11 @@ def fixed_points_of(networks: Sequence[FeedForward]) -> list[Answer]:
     conditioning of the problem. Networks of one activation share their Gaussian averages.
     """
     answers: list[Answer] = [()] * len(networks)
-    together: dict[Activation, list[int]] = {}
+    together: dict[int, list[int]] = {}
     for i, network in enumerate(networks):
-        together.setdefault(network.act, []).append(i)
-    for act, members in together.items():
+        together.setdefault(id(network.act), []).append(i)
+    for members in together.values():
+        act = networks[members[0]].act
         for start in range(0, len(members), _TOGETHER):
             chosen = members[start : start + _TOGETHER]
             some = [networks[i] for i in chosen]
@@ -64,48 +61,29 @@ def _together(act: Activation, networks: Sequence[FeedForward]) -> list[Answer]:
     roots = variance_roots(VarianceMaps(act, weight, bias))
     alone = ~inside | roots.unclear
     alone[roots.network[np.isnan(roots.q)]] = True
-    escape = np.full(weight.size, np.nan)
-    escape[roots.network] = roots.q  # of several the last
-    escape[~roots.grows] = np.nan
+    last = dict(zip(roots.network.tolist(), roots.q.tolist(), strict=True))
+    escapes = [last.get(i) if grows else None for i, grows in enumerate(roots.grows.tolist())]
     chosen = ~alone[roots.network]
     network, q = roots.network[chosen], roots.q[chosen]
-    slope = weight[network] * _slopes(act, q)
-    stable = slope < 1
-    points = _points(act, networks, network[stable], q[stable], slope[stable], escape)
+    layer = one_layer(act, q)
+    stable = weight[network] * layer.slope < 1
+    found: list[list[FixedPoint]] = [[] for _ in networks]
+    for i, *numbers in zip(*(array[stable].tolist() for array in (network, q, *layer)), strict=True):
+        found[i].append(described(networks[i], *numbers, escape=escapes[i]))
+    _correlate(act, [point for points in found for point in points])
     return [
-        _alone(one) if apart else tuple(found) or no_fixed_point(one)
-        for one, apart, found in zip(networks, alone.tolist(), points, strict=True)
+        _alone(one) if apart else tuple(points) or no_fixed_point(one)
+        for one, apart, points in zip(networks, alone.tolist(), found, strict=True)
     ]
 
 
-def _slopes(act: Activation, q: Array) -> Array:
-    """Return dE φ²/dq at q >= 0."""
-    slope = np.full(q.size, float(averages(act, 0.0).gate))
-    slope[q > 0] = second_moment_and_slope(act, q[q > 0])[1]
-    return slope
-
-
-def _points(
-    act: Activation, networks: Sequence[FeedForward], network: Indices, q: Array, slope: Array, escape: Array
-) -> list[list[FixedPoint]]:
-    """Return the fixed points of each network, from the numbers of the networks and q* of all of them."""
-    gate, excess = one_layer(act, q)
-    limits = [None if math.isnan(limit) else limit for limit in escape.tolist()]
-    points: list[list[FixedPoint]] = [[] for _ in networks]
-    chaotic: list[FixedPoint] = []
-    for i, *numbers in zip(*(array.tolist() for array in (network, q, slope, gate, excess)), strict=True):
-        point = described(networks[i], *numbers, limits[i])
-        points[i].append(point)
-        if point.phase == "chaotic" and point.q_star and not (act.odd and networks[i].sigma_b == 0):
-            chaotic.append(point)
-    _correlate(act, chaotic)
-    return points
-
-
 def _correlate(act: Activation, points: Sequence[FixedPoint]) -> None:
-    """Solve for the stable correlations of all points, where that is possible together."""
-    numbers = [(point.q_star or 0.0, point.network.sigma_w**2, point.chi) for point in points]
-    c_star, slope = stable_correlations(act, *np.array(numbers).reshape(-1, 3).T)
+    """Solve for the stable correlations of chaotic networks together, where that is possible."""
+    points = [point for point in points if point.phase == "chaotic" and point.q_star]
+    if act.odd:
+        points = [point for point in points if point.network.sigma_b]
+    numbers = [(point.q_star, point.network.sigma_w**2, point.chi) for point in points]
+    c_star, slope = stable_correlations(act, *np.array(numbers, dtype=float).reshape(-1, 3).T)
     for point, *pair in zip(points, c_star.tolist(), slope.tolist(), strict=True):
         if not math.isnan(pair[0]):
             point.knows_correlation(*pair)

@@ -89,8 +89,8 @@ def roots_in_log(
     array, shape (n,)
         NaN where 100 steps did not suffice.
     """
-    root, left = np.full(low.size, np.nan), np.arange(low.size)
-    x, low, high, smallest, stalled = start, low, high, np.full(low.size, np.inf), np.zeros(low.size)
+    root, left, x = np.full(low.size, np.nan), np.arange(low.size), start
+    smallest, stalled = np.full(low.size, np.inf), np.zeros(low.size)
     for _ in range(100):
         if not left.size:
             break

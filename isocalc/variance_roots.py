@@ -3,6 +3,7 @@
 E φ² and its slope do not depend on σ_w and σ_b: every network is searched on the same grid of q.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,10 +18,6 @@ Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.intp]
 
-Brackets = tuple[Indices, Array, Array, Array, Array]
-"""Networks, and for each a root's bracket, where to begin in it, and 1 where the excess rises, else 0."""
-
-_NONE: Brackets = (np.empty(0, dtype=np.intp), *(np.empty(0) for _ in range(4)))
 # Points to which an interval of the grid is refined before Newton's method starts.
 _FINE = 33
 _MOST_HALVINGS = 60
@@ -67,33 +64,51 @@ class Roots(NamedTuple):
     """Shape (n,): whether rounding hides somewhere on which side of the diagonal the map is"""
 
 
+class _Brackets(NamedTuple):
+    """Between which q there are roots, arrays of shape (k,)."""
+
+    network: Indices
+    low: Array
+    high: Array
+    start: Array
+    rising: Flags
+
+
 def variance_roots(maps: VarianceMaps) -> Roots:
-    """Return every q >= 0 where the maps cross the diagonal, as `fixed_variances` does for one of them."""
+    """Return every q >= 0 where the maps meet the diagonal, as `fixed_variances` does for one of them."""
     at_zero = maps.weight * float(averages(maps.act, 0.0).second) + maps.bias
     grid = search_grid(maps.act, maps.weight, maps.bias, at_zero)
     excess, trend = maps.on(grid)
-    unclear = ~(np.abs(excess) > NOISE).all(axis=1)
-    excess, trend = np.where(unclear[:, None], 1.0, excess), np.where(unclear[:, None], 1.0, trend)
-    above, turning = excess > 0, np.sign(excess) * np.sign(trend)
+    unclear = np.logical_not(np.abs(excess) > NOISE).any(axis=1)
+    excess[unclear], trend[unclear] = 1.0, 1.0
+    above = np.asarray(excess > 0)
+    turning = np.sign(excess) * np.sign(trend)
     crosses = above[:, 1:] != above[:, :-1]
     network, i = np.nonzero(crosses)
-    crossings = _refined(maps, network, i, grid)
+    crossing = _refined(maps, network, i, grid)
     network, i = np.nonzero(~crosses & (turning[:, :-1] < 0) & (turning[:, 1:] > 0))
     touching = _touching(maps, network, grid[i], grid[i + 1], above[network, i])
-    brackets = (np.concatenate(parts) for parts in zip(crossings, *touching, strict=True))
-    network, low, high, start, rising = brackets
-    q = roots_in_log(
-        lambda chosen, x: maps.excess(network[chosen], x), low, high, rising=rising > 0, start=start
-    )
+    brackets = _joined([crossing, *touching])
+
+    def excess_at(chosen: Indices, q: Array) -> tuple[Array, Array]:
+        return maps.excess(brackets.network[chosen], q)
+
+    q = roots_in_log(excess_at, brackets.low, brackets.high, rising=brackets.rising, start=brackets.start)
     from_zero = np.flatnonzero(at_zero == 0)
-    network, q = np.concatenate((from_zero, network)), np.concatenate((np.zeros(from_zero.size), q))
+    network = np.concatenate((from_zero, brackets.network))
+    q = np.concatenate((np.zeros(from_zero.size), q))
     order = np.lexsort((q, network))
     return Roots(network[order], q[order], above[:, -1], unclear)
 
 
-def _refined(maps: VarianceMaps, network: Indices, place: Indices, grid: Array) -> Brackets:
+def _joined(brackets: Sequence[_Brackets]) -> _Brackets:
+    return _Brackets(*map(np.concatenate, zip(*brackets, strict=True)))
+
+
+def _refined(maps: VarianceMaps, network: Indices, place: Indices, grid: Array) -> _Brackets:
     """Return brackets within intervals of the grid, starting where cubic interpolation has the root."""
-    low, high, start, rising = (np.empty(network.size) for _ in range(4))
+    low, high, start = (np.empty(network.size) for _ in range(3))
+    rising = np.empty(network.size, dtype=bool)
     for i in set(place.tolist()):
         chosen = np.flatnonzero(place == i)
         fine = np.geomspace(grid[i], grid[i + 1], _FINE)
@@ -106,7 +121,7 @@ def _refined(maps: VarianceMaps, network: Indices, place: Indices, grid: Array) 
             within = _inverse_cubic(step, excess[left], trend[left], excess[right], trend[right])
         within = np.where((within > 0) & (within < step), within, step / 2)
         start[chosen] = np.clip(fine[k] * np.exp(within), fine[k], fine[k + 1])
-    return network, low, high, start, rising
+    return _Brackets(network, low, high, start, rising)
 
 
 def _inverse_cubic(step: Array, before: Array, rate: Array, after: Array, last_rate: Array) -> Array:
@@ -117,11 +132,9 @@ def _inverse_cubic(step: Array, before: Array, rate: Array, after: Array, last_r
     return np.asarray(rise * t * (chord + (1 - t) * bend))
 
 
-def _touching(
-    maps: VarianceMaps, network: Indices, low: Array, high: Array, above: Flags
-) -> tuple[Brackets, Brackets]:
-    """Return brackets of the two roots where a map turns back between two points on one side, if it does."""
-    found: tuple[list[Brackets], list[Brackets]] = [_NONE], [_NONE]
+def _touching(maps: VarianceMaps, network: Indices, low: Array, high: Array, above: Flags) -> list[_Brackets]:
+    """Return brackets of both roots where a map turns back between two points on one side and has crossed."""
+    found = []
     left, right = low, high
     for _ in range(_MOST_HALVINGS):
         if not network.size:
@@ -129,16 +142,13 @@ def _touching(
         q = np.sqrt(left) * np.sqrt(right)
         excess, trend = maps.excess(network, q)
         hit = ((excess > 0) != above) & (np.abs(excess) > NOISE)
-        for brackets, ends, rising in zip(found, ((low, q), (q, high)), (~above, above), strict=True):
-            start = np.sqrt(ends[0]) * np.sqrt(ends[1])
-            parts = (network, *ends, start, rising.astype(float))
-            brackets.append(tuple(part[hit] for part in parts))
-        rises = (trend < 0) == above
-        left, right = np.where(rises, q, left), np.where(rises, right, q)
+        for below, beyond, rising in ((low, q, ~above), (q, high, above)):
+            start = np.sqrt(below) * np.sqrt(beyond)
+            found.append(_Brackets(network[hit], below[hit], beyond[hit], start[hit], rising[hit]))
+        turns_later = (trend < 0) == above
+        left, right = np.where(turns_later, q, left), np.where(turns_later, right, q)
         # At the turning point the excess differs from this one by its curvature, of order 1.
-        kept = ~hit & ~(np.abs(np.expm1(excess)) > np.log(right / left) ** 2)
-        network, low, high, left, right, above = (
-            array[kept] for array in (network, low, high, left, right, above)
-        )
-    first, second = (tuple(map(np.concatenate, zip(*brackets, strict=True))) for brackets in found)
-    return first, second
+        kept = ~hit & (np.abs(np.expm1(excess)) <= np.log(right / left) ** 2)
+        network, above = network[kept], above[kept]
+        low, high, left, right = low[kept], high[kept], left[kept], right[kept]
+    return found

@@ -1,6 +1,7 @@
 """The rows of feed-forward networks at their fixed points."""
 # ruff: noqa: PLC0415 - numerics load when a command computes
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -14,21 +15,26 @@ if TYPE_CHECKING:
     from isocalc.network import FeedForward
 
 MANY = 8  # networks worth the modules that solve for many at once
+AT_ONCE = 8192
 LONG = 10_000  # layers after which the variance is near its fixed point
 
 
 def finder(networks: Sweep) -> "Callable[[FeedForward], Sequence[FixedPoint]]":
-    """Return what finds the fixed points of a network of a sweep, solved all together where they are many."""
-    from isocalc.feedforward import fixed_points
-
+    """Return what finds the fixed points of a sweep's networks in turn, of a large one many at once."""
     if networks.size < MANY:
+        from isocalc.feedforward import fixed_points
+
         return fixed_points
     from isocalc.fixed_point_sets import fixed_points_of
 
-    every = list(networks)
-    answers = dict(zip(every, fixed_points_of(every), strict=True))
+    coming = iter(networks)
+    answers: dict[FeedForward, tuple[FixedPoint, ...] | IsocalcError] = {}
 
     def find(net: "FeedForward") -> "Sequence[FixedPoint]":
+        if net not in answers:
+            answers.clear()
+            ahead = list(itertools.islice(coming, AT_ONCE))
+            answers.update(zip(ahead, fixed_points_of(ahead), strict=True))
         answer = answers[net]
         if isinstance(answer, IsocalcError):
             raise answer
