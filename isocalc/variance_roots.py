@@ -79,7 +79,7 @@ def variance_roots(maps: VarianceMaps) -> Roots:
     at_zero = maps.weight * float(averages(maps.act, 0.0).second) + maps.bias
     grid = search_grid(maps.act, maps.weight, maps.bias, at_zero)
     excess, trend = maps.on(grid)
-    unclear = np.logical_not(np.abs(excess) > NOISE).any(axis=1)
+    unclear = np.asarray(~(np.abs(excess) > NOISE).all(axis=1))
     excess[unclear], trend[unclear] = 1.0, 1.0
     above = np.asarray(excess > 0)
     turning = np.sign(excess) * np.sign(trend)
