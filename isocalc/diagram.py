@@ -60,8 +60,8 @@ def phase_diagram(
     Returns
     -------
     PhaseDiagram
-        With the accuracy of :func:`isocalc.fixed_points`, which takes 500 times as long for thousands of
-        networks.
+        With the accuracy of :func:`isocalc.fixed_points`, which takes a hundred times as long for thousands
+        of networks where some are chaotic.
 
     Raises
     ------

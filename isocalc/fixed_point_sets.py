@@ -23,7 +23,7 @@ from isocalc.variance_roots import VarianceMaps, variance_roots
 Answer = tuple[FixedPoint, ...] | IsocalcError
 
 # Networks of one activation from which solving them together pays, and how many fill some ten megabytes.
-_FEW, _TOGETHER = 8, 8192
+_FEW, _TOGETHER = 4, 8192
 
 
 def fixed_points_of(networks: Sequence[FeedForward]) -> list[Answer]:

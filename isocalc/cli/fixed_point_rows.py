@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from isocalc.feedforward import FixedPoint
     from isocalc.network import FeedForward
 
-MANY = 8  # networks worth the modules that solve for many at once
+MANY = 4  # networks worth the modules that solve for many at once
 AT_ONCE = 8192
 LONG = 10_000  # layers after which the variance is near its fixed point
 
