@@ -19,11 +19,12 @@ Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.intp]
 
-# Polynomials of higher degree than 1000 or so turn too fast for 16 nodes in a panel.
-DEGREES = (128, 384, 1024)
+# How many degrees there can be, and the panels of 16 nodes each that follow the polynomials' turns.
+_PANELS = {128: 13, 384: 18, 1024: 26}
+DEGREES = tuple(_PANELS)
 _AT_A_TIME = 64
-# Beyond 13, a normalised Hermite polynomial times the normal density is below 1e-18.
-_EDGES = 0.5 * np.arange(27)
+# Beyond, a normalised Hermite polynomial times the normal density is below 1e-18.
+_REACH = 13.0
 # Shares of the whole: of a last term, where those left out fall like it, and of all left out.
 _LAST_TERM, _LEFT_OUT = 1e-19, 1e-16
 # Least gap over which the rounding of all terms less those known may be divided.
@@ -64,8 +65,9 @@ class CorrelationSeries:
     def of(cls, act: Activation, q: Array, most: int = DEGREES[-1]) -> Self:
         """Return the series at variances q > 0, shape (n,), of an activation with no breakpoint but 0."""
         sigma = np.sqrt(q)
-        narrow = doubling_edges(act.scale / float(sigma.max()), float(_EDGES[-1]))
-        z, weights = panel_rule(np.sort(np.concatenate((_EDGES, narrow[narrow > 0]))))
+        narrow = doubling_edges(act.scale / float(sigma.max()), _REACH)
+        wide = np.linspace(0, _REACH, 1 + _PANELS[most])
+        z, weights = panel_rule(np.sort(np.concatenate((wide, narrow[narrow > 0]))))
         with np.errstate(over="ignore", under="ignore"):
             right = act.dphi(sigma[:, None] * z)
             left = right if act.odd else act.dphi(-sigma[:, None] * z)
