@@ -68,6 +68,13 @@ def phase_diagram(
     InvalidInputError
         An argument breaks its rule.
 
+    Notes
+    -----
+    q* as in Poole et al., arXiv 1606.05340. c* is the root of a power series (Mehler's formula for φ'), of
+    piecewise linear φ that of a one-dimensional integral (Price's theorem). Where φ jumps, curves between
+    kinks away from 0, or has a kink at 0 and c* is beyond 0.97, chaotic networks with a bias are solved one
+    by one, up to a tenth of a second each.
+
     Examples
     --------
     >>> diagram = phase_diagram("tanh", np.linspace(0.5, 3, 101)[:, None], np.linspace(0, 1, 51))

@@ -63,6 +63,7 @@ class FixedPoint:
     relative_variance: float
     escape: float | None
     network: FeedForward = field(repr=False, compare=False)
+    _solved: tuple[float, float] | None = field(default=None, repr=False, compare=False)
 
     @property
     def xi_c(self) -> float | None:
@@ -77,11 +78,9 @@ class FixedPoint:
 
     @cached_property
     def _correlation(self) -> tuple[float | None, float | None]:
-        return stable_correlation(self.network, self.q_star, self.chi, critical=self.phase == "critical")
-
-    def knows_correlation(self, c_star: float, slope: float) -> None:
-        """Take ``c_star`` and the slope of the correlation map there from whoever solved for them."""
-        self.__dict__["_correlation"] = c_star, slope
+        return self._solved or stable_correlation(
+            self.network, self.q_star, self.chi, critical=self.phase == "critical"
+        )
 
     @property
     def mean_lambda(self) -> float:
@@ -177,8 +176,9 @@ def described(
     excess: float,
     *,
     escape: float | None,
+    correlation: tuple[float, float] | None = None,
 ) -> FixedPoint:
-    """Return a fixed point of a network from the numbers of `OneLayer` there."""
+    """Return a fixed point from the numbers of `OneLayer` there, and from c* and the slope there if known."""
     weight = network.sigma_w * network.sigma_w
     chi = weight * gate
     phase: Phase = "critical" if abs(chi - 1) <= CRITICAL else "ordered" if chi < 1 else "chaotic"
@@ -190,6 +190,7 @@ def described(
         relative_variance=excess + (network.weights == "gaussian") if weight else math.inf,
         escape=escape,
         network=network,
+        _solved=correlation,
     )
 
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from isocalc.activations import Activation
 from isocalc.correlation_maps import stable_correlations
@@ -20,6 +21,7 @@ from isocalc.feedforward import (
 from isocalc.network import FeedForward
 from isocalc.variance_roots import VarianceMaps, variance_roots
 
+Array = npt.NDArray[np.float64]
 Answer = tuple[FixedPoint, ...] | IsocalcError
 
 # Networks of one activation from which solving them together pays, and how many fill some ten megabytes.
@@ -67,23 +69,23 @@ def _together(act: Activation, networks: Sequence[FeedForward]) -> list[Answer]:
     network, q = roots.network[chosen], roots.q[chosen]
     layer = one_layer(act, q)
     stable = weight[network] * layer.slope < 1
+    network, *numbers = (array[stable] for array in (network, q, *layer))
+    solved = _correlations(act, numbers[0], weight[network], bias[network], numbers[2])
     found: list[list[FixedPoint]] = [[] for _ in networks]
-    for i, *numbers in zip(*(array[stable].tolist() for array in (network, q, *layer)), strict=True):
-        found[i].append(described(networks[i], *numbers, escape=escapes[i]))
-    _correlate(act, [point for points in found for point in points])
+    for i, pair, *point in zip(network.tolist(), solved, *(array.tolist() for array in numbers), strict=True):
+        found[i].append(described(networks[i], *point, escape=escapes[i], correlation=pair))
     return [
         _alone(one) if apart else tuple(points) or no_fixed_point(one)
         for one, apart, points in zip(networks, alone.tolist(), found, strict=True)
     ]
 
 
-def _correlate(act: Activation, points: Sequence[FixedPoint]) -> None:
-    """Solve for the stable correlations of chaotic networks together, where that is possible."""
-    points = [point for point in points if point.phase == "chaotic" and point.q_star]
-    if act.odd:
-        points = [point for point in points if point.network.sigma_b]
-    numbers = [(point.q_star, point.network.sigma_w**2, point.chi) for point in points]
-    c_star, slope = stable_correlations(act, *np.array(numbers, dtype=float).reshape(-1, 3).T)
-    for point, *pair in zip(points, c_star.tolist(), slope.tolist(), strict=True):
-        if not math.isnan(pair[0]):
-            point.knows_correlation(*pair)
+def _correlations(
+    act: Activation, q: Array, weight: Array, bias: Array, gate: Array
+) -> list[tuple[float, float] | None]:
+    """Return c* of chaotic networks and the slope there, where they can be solved for together."""
+    pairs = np.full((q.size, 2), np.nan)
+    chosen = (q > 0) & ((bias > 0) | (not act.odd))
+    weight, q = weight[chosen], q[chosen]
+    pairs[chosen] = np.stack(stable_correlations(act, q, weight, weight * gate[chosen]), axis=1)
+    return [None if math.isnan(c_star) else (c_star, slope) for c_star, slope in pairs.tolist()]
