@@ -8,7 +8,7 @@ import numpy.typing as npt
 from isocalc.activations import Activation
 from isocalc.correlation_kinks import CorrelationKinks
 from isocalc.correlation_series import DEGREES, CorrelationSeries
-from isocalc.roots import roots_in_log
+from isocalc.root_arrays import roots_in_log
 
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]

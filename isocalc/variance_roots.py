@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from isocalc.activations import Activation
 from isocalc.gaussian import averages, second_moment_and_slope
-from isocalc.roots import roots_in_log
+from isocalc.root_arrays import roots_in_log
 from isocalc.variance_map import NOISE, search_grid
 
 Array = npt.NDArray[np.float64]
