@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from isocalc import simulate as simulate
     from isocalc.activations import Activation as Activation
     from isocalc.activations import activation as activation
+    from isocalc.diagram import PhaseDiagram as PhaseDiagram
+    from isocalc.diagram import phase_diagram as phase_diagram
     from isocalc.errors import InvalidInputError as InvalidInputError
     from isocalc.errors import IsocalcError as IsocalcError
     from isocalc.errors import NoAnswerError as NoAnswerError
@@ -32,6 +34,8 @@ __version__ = "0.1.0"
 _HOME = {
     "Activation": "activations",
     "activation": "activations",
+    "PhaseDiagram": "diagram",
+    "phase_diagram": "diagram",
     "InvalidInputError": "errors",
     "IsocalcError": "errors",
     "NoAnswerError": "errors",

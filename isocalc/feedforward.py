@@ -6,18 +6,23 @@ Poole et al., arXiv 1606.05340; Schoenholz et al., arXiv 1611.01232.
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal
+from typing import Literal, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
+from isocalc.activations import Activation
 from isocalc.correlation import stable_correlation
 from isocalc.errors import InvalidInputError, NoAnswerError
-from isocalc.gaussian import averages
+from isocalc.gaussian import averages, second_moment_and_slope
 from isocalc.network import FeedForward, require_network
 from isocalc.variance_map import CRITICAL, VarianceMap, fixed_variances
 
+Array = npt.NDArray[np.float64]
 Phase = Literal["ordered", "critical", "chaotic"]
 
 # Then no square leaves the doubles, and a pair of inputs is averaged in seconds.
-_SMALLEST_SIGMA, _LARGEST_SIGMA = 1e-100, 1e10
+SMALLEST_SIGMA, LARGEST_SIGMA = 1e-100, 1e10
 # Of the square of the length over which φ changes: ratios of averages are at their limit there.
 _NEXT_TO_ZERO = 1e-20
 
@@ -58,6 +63,7 @@ class FixedPoint:
     relative_variance: float
     escape: float | None
     network: FeedForward = field(repr=False, compare=False)
+    _solved: tuple[float, float] | None = field(default=None, repr=False, compare=False)
 
     @property
     def xi_c(self) -> float | None:
@@ -72,7 +78,9 @@ class FixedPoint:
 
     @cached_property
     def _correlation(self) -> tuple[float | None, float | None]:
-        return stable_correlation(self.network, self.q_star, self.chi, critical=self.phase == "critical")
+        return self._solved or stable_correlation(
+            self.network, self.q_star, self.chi, critical=self.phase == "critical"
+        )
 
     @property
     def mean_lambda(self) -> float:
@@ -102,7 +110,7 @@ def fixed_points(network: FeedForward) -> tuple[FixedPoint, ...]:
     """
     require_network(network, FeedForward)
     for parameter, value in (("sigma_w", network.sigma_w), ("sigma_b", network.sigma_b)):
-        if value and not _SMALLEST_SIGMA <= value <= _LARGEST_SIGMA:
+        if value and not SMALLEST_SIGMA <= value <= LARGEST_SIGMA:
             raise InvalidInputError(parameter, "0 or from 1e-100 to 1e10 at a fixed point", value)
     variance_map = VarianceMap(network)
     if network.act.scale_free:
@@ -112,7 +120,12 @@ def fixed_points(network: FeedForward) -> tuple[FixedPoint, ...]:
     stable = [q for q in roots if variance_map.slope_at(q) < 1 or (q == 0 and falls_at_zero)]
     if stable:
         return tuple(_describe(variance_map, q, roots[-1] if grows else None) for q in stable)
-    raise NoAnswerError(f"{network.act.name} has no fixed point here: q grows without bound")
+    raise no_fixed_point(network)
+
+
+def no_fixed_point(network: FeedForward) -> NoAnswerError:
+    """Return what is raised where there is none."""
+    return NoAnswerError(f"{network.act.name} has no fixed point here: q grows without bound")
 
 
 def _scale_free_fixed_point(variance_map: VarianceMap) -> float | None:
@@ -126,34 +139,59 @@ def _scale_free_fixed_point(variance_map: VarianceMap) -> float | None:
     )
 
 
+class OneLayer(NamedTuple):
+    """What one layer does at variances q, of a network with σ_w = 1."""
+
+    slope: Array
+    """Slope of E φ² in q"""
+    gate: Array
+    """E φ'²"""
+    excess: Array
+    """E φ'⁴ / (E φ'²)² − 1"""
+
+
+def one_layer(act: Activation, q: Array) -> OneLayer:
+    """Return what one layer does at variances q >= 0, shape (n,); at 0 the limits q → 0+."""
+    own = averages(act, q)
+    slope, positive = own.gate.copy(), q > 0
+    slope[positive] = second_moment_and_slope(act, q[positive])[1]
+    gate, fourth = own.gate, own.gate_squared
+    if not gate.all():
+        limit = averages(act, _NEXT_TO_ZERO * min(act.lengths) ** 2)
+        gate, fourth = np.where(gate, gate, limit.gate), np.where(gate, fourth, limit.gate_squared)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        return OneLayer(slope, own.gate, np.where(gate, fourth / gate / gate - 1, np.inf))
+
+
 def _describe(variance_map: VarianceMap, q_star: float | None, escape: float | None = None) -> FixedPoint:
-    network = variance_map.network
-    slope = variance_map.slope_at(0.0 if q_star is None else q_star)
-    gates = averages(network.act, 1.0 if q_star is None else q_star)
-    chi = variance_map.weight * float(gates.gate)
+    layer = one_layer(variance_map.act, np.array([1.0 if q_star is None else q_star]))
+    return described(variance_map.network, q_star, *(float(numbers[0]) for numbers in layer), escape=escape)
+
+
+def described(
+    network: FeedForward,
+    q_star: float | None,
+    slope: float,
+    gate: float,
+    excess: float,
+    *,
+    escape: float | None,
+    correlation: tuple[float, float] | None = None,
+) -> FixedPoint:
+    """Return a fixed point from the numbers of `OneLayer` there, and from c* and the slope there if known."""
+    weight = network.sigma_w * network.sigma_w
+    chi = weight * gate
     phase: Phase = "critical" if abs(chi - 1) <= CRITICAL else "ordered" if chi < 1 else "chaotic"
     return FixedPoint(
         q_star=q_star,
         chi=chi,
         phase=phase,
-        xi_q=depth_scale(slope),
-        relative_variance=_relative_variance(network, q_star),
+        xi_q=depth_scale(weight * slope),
+        relative_variance=excess + (network.weights == "gaussian") if weight else math.inf,
         escape=escape,
         network=network,
+        _solved=correlation,
     )
-
-
-def _relative_variance(network: FeedForward, q_star: float | None) -> float:
-    """E φ'⁴ / (E φ'²)² − 1, and 1 for Gaussian weights; the limit q → 0+ at q* = 0."""
-    if network.sigma_w == 0:
-        return math.inf
-    gates = averages(network.act, 1.0 if q_star is None else q_star)
-    if not gates.gate:
-        gates = averages(network.act, _NEXT_TO_ZERO * min(network.act.lengths) ** 2)
-    if not gates.gate:
-        return math.inf
-    own = float(gates.gate_squared) / float(gates.gate) / float(gates.gate) - 1
-    return own + (1.0 if network.weights == "gaussian" else 0.0)
 
 
 def depth_scale(slope: float) -> float:

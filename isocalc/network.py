@@ -4,7 +4,7 @@ import math
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal
 
 from isocalc.activations import Activation
@@ -53,7 +53,9 @@ class _Network:
     @cached_property
     def act(self) -> Activation:
         """The activation, looked up."""
-        return find_activation(self.activation)
+        return (
+            _named(self.activation) if isinstance(self.activation, str) else find_activation(self.activation)
+        )
 
     @property
     def has_weights(self) -> bool:
@@ -195,6 +197,10 @@ class FeedForward(_Network):
             rule = "all the same where layers share their weights"
             raise InvalidInputError("layer_widths", rule, given)
         return checked
+
+
+# Sweeps describe thousands of networks of one activation.
+_named = lru_cache(maxsize=128)(find_activation)
 
 
 def _listed(widths: Sequence[int]) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from isocalc.activations import Activation
 from isocalc.gaussian import averages, second_moment_and_slope
 from isocalc.network import FeedForward
 from isocalc.roots import root_in_log
@@ -15,7 +16,7 @@ Array = npt.NDArray[np.float64]
 # A slope this close to 1 is 1: σ_w = √2 for ReLU gives 1 + 2⁻⁵².
 CRITICAL = 16 * float(np.finfo(float).eps)
 # Below, the sign of σ_w² E φ² + σ_b² − q is rounding.
-_NOISE = CRITICAL
+NOISE = CRITICAL
 _SHORTEST, _LONGEST = 1e-70, 1e70
 
 
@@ -63,11 +64,12 @@ def fixed_variances(variance_map: VarianceMap) -> tuple[list[float], bool, bool]
     """
     at_zero = variance_map.at_zero()
     roots = [0.0] if at_zero == 0 else []
-    q = _search_grid(variance_map, at_zero)
+    one = np.array([[variance_map.weight], [variance_map.bias], [at_zero]])
+    q = search_grid(variance_map.act, *one)
     value, slope = variance_map(q)
     with np.errstate(over="ignore", invalid="ignore"):
         excess = value / q - 1
-    clear = np.abs(excess) > _NOISE
+    clear = np.abs(excess) > NOISE
     q, value, slope, excess = q[clear], value[clear], slope[clear], excess[clear]
     # Slope of log(value/q) in log q: tells whether the excess turns back to 0 between two points.
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -82,13 +84,21 @@ def fixed_variances(variance_map: VarianceMap) -> tuple[list[float], bool, bool]
     return roots, marginal and not above[:1].any(), bool(above[-1:].any())
 
 
-def _search_grid(variance_map: VarianceMap, at_zero: float) -> Array:
-    """Values of q from far below to far above anything φ can tell apart, dense where φ changes its shape."""
-    shape = [min(max(length, _SHORTEST), _LONGEST) ** 2 for length in variance_map.act.lengths]
+def search_grid(act: Activation, weight: Array, bias: Array, at_zero: Array) -> Array:
+    """Return values of q from far below to far above anything φ can tell apart, dense where it changes shape.
+
+    Parameters
+    ----------
+    act : Activation
+    weight, bias, at_zero : array, shape (n,)
+        Of the maps of one network or of many, which are all searched on the same grid.
+    """
+    shape = [min(max(length, _SHORTEST), _LONGEST) ** 2 for length in act.lengths]
     low, high = 1e-3 * min(shape), 1e3 * max(shape)
-    lowest = max(min(1e-15 * low, at_zero / 16), variance_map.bias / 2) if at_zero else 1e-15 * low
-    highest = max(1e15 * high, 1e6 * at_zero)
-    image = variance_map.at(highest)[0]
+    starts = np.where(at_zero > 0, np.maximum(np.minimum(1e-15 * low, at_zero / 16), bias / 2), 1e-15 * low)
+    lowest, highest = float(starts.min()), max(1e15 * high, 1e6 * float(at_zero.max()))
+    with np.errstate(over="ignore", invalid="ignore"):
+        image = float((weight * second_moment_and_slope(act, np.array([highest]))[0] + bias).max())
     highest = max(highest, 16 * image) if image < math.inf else highest
 
     def spread(start: float, stop: float, factor: float) -> Array:
@@ -120,7 +130,7 @@ def _touching_roots(variance_map: VarianceMap, low: float, high: float, *, above
     for _ in range(60):
         q = math.sqrt(left) * math.sqrt(right)
         value, slope = variance_map.at(q)
-        if (value > q) != above and abs(value / q - 1) > _NOISE:
+        if (value > q) != above and abs(value / q - 1) > NOISE:
             lower = _crossing(variance_map, low, q, rising=not above)
             return [lower, _crossing(variance_map, q, high, rising=above)]
         if (q * slope / value < 1) == above:

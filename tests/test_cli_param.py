@@ -352,3 +352,66 @@ def test_a_sweep_over_depth_and_weights():
         "lambda_max"
         not in table("param", "--arch", "feedforward", "--act", "tanh", "--weights", "gaussian")[0]
     )
+
+
+@pytest.mark.parametrize(
+    ("act", "sigma_w", "sigma_b"),
+    [
+        ("tanh", "0,0.9,1,1.5,1e11", "0,0.3"),
+        ("threshold:-1:10,linear", "0.1,0.9,1", "0,0.1"),
+        ("gelu,hardshrink", "0.8,1.3,1.45", "0,0.05,1"),
+    ],
+)
+def test_a_sweep_says_what_its_points_say_alone(act, sigma_w, sigma_b):
+    """Several fixed points, none, every q one, refused scales: rows, reasons and messages are the same."""
+    command = ("param", "--arch", "feedforward", "--sigma-w", sigma_w, "--sigma-b", sigma_b)
+    whole = call(*command, "--act", act)
+    rows, messages = list(csv.DictReader(whole.stdout.splitlines())), []
+    numbers = ("q_star", "chi", "xi_q", "xi_c", "mean_lambda", "relative_variance")
+    for name, *scales in itertools.product(act.split(","), sigma_w.split(","), sigma_b.split(",")):
+        # A point given with another is a sweep too.
+        pair = ("--weights", "gaussian,orthogonal", "--sigma-w", scales[0], "--sigma-b", scales[1])
+        alone = call("param", "--arch", "feedforward", "--act", name, *pair)
+        messages += [line for line in alone.stderr.splitlines() if "weights orthogonal" not in line]
+        for known in csv.DictReader(alone.stdout.splitlines()):
+            if known["weights"] == "gaussian":
+                row = rows.pop(0)
+                assert (row["activation"], row["phase"], row["status"]) == (
+                    name,
+                    known["phase"],
+                    known["status"],
+                )
+                for column in numbers:
+                    values = [float(one[column]) if one[column] else None for one in (row, known)]
+                    assert values[0] == (values[1] and pytest.approx(values[1], rel=1e-10))
+    assert not rows
+    reasons = [line.rpartition(": ")[2] for line in whole.stderr.splitlines()]
+    assert list(dict.fromkeys(reasons)) == list(dict.fromkeys(line.rpartition(": ")[2] for line in messages))
+
+
+def test_a_sweep_of_more_points_than_are_solved_at_once(monkeypatch):
+    """Blocks do not show."""
+    command = (
+        "param",
+        "--arch",
+        "feedforward",
+        "--act",
+        "tanh,gelu",
+        "--sigma-w",
+        "0.7:1.4:4",
+        "--sigma-b",
+        "0:1:4",
+    )
+    whole = call(*command)
+    monkeypatch.setattr("isocalc.cli.fixed_point_rows.AT_ONCE", 5)
+    parts = call(*command)
+    assert parts.stderr == whole.stderr
+    rows = [list(csv.DictReader(result.stdout.splitlines())) for result in (parts, whole)]
+    for part, row in zip(*rows, strict=True):
+        assert (part["sigma_w"], part["sigma_b"], part["status"]) == (
+            row["sigma_w"],
+            row["sigma_b"],
+            row["status"],
+        )
+        if row["q_star"]:
+            assert float(part["q_star"]) == pytest.approx(float(row["q_star"]), rel=1e-13)

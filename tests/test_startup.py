@@ -51,6 +51,7 @@ def test_the_group_loads_no_command(arguments):
         ("density", "--act", "relu,tanh", "--summary"),
         ("param", "--act", "relu"),
         ("param", "--act", "tanh", "--arch", "feedforward"),
+        ("param", "--act", "tanh", "--arch", "feedforward", "--sigma-w", "0.9,1,1.3", "--sigma-b", "0,0.2"),
     ],
 )
 def test_small_work_loads_numpy_alone(arguments):

@@ -1,26 +1,57 @@
 """The rows of feed-forward networks at their fixed points."""
 # ruff: noqa: PLC0415 - numerics load when a command computes
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from isocalc.cli.caveats import Doubles
 from isocalc.cli.law_rows import variance_of_lambda
-from isocalc.cli.sweep import Row, say
-from isocalc.errors import NoAnswerError
+from isocalc.cli.sweep import Row, Sweep, say
+from isocalc.errors import IsocalcError, NoAnswerError
 
 if TYPE_CHECKING:
     from isocalc.feedforward import FixedPoint
     from isocalc.network import FeedForward
 
+MANY = 4  # networks worth the modules that solve for many at once
+AT_ONCE = 8192
 LONG = 10_000  # layers after which the variance is near its fixed point
 
 
-def fixed_point_rows(net: "FeedForward", *, columns: Sequence[str], doubles: Doubles) -> Iterator[Row]:
-    """Yield a row for each stable fixed point of a feed-forward network, or for the one that it reaches."""
-    from isocalc.feedforward import fixed_points
+def finder(networks: Sweep) -> "Callable[[FeedForward], Sequence[FixedPoint]]":
+    """Return what finds the fixed points of a sweep's networks in turn, of a large one many at once."""
+    if networks.size < MANY:
+        from isocalc.feedforward import fixed_points
 
-    found = points = fixed_points(net)
+        return fixed_points
+    from isocalc.fixed_point_sets import fixed_points_of
+
+    coming = iter(networks)
+    answers: dict[FeedForward, tuple[FixedPoint, ...] | IsocalcError] = {}
+
+    def find(net: "FeedForward") -> "Sequence[FixedPoint]":
+        if net not in answers:
+            answers.clear()
+            ahead = list(itertools.islice(coming, AT_ONCE))
+            answers.update(zip(ahead, fixed_points_of(ahead), strict=True))
+        answer = answers[net]
+        if isinstance(answer, IsocalcError):
+            raise answer
+        return answer
+
+    return find
+
+
+def fixed_point_rows(
+    net: "FeedForward",
+    *,
+    columns: Sequence[str],
+    doubles: Doubles,
+    find: "Callable[[FeedForward], Sequence[FixedPoint]]",
+) -> Iterator[Row]:
+    """Yield a row for each stable fixed point of a feed-forward network, or for the one that it reaches."""
+    found = points = find(net)
     if net.input_variance is None:
         _explain(net, points)
     else:

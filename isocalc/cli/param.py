@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import click
 
 from isocalc.cli.caveats import Doubles
-from isocalc.cli.fixed_point_rows import fixed_point_rows
+from isocalc.cli.fixed_point_rows import finder, fixed_point_rows
 from isocalc.cli.options import is_given, network_options, refuse
 from isocalc.cli.output_options import Output, output_options
 from isocalc.cli.sweep import Row, Sweep, run, say
@@ -84,6 +84,8 @@ def command(ctx: click.Context, networks: Sweep, output: Output, *, layers: bool
     of_depth = not residual and is_given(ctx, "depth")
     view = VIEWS[ctx.params["arch"] + (" --layers" if layers else " --depth" if of_depth else "")]
     rows = partial(view.rows, columns=view.columns, doubles=doubles)
+    if view.rows is fixed_point_rows:
+        rows = partial(rows, find=finder(networks))
     table, failed = run(networks, view.columns, rows, caption=view.caption)
     doubles.report()
     output.write(table)

@@ -1,0 +1,74 @@
+"""The stable correlations of many networks of one activation."""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from isocalc.activations import Activation
+from isocalc.correlation_kinks import CorrelationKinks
+from isocalc.correlation_series import DEGREES, CorrelationSeries
+from isocalc.root_arrays import roots_in_log
+
+Array = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.intp]
+
+_SMALLEST_GAP = 1e-32
+# Closer to criticality, and where σ_w² E φ² / q has lost these digits, the exact solution is left to others.
+_TOO_CLOSE = 1e-9
+# Networks at a time: their series fill some ten megabytes.
+_TOGETHER = 512
+
+
+def stable_correlations(act: Activation, q: Array, weight: Array, chi: Array) -> tuple[Array, Array]:
+    """Return the stable correlation c* of chaotic networks and the slope of the correlation map there.
+
+    Parameters
+    ----------
+    act : Activation
+    q, weight, chi : array, shape (n,)
+        q* > 0, σ_w² and χ > 1 of each network.
+
+    Returns
+    -------
+    c_star, slope : array, shape (n,)
+        As `stable_correlation` has them, to 1e-13 times the conditioning of the problem; NaN where that is
+        not reached.
+    """
+    gap, slope = np.full(q.size, np.nan), np.full(q.size, np.nan)
+    kinked = act.slopes is not None
+    if act.jumps or math.isfinite(act.period) or (any(act.breakpoints) and not kinked):
+        return gap, slope
+    left = np.argsort(chi)
+    left = left[chi[left] > 1 + _TOO_CLOSE]
+    for degree in DEGREES[:1] if kinked else DEGREES:
+        for start in range(0, left.size, _TOGETHER):
+            chosen = left[start : start + _TOGETHER]
+            some = q[chosen]
+            means = CorrelationKinks(act, some) if kinked else CorrelationSeries.of(act, some, degree)
+            gap[chosen], slope[chosen] = _solve(means, weight[chosen])
+        left = left[np.isnan(gap[left])]
+    return np.where(gap < 1 - 1e-15, 1 - gap, np.where(np.isnan(gap), gap, 0.0)), slope
+
+
+def _solve(means: CorrelationKinks | CorrelationSeries, weight: Array) -> tuple[Array, Array]:
+    """Return where σ_w² E (φ(u1) − φ(u2))² / 2q is 1 − c, and the slope of the correlation map there."""
+
+    def excess(chosen: Indices, gap: Array) -> tuple[Array, Array]:
+        ratio, slope = means.at(chosen, gap)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.log(weight[chosen] * ratio), slope / ratio - 1
+
+    every = np.ones_like(weight)
+    gap = roots_in_log(
+        excess,
+        _SMALLEST_GAP * every,
+        every,
+        rising=np.zeros(weight.size, dtype=bool),
+        start=np.clip(means.first_gap(weight), 2 * _SMALLEST_GAP, 0.5),
+    )
+    solved = ~np.isnan(gap)
+    gap = np.where(solved, gap, 1.0)
+    _, slope = means.at(np.arange(gap.size), gap)
+    good = solved & means.holds(gap)
+    return np.where(good, gap, np.nan), np.where(good, weight * slope, np.nan)

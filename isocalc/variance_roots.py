@@ -1,0 +1,154 @@
+"""Where the variance maps of many networks of one activation meet the diagonal.
+
+E φ² and its slope do not depend on σ_w and σ_b: every network is searched on the same grid of q.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from isocalc.activations import Activation
+from isocalc.gaussian import averages, second_moment_and_slope
+from isocalc.root_arrays import roots_in_log
+from isocalc.variance_map import NOISE, search_grid
+
+Array = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+Indices = npt.NDArray[np.intp]
+
+# Points to which an interval of the grid is refined before Newton's method starts.
+_FINE = 33
+_MOST_HALVINGS = 60
+
+
+class VarianceMaps(NamedTuple):
+    """q → σ_w² E φ² + σ_b² of many networks of one activation, arrays of shape (n,)."""
+
+    act: Activation
+    weight: Array
+    bias: Array
+
+    def excess(self, network: Indices, q: Array) -> tuple[Array, Array]:
+        """Return log(value/q) and its slope in log q at one q > 0 for each of the networks."""
+        distinct = np.array(sorted(set(q.tolist())))
+        second, slope = second_moment_and_slope(self.act, distinct)
+        place = np.searchsorted(distinct, q)
+        return self.compare(network, q, second[place], slope[place])
+
+    def compare(self, network: Indices, q: Array, second: Array, slope: Array) -> tuple[Array, Array]:
+        """Return the same from E φ² and its slope at q; arrays are broadcast."""
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            value = self.weight[network] * second + self.bias[network]
+            return np.log(value / q), q * self.weight[network] * slope / value - 1
+
+    def on(self, q: Array) -> tuple[Array, Array]:
+        """Return value/q − 1 and its slope in log q, over value/q, for all networks, shape (n, k)."""
+        second, slope = second_moment_and_slope(self.act, q)
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            value = self.weight[:, None] * second + self.bias[:, None]
+            return value / q - 1, q * self.weight[:, None] * slope / value - 1
+
+
+class Roots(NamedTuple):
+    """Where many variance maps meet the diagonal."""
+
+    network: Indices
+    """Number of the network, shape (k,), ascending, and within it ascending q"""
+    q: Array
+    """Shape (k,); NaN where the root was not reached"""
+    grows: Flags
+    """Shape (n,): whether the map is above the diagonal beyond its last root"""
+    unclear: Flags
+    """Shape (n,): whether rounding hides somewhere on which side of the diagonal the map is"""
+
+
+class _Brackets(NamedTuple):
+    """Between which q there are roots, arrays of shape (k,)."""
+
+    network: Indices
+    low: Array
+    high: Array
+    start: Array
+    rising: Flags
+
+
+def variance_roots(maps: VarianceMaps) -> Roots:
+    """Return every q >= 0 where the maps meet the diagonal, as `fixed_variances` does for one of them."""
+    at_zero = maps.weight * float(averages(maps.act, 0.0).second) + maps.bias
+    grid = search_grid(maps.act, maps.weight, maps.bias, at_zero)
+    excess, trend = maps.on(grid)
+    unclear = np.asarray(~(np.abs(excess) > NOISE).all(axis=1))
+    excess[unclear], trend[unclear] = 1.0, 1.0
+    above = np.asarray(excess > 0)
+    turning = np.sign(excess) * np.sign(trend)
+    crosses = above[:, 1:] != above[:, :-1]
+    network, i = np.nonzero(crosses)
+    crossing = _refined(maps, network, i, grid)
+    network, i = np.nonzero(~crosses & (turning[:, :-1] < 0) & (turning[:, 1:] > 0))
+    touching = _touching(maps, network, grid[i], grid[i + 1], above[network, i])
+    brackets = _joined([crossing, *touching])
+
+    def excess_at(chosen: Indices, q: Array) -> tuple[Array, Array]:
+        return maps.excess(brackets.network[chosen], q)
+
+    q = roots_in_log(excess_at, brackets.low, brackets.high, rising=brackets.rising, start=brackets.start)
+    from_zero = np.flatnonzero(at_zero == 0)
+    network = np.concatenate((from_zero, brackets.network))
+    q = np.concatenate((np.zeros(from_zero.size), q))
+    order = np.lexsort((q, network))
+    return Roots(network[order], q[order], above[:, -1], unclear)
+
+
+def _joined(brackets: Sequence[_Brackets]) -> _Brackets:
+    return _Brackets(*map(np.concatenate, zip(*brackets, strict=True)))
+
+
+def _refined(maps: VarianceMaps, network: Indices, place: Indices, grid: Array) -> _Brackets:
+    """Return brackets within intervals of the grid, starting where cubic interpolation has the root."""
+    low, high, start = (np.empty(network.size) for _ in range(3))
+    rising = np.empty(network.size, dtype=bool)
+    for i in set(place.tolist()):
+        chosen = np.flatnonzero(place == i)
+        fine = np.geomspace(grid[i], grid[i + 1], _FINE)
+        excess, trend = maps.compare(network[chosen][:, None], fine, *second_moment_and_slope(maps.act, fine))
+        k = np.argmax((excess[:, 1:] > 0) != (excess[:, :1] > 0), axis=1)
+        left, right = (np.arange(chosen.size), k), (np.arange(chosen.size), k + 1)
+        low[chosen], high[chosen], rising[chosen] = fine[k], fine[k + 1], excess[right] > 0
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            step = np.log(fine[k + 1] / fine[k])
+            within = _inverse_cubic(step, excess[left], trend[left], excess[right], trend[right])
+        within = np.where((within > 0) & (within < step), within, step / 2)
+        start[chosen] = np.clip(fine[k] * np.exp(within), fine[k], fine[k + 1])
+    return _Brackets(network, low, high, start, rising)
+
+
+def _inverse_cubic(step: Array, before: Array, rate: Array, after: Array, last_rate: Array) -> Array:
+    """Return where between 0 and ``step`` a function is 0, from values and derivatives at both ends."""
+    rise = after - before
+    t, chord = -before / rise, step / rise
+    bend = (1 - t) * (1 / rate - chord) - t * (1 / last_rate - chord)
+    return np.asarray(rise * t * (chord + (1 - t) * bend))
+
+
+def _touching(maps: VarianceMaps, network: Indices, low: Array, high: Array, above: Flags) -> list[_Brackets]:
+    """Return brackets of both roots where a map turns back between two points on one side and has crossed."""
+    found = []
+    left, right = low, high
+    for _ in range(_MOST_HALVINGS):
+        if not network.size:
+            break
+        q = np.sqrt(left) * np.sqrt(right)
+        excess, trend = maps.excess(network, q)
+        hit = ((excess > 0) != above) & (np.abs(excess) > NOISE)
+        for below, beyond, rising in ((low, q, ~above), (q, high, above)):
+            start = np.sqrt(below) * np.sqrt(beyond)
+            found.append(_Brackets(network[hit], below[hit], beyond[hit], start[hit], rising[hit]))
+        turns_later = (trend < 0) == above
+        left, right = np.where(turns_later, q, left), np.where(turns_later, right, q)
+        # At the turning point the excess differs from this one by its curvature, of order 1.
+        kept = ~hit & (np.abs(np.expm1(excess)) <= np.log(right / left) ** 2)
+        network, above = network[kept], above[kept]
+        low, high, left, right = low[kept], high[kept], left[kept], right[kept]
+    return found
