@@ -9,8 +9,8 @@ from isocalc.activation_type import Activation
 from isocalc.errors import InvalidInputError
 from isocalc.expression_function import function_of
 from isocalc.expression_pieces import pieces_of
-from isocalc.expression_shape import shape_of
-from isocalc.expression_text import RULE, parse, simplified, written
+from isocalc.expression_shape import is_odd, shape_of
+from isocalc.expression_text import parse, simplified, written
 from isocalc.expression_tree import Node, RefusedError
 from isocalc.expression_waves import waves_of
 
@@ -46,8 +46,8 @@ def activation_of(text: str) -> Activation:
 def _activation_of(parsed: Node) -> Activation:
     tree = simplified(parsed)
     pieces = pieces_of(tree)
-    if all(part == pieces.parts[0] for part in pieces.parts) and pieces.parts[0].op == "const":
-        raise RefusedError(RULE, "It does not depend on x.")
+    if all(part.op == "const" for part in pieces.parts):
+        raise RefusedError("one whose derivative is not 0 everywhere", "It is constant, or made of steps.")
     function = function_of(tree, pieces)
     name = written(parsed)
     if waves := waves_of(function):
@@ -56,6 +56,7 @@ def _activation_of(parsed: Node) -> Activation:
             phi=function.phi,
             dphi=function.dphi,
             scale=waves.scale,
+            odd=is_odd(function),
             period=waves.period,
             formula=name,
             closed_averages=waves.averages,

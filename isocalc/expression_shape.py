@@ -7,7 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from isocalc.expression_function import PieceFunction
-from isocalc.expression_pieces import Pieces
+from isocalc.expression_functions import SMOOTH
+from isocalc.expression_pieces import Pieces, crossings
+from isocalc.expression_text import nodes
 from isocalc.expression_tree import RefusedError, polynomial, value_and_slope
 from isocalc.gaussian import legendre_rule
 
@@ -16,10 +18,12 @@ Array = npt.NDArray[np.float64]
 STEADY = "an expression that varies slowly enough to be averaged"
 # Degree of polynomial pieces up to which φ'⁴ and φ² z² are integrated exactly by 16 nodes.
 _EXACT_DEGREE = 8
-_LONGEST, _SHORTEST, _FARTHEST = 8, -30, 60
+_LONGEST, _SHORTEST, _FARTHEST = 40, -30, 60
 _TOLERANCE = 2e-13
-_MOST_UNRESOLVED, _MOST_HALVINGS, _MOST_EXTRA = 8, 24, 16
+_MOST_UNRESOLVED, _MOST_HALVINGS, _MOST_EXTRA = 8, 24, 8
 _MIRROR = np.concatenate([np.geomspace(1e-12, 1e12, 721), np.arange(0.005, 40, 0.01)])
+_SHARPEST = 32.0
+_PARTS = np.arange(1, 8) / 8
 _JUMP = 1e-11
 # Share of a function's size where |x| is not far that is nothing.
 _NOTHING, _NOT_FAR = 1e-40, 64.0
@@ -56,7 +60,7 @@ def shape_of(function: PieceFunction) -> Shape:
     elif not all(each is not None and len(each) <= _EXACT_DEGREE + 1 for each in polynomials):
         scale, extra = _resolved(function)
     jumps = tuple(cut for k, cut in enumerate(cuts) if _jumps(pieces, k))
-    return Shape(tuple(sorted({*cuts, *extra})), jumps, slopes, scale, _is_odd(function))
+    return Shape(tuple(sorted({*cuts, *extra})), jumps, slopes, scale, is_odd(function))
 
 
 def _jumps(pieces: Pieces, k: int) -> bool:
@@ -66,7 +70,8 @@ def _jumps(pieces: Pieces, k: int) -> bool:
     return bool(np.abs(left - right)[0] > _JUMP * size[0])
 
 
-def _is_odd(function: PieceFunction) -> bool:
+def is_odd(function: PieceFunction) -> bool:
+    """Whether φ(-x) = -φ(x), to rounding, wherever x is tried."""
     cuts = np.array(function.pieces.cuts)
     if function.phi(np.zeros(1))[0] != 0 or not np.allclose(cuts, -cuts[::-1], rtol=1e-14, atol=0):
         return False
@@ -81,12 +86,11 @@ def _resolved(function: PieceFunction) -> tuple[float, tuple[float, ...]]:
 
     A panel is fine where halving it changes no average over it.
     """
+    _require_gentle(function)
     powers = np.arange(_SHORTEST, _FARTHEST + 1)
     start = 2.0**powers
     ends = {side: _fine(function, side * start[:-1], side * start[1:]) for side in (-1.0, 1.0)}
-    inner = np.array([_fine(function, side * start, np.zeros_like(start)) for side in (-1.0, 1.0)]).all(
-        axis=0
-    )
+    inner = np.logical_and.accumulate(_inner(function, start))
     fine = np.array([ends[-1.0], ends[1.0]])
     rough_beyond = np.cumsum((~fine).sum(axis=0)[::-1])[::-1]
     usable = np.flatnonzero(inner[:-1] & (rough_beyond <= _MOST_UNRESOLVED) & (powers[:-1] <= _LONGEST))
@@ -100,7 +104,28 @@ def _resolved(function: PieceFunction) -> tuple[float, tuple[float, ...]]:
         for k in range(j, start.size - 1)
         if not ends[side][k]
     ]
-    return float(start[j]) / 2, _halved(function, rough)
+    farthest = max(map(abs, function.pieces.cuts), default=0.0)
+    scale = farthest if powers[j] == _LONGEST and farthest else float(start[j]) / 2
+    return scale, _halved(function, rough)
+
+
+def _inner(function: PieceFunction, start: Array) -> npt.NDArray[np.bool_]:
+    """Whether the panels from 0 to each place on both sides are fine."""
+    sides = [_fine(function, side * start, np.zeros_like(start)) for side in (-1.0, 1.0)]
+    return np.asarray(sides[0] & sides[1])
+
+
+def _require_gentle(function: PieceFunction) -> None:
+    """Refuse functions of u that change within so little around the root of u that panels may miss it."""
+    for low, high, part in function.pieces.intervals():
+        for each in nodes(part):
+            if (each.op in SMOOTH or each.op == "pow") and polynomial(each) is None:
+                roots = np.array(crossings(each.args[0], low, high, nearest=True))
+                slopes = value_and_slope(each.args[0], roots)[1] if roots.size else roots
+                with np.errstate(all="ignore"):
+                    sharp = roots[np.abs(slopes * roots) > _SHARPEST]
+                if sharp.size and each.op not in ("sin", "cos", "tan"):
+                    raise _unsteady(sharp)
 
 
 def _halved(function: PieceFunction, rough: list[tuple[float, float]]) -> tuple[float, ...]:
@@ -112,11 +137,11 @@ def _halved(function: PieceFunction, rough: list[tuple[float, float]]) -> tuple[
         halves = []
         for low, high in rough:
             middle = (low + high) / 2
-            points += [float(low), float(middle), float(high)]
+            points.append(float(middle))
             halves += [(low, middle), (middle, high)]
         fine = _fine(function, *np.array(halves).T)
         rough = [half for half, is_fine in zip(halves, fine, strict=True) if not is_fine]
-        if len(set(points)) > _MOST_EXTRA:
+        if len(points) > _MOST_EXTRA:
             break
     raise _unsteady(np.array([low for low, _ in rough]))
 
@@ -131,8 +156,8 @@ def _fine(function: PieceFunction, low: Array, high: Array) -> npt.NDArray[np.bo
     low, high = np.minimum(low, high), np.maximum(low, high)
     cuts = np.clip(function.pieces.cuts, low[:, None], high[:, None])
     edges = np.sort(np.column_stack([low, cuts, high]), axis=1)
-    middles = (edges[:, 1:] + edges[:, :-1]) / 2
-    finer = np.sort(np.column_stack([edges, middles]), axis=1)
+    between = (edges[:, :-1, None] + np.diff(edges)[..., None] * _PARTS).reshape(low.size, -1)
+    finer = np.sort(np.column_stack([edges, between]), axis=1)
     with np.errstate(all="ignore"):
         one, two = (_sums(function, each, low, high) for each in (edges, finer))
         apart = np.abs(one[0] - two[0]) > _TOLERANCE * two[1]
