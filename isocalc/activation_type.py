@@ -67,6 +67,11 @@ class Activation:
         return activation, (self.name,)
 
     @property
+    def identity(self) -> str:
+        """What tells this activation from others in a checkpoint."""
+        return self.name
+
+    @property
     def lengths(self) -> tuple[float, ...]:
         """The lengths in x at which φ changes its shape, (1.0,) where there is none."""
         found = [abs(point) for point in self.breakpoints if point]

@@ -1,4 +1,4 @@
-"""Activations given as expressions of x: ``x*tanh(log1p(exp(x)))``, ``max(x, 0.1*x)``, ``where(x > 1, 1, x)``.
+"""Activations given as expressions of x: ``x*tanh(x)``, ``max(x, 0.1*x)``, ``where(x > 1, 1, x)``.
 
 The language is in `isocalc.expression_text`; nothing of a text is ever run as a program.
 """

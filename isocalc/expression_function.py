@@ -1,11 +1,12 @@
 """φ and φ' of an expression as functions of arrays, defined and finite for every x or refused."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from isocalc.expression_functions import Numbers
+from isocalc.expression_noise import rounding
 from isocalc.expression_pieces import Pieces, crossings, samples, touchings
 from isocalc.expression_rewriting import ONE, node
 from isocalc.expression_text import nodes
@@ -21,8 +22,8 @@ _WITHIN = np.unique(
         [[0.0], np.geomspace(1e-300, 1e-3, 300), np.arange(0.01, 100, 0.01), np.geomspace(100, _NEAR, 2000)]
     )
 )
-_FAR = 2.0 ** np.arange(20, 998)
-# An overflow from below this is none of φ, but of what φ is made of: beyond x = 10^40 φ is continued as a line.
+_FAR = np.append(2.0 ** np.arange(20, 1024), np.finfo(float).max)
+# An overflow from below this is none of φ but of its parts; beyond x = 10^40 φ goes on as a line then.
 _TRULY_LARGE, _FAR_ENOUGH = 1e200, 1e40
 
 
@@ -53,7 +54,15 @@ class PieceFunction(NamedTuple):
             slope[chosen] = value_and_slope(part, near[chosen])[1]
         return slope
 
-    def _sorted(self, x: Numbers) -> tuple[Numbers, list[tuple[object, Node]]]:
+    def noise(self, x: Array) -> tuple[Array, Array]:
+        """Return how far rounding may move φ and φ'."""
+        near, parts = self._sorted(x)
+        errors = np.empty_like(near), np.empty_like(near)
+        for chosen, part in parts[: len(self.pieces.parts)]:
+            errors[0][chosen], errors[1][chosen] = rounding(part, near[chosen])
+        return errors
+
+    def _sorted(self, x: Numbers) -> tuple[Numbers, list[tuple[Any, Node]]]:
         """Return x, moved to where φ is known, and which entries each expression holds at."""
         beyond = (x.real < self.low) | (x.real > self.high)
         if beyond.any():
@@ -62,7 +71,7 @@ class PieceFunction(NamedTuple):
         if not cuts:
             return x, [(..., parts[0])]
         place = np.searchsorted(cuts, x.real)
-        found: list[tuple[object, Node]] = [(place == k, part) for k, part in enumerate(parts)]
+        found: list[tuple[Any, Node]] = [(place == k, part) for k, part in enumerate(parts)]
         return x, [*found, (np.isin(x.real, cuts), self.tree)]
 
 
@@ -111,14 +120,16 @@ def _zeros(v: Node, low: float, high: float) -> list[float]:
     value, slope = value_and_slope(v, ends)
     with np.errstate(all="ignore"):
         at_end = np.abs(value) <= 1e-14 * np.abs(slope * ends)
-    return inside + ends[at_end | (value == 0)].tolist()
+    zeros: list[float] = ends[at_end | (value == 0)].tolist()
+    return inside + zeros
 
 
 def _not_positive(u: Node, low: float, high: float) -> list[float]:
-    if places := _zeros(u, low, high):
-        return places
+    if zeros := _zeros(u, low, high):
+        return zeros
     x = samples(low, high)
-    return x[~(value_of(u, x) > 0)].tolist()  # type: ignore[no-any-return] # floats
+    places: list[float] = x[~(value_of(u, x) > 0)].tolist()
+    return places
 
 
 def _known_to(function: PieceFunction, side: float) -> float:
@@ -127,7 +138,7 @@ def _known_to(function: PieceFunction, side: float) -> float:
     bad = np.flatnonzero(~_finite(function, near))
     if bad.size:
         raise _not_finite(function, near[max(bad[0] - 1, 0)], near[bad[0]])
-    x = side * _FAR
+    x = np.asarray(side * _FAR)
     values = function.phi(x), function.dphi(x)
     known = np.inf
     for each in values:

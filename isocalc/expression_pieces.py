@@ -24,7 +24,7 @@ _TOUCHES = 1e-13
 
 
 class Pieces(NamedTuple):
-    """``parts[k]`` holds between ``cuts[k - 1]`` and ``cuts[k]``, to the left of the first, right of the last."""
+    """``parts[k]`` holds between ``cuts[k - 1]`` and ``cuts[k]``; the first and the last go on for ever."""
 
     cuts: tuple[float, ...]
     parts: tuple[Node, ...]

@@ -62,7 +62,7 @@ def _sum(u: Node, v: Node, *, number: float = 0.0) -> Node | None:
     return None
 
 
-def _difference(u: Node, v: Node, *, number: float = 0.0) -> Node | None:
+def _difference(u: Node, v: Node, *, number: float = 0.0) -> Node | None:  # noqa: PLR0911 - identities
     del number
     match u, v:
         case w, Node("const", _, 0.0):
@@ -91,8 +91,6 @@ def _product(u: Node, v: Node, *, number: float = 0.0) -> Node | None:
             return ZERO
         case (Node("const", _, 1.0), w) | (w, Node("const", _, 1.0)):
             return w
-        case (Node("const", _, -1.0), w) | (w, Node("const", _, -1.0)):
-            return negative(w)
         case Node("const") as k, Node("mul", (Node("const") as m, w)):
             return node("mul", const(k.number * m.number), w)
         case Node("const") as k, Node("neg", (w,)):
@@ -153,7 +151,7 @@ def _log1p(u: Node, *, number: float = 0.0) -> Node | None:
     return None
 
 
-_REWRITES = {
+_REWRITES: dict[str, Callable[..., Node | None]] = {
     "add": _sum,
     "sub": _difference,
     "mul": _product,

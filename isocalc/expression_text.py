@@ -7,6 +7,7 @@ import ast
 import re
 import warnings
 from collections.abc import Iterator
+from functools import reduce
 
 from isocalc.expression_functions import ALIASES, CONDITIONAL, CONSTANTS, HIDDEN, SMOOTH
 from isocalc.expression_rewriting import const, node
@@ -15,7 +16,7 @@ from isocalc.expression_tree import Node, RefusedError, X
 FUNCTIONS = tuple(name for name in (*SMOOTH, *CONDITIONAL) if name not in HIDDEN)
 RULE = "a known activation or an expression of x such as x*tanh(x)"
 
-_MOST_LETTERS, _MOST_NODES, _MOST_DEPTH, _MOST_CONDITIONS, _MOST_POWER = 400, 200, 40, 20, 50
+_MOST_LETTERS, _MOST_NODES, _MOST_DEPTH, _MOST_CHOICES, _MOST_POWER = 400, 200, 40, 20, 50
 _STRANGE = re.compile(r"[^A-Za-z0-9_.+\-*/(),<>=!\s]")
 _OPERATORS: dict[type[ast.operator], tuple[str, str, int]] = {
     ast.Add: ("add", " + ", 1),
@@ -25,6 +26,7 @@ _OPERATORS: dict[type[ast.operator], tuple[str, str, int]] = {
     ast.Pow: ("pow", "**", 4),
 }
 _COMPARISONS: dict[type[ast.cmpop], str] = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
+_CHOOSING = {*CONDITIONAL, *_COMPARISONS.values()}
 _BINARY = {name: (sign, rank) for name, sign, rank in _OPERATORS.values()} | {
     sign: (f" {sign} ", 0) for sign in _COMPARISONS.values()
 }
@@ -63,8 +65,10 @@ def parse(text: str) -> Node:
     if sum(1 for _ in ast.walk(body)) > 3 * _MOST_NODES:
         raise RefusedError(RULE, f"It has more than {_MOST_NODES} operations.")
     tree = _read(body, 0)
-    if sum(each.op in (*CONDITIONAL, *_COMPARISONS.values()) for each in nodes(tree)) > _MOST_CONDITIONS:
-        raise RefusedError(RULE, f"It has more than {_MOST_CONDITIONS} of {', '.join(CONDITIONAL)}.")
+    if sum(len(each.args) for each in nodes(tree) if each.op in _CHOOSING) > 2 * _MOST_CHOICES:
+        raise RefusedError(RULE, f"It has more than {_MOST_CHOICES} of {', '.join(CONDITIONAL)}.")
+    if len(written(tree)) > _MOST_LETTERS:
+        raise RefusedError(RULE, f"Written out, it is longer than {_MOST_LETTERS} letters.")
     return tree
 
 
@@ -75,7 +79,7 @@ def nodes(tree: Node) -> Iterator[Node]:
         yield from nodes(arg)
 
 
-def _read(part: ast.expr, depth: int) -> Node:
+def _read(part: ast.expr, depth: int) -> Node:  # noqa: PLR0911 - one for each node of the list
     if depth > _MOST_DEPTH:
         raise RefusedError(RULE, f"It is nested more than {_MOST_DEPTH} deep.")
     match part:
@@ -97,7 +101,7 @@ def _read(part: ast.expr, depth: int) -> Node:
     raise RefusedError(RULE, _why_not(part))
 
 
-def _why_not(part: ast.expr) -> str:
+def _why_not(part: ast.expr) -> str:  # noqa: PLR0911 - one for each reason
     match part:
         case ast.Call(ast.Attribute(_, name)) if ALIASES.get(name, name) in FUNCTIONS:
             return f"Write {name}, without the name of a library."
@@ -142,7 +146,7 @@ def _called(name: str, args: list[Node]) -> Node:
         advice = f"Did you mean {close[0]}?" if close else "isocalc acts --help lists them."
         raise RefusedError(RULE, f"The function {name} is not known. {advice}")
     count = CONDITIONAL.get(name, 1)
-    if len(args) < count or len(args) > count and name not in ("max", "min"):
+    if len(args) < count or (len(args) > count and name not in ("max", "min")):
         least = "at least " if name in ("max", "min") else ""
         raise RefusedError(RULE, f"{name} takes {least}{count} argument{'s' * (count > 1)}, not {len(args)}.")
     if name == "where" and args[0].op not in _COMPARISONS.values():
@@ -175,7 +179,7 @@ def _bracketed(text: str, rank: int, least: int) -> str:
     return text if rank >= least else f"({text})"
 
 
-def simplified(tree: Node) -> Node:
+def simplified(tree: Node) -> Node:  # noqa: PLR0911 - one for each kind of operation
     """Return what a parsed tree means, in the operations that are evaluated.
 
     Raises
@@ -188,20 +192,15 @@ def simplified(tree: Node) -> Node:
     if not tree.args:
         return tree
     args = [simplified(arg) for arg in tree.args]
+    if tree.op in _COMPARISONS.values():
+        return node("at_most" if "=" in tree.op else "less", *(args if "<" in tree.op else reversed(args)))
     match tree.op:
         case "pow":
             return _to_the_power(*args)
         case "max" | "min":
-            result = args[0]
-            for arg in args[1:]:
-                result = node(tree.op, result, arg)
-            return result
+            return reduce(lambda one, other: node(tree.op, one, other), args)
         case "clip":
             return node("min", node("max", *args[:2]), args[2])
-        case "<" | "<=":
-            return node("less" if tree.op == "<" else "at_most", *args)
-        case ">" | ">=":
-            return node("less" if tree.op == ">" else "at_most", *reversed(args))
     return node(tree.op, *args)
 
 

@@ -1,7 +1,8 @@
 """Expressions of x as trees, their values and, by dual numbers, their derivatives."""
 
+from collections.abc import Callable
 from functools import reduce
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -62,18 +63,18 @@ def _value(tree: Node, x: Numbers) -> Numbers | float:
     if tree.op == "const":
         return tree.number
     u, *others = (_value(arg, x) for arg in tree.args)
-    return _OPERATIONS[tree.op](u, *others) if others else _of_one(tree, u)
+    return np.asarray(_OPERATIONS[tree.op](u, *others)) if others else _of_one(tree, u)
 
 
 def _of_one(tree: Node, u: Numbers | float) -> Numbers | float:
     if tree.op == "pow":
-        return _raised(u, tree.number)
+        return raised(u, tree.number)
     if tree.op in SMOOTH:
         return SMOOTH[tree.op].value(np.asarray(u))
-    return _OPERATIONS[tree.op](u)
+    return np.asarray(_OPERATIONS[tree.op](u))
 
 
-_OPERATIONS = {
+_OPERATIONS: dict[str, Callable[..., Any]] = {
     "neg": np.negative,
     "add": np.add,
     "sub": np.subtract,
@@ -86,15 +87,15 @@ _OPERATIONS = {
     "min": np.minimum,
     "less": lambda u, v: np.less(u, v).astype(np.float64),
     "at_most": lambda u, v: np.less_equal(u, v).astype(np.float64),
-    "where": lambda c, u, v: np.where(c, u, v),
+    "where": np.where,
 }
 
 
-def _raised(u: Numbers | float, exponent: float) -> Numbers | float:
-    """u to a power; whole powers by products, which are exact to rounding for complex u too."""
+def raised(u: Numbers | float, exponent: float) -> Numbers | float:
+    """Return u to a power; whole powers by products, which are exact to rounding for complex u too."""
     if not exponent.is_integer():
         return np.power(u, exponent)
-    bits = bin(int(exponent))[2:]
+    bits = f"{int(exponent):b}"
     return reduce(lambda power, bit: power * power * u if bit == "1" else power * power, bits[1:], u)
 
 
@@ -112,12 +113,12 @@ def _dual(tree: Node, x: Numbers) -> tuple[Numbers | float, Numbers | float]:
         return value, np.where(slope == 0, 0.0, product) if tree.op in _SATURATING else product
     if tree.op == "pow":
         (u, du), p = pairs[0], tree.number
-        return _raised(u, p), p * _raised(u, p - 1.0) * du
+        return raised(u, p), p * raised(u, p - 1.0) * du
     values = [value for value, _ in pairs]
     return _OPERATIONS[tree.op](*values), _SLOPES[tree.op](*(part for pair in pairs for part in pair))
 
 
-_SLOPES = {
+_SLOPES: dict[str, Callable[..., Any]] = {
     "neg": lambda _, du: np.negative(du),
     "add": lambda _, du, __, dv: du + dv,
     "sub": lambda _, du, __, dv: du - dv,

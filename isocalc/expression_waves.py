@@ -1,4 +1,4 @@
-"""Expressions that are a straight line plus a periodic function, such as x + sin(x)²: averages in closed form.
+"""A straight line plus a periodic function, such as x + sin(x)²: averages in closed form.
 
 φ(x) = b + a x + p(x), p(0) = 0, p of period P with Fourier coefficients c_k, sampled to rounding. With
 x ~ N(0, q), ``E e^{iωx} = e^{-ω²q/2}``; differences of exponentials are by expm1, so that small q loses
@@ -7,7 +7,7 @@ nothing.
 
 import math
 from fractions import Fraction
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -158,7 +158,7 @@ class Waves(NamedTuple):
         return start + change, start * start + 2 * start * change + _of_pairs(j, g, s)
 
     def correlation(self, q: float, correlation: Array) -> tuple[Array, Array]:
-        """Return E φ(x) φ(y) and E φ'(x) φ'(y) for x, y of variance q, each of the shape of the correlation."""
+        """Return E φ(x) φ(y) and E φ'(x) φ'(y) for x, y of variance q, of the shape of the correlation."""
         with np.errstate(over="ignore", under="ignore"):
             rows = [self._correlation(q, each) for each in np.ravel(correlation).tolist()]
         product, slopes = np.array(rows).reshape(-1, 2).T.reshape(2, *np.shape(correlation))
@@ -191,5 +191,5 @@ def _turned(m: Whole, s: float) -> Array:
     return np.asarray(-2 * m * s * np.exp(-m * s))
 
 
-def _real(value: complex) -> float:
+def _real(value: Any) -> float:
     return float(np.real(value))
