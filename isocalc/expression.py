@@ -5,6 +5,8 @@ The language is in `isocalc.expression_text`; nothing of a text is ever run as a
 
 from functools import lru_cache
 
+import numpy as np
+
 from isocalc.activation_type import Activation
 from isocalc.errors import InvalidInputError
 from isocalc.expression_function import function_of
@@ -36,7 +38,8 @@ def activation_of(text: str) -> Activation:
         some x; the message says where.
     """
     try:
-        return _activation_of(parse(text))
+        with np.errstate(all="ignore"):
+            return _activation_of(parse(text))
     except RefusedError as refusal:
         shown = text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + "..."
         raise InvalidInputError("activation", refusal.rule, shown, refusal.advice) from None

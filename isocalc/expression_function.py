@@ -43,7 +43,8 @@ class PieceFunction(NamedTuple):
         for chosen, part in parts:
             value[chosen] = value_of(part, near[chosen])
         if near is not x:
-            value = value + np.where(x == near, 0.0, self.dphi(near) * (x - near))
+            with np.errstate(all="ignore"):
+                value = value + np.where(x == near, 0.0, self.dphi(near) * (x - near))
         return np.asarray(value)
 
     def dphi(self, x: Numbers) -> Numbers:

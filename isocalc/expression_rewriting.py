@@ -19,6 +19,7 @@ def const(value: float) -> Node:
 
 
 ZERO, ONE = const(0.0), const(1.0)
+_ODD, _EVEN = ("sin", "tan", "sinh", "tanh", "asinh", "atan", "erf", "tanhshrink"), ("cos", "cosh")
 
 
 def node(op: str, *args: Node, number: float = 0.0) -> Node:
@@ -26,6 +27,9 @@ def node(op: str, *args: Node, number: float = 0.0) -> Node:
     if args and all(arg.op == "const" for arg in args):
         with np.errstate(all="ignore"):
             return const(float(value_of(Node(op, args, number), np.zeros(1))[0]))
+    if args and args[0].op == "neg" and op in _ODD + _EVEN:
+        image = node(op, *args[0].args)
+        return negative(image) if op in _ODD else image
     rewrite = _REWRITES.get(op)
     return (rewrite(*args, number=number) if rewrite else None) or Node(op, args, number)
 
@@ -120,6 +124,9 @@ def _quotient(u: Node, v: Node, *, number: float = 0.0) -> Node | None:
 
 
 def _power(u: Node, *, number: float) -> Node | None:
+    if u.op == "neg" and number.is_integer():
+        power = node("pow", *u.args, number=number)
+        return negative(power) if number % 2 else power
     if number == 0:
         return ONE
     if number == 1:

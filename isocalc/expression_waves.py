@@ -26,6 +26,7 @@ _MOST_RATIO, _SAME_FREQUENCY = 32, 1e-13
 # e^-s is 0; the largest s that may be multiplied by squares of harmonics.
 _LARGEST_EXPONENT, _LARGEST = 1e4, 1e300
 _FAINT = 1e-3
+_EXTREME = 1e30
 
 
 class Line(NamedTuple):
@@ -79,6 +80,8 @@ def waves_of(function: PieceFunction) -> "Waves | None":
     if line is None or not line.frequencies:
         return None
     lowest = min(line.frequencies)
+    if not 1 / _EXTREME < lowest <= max(line.frequencies) < _EXTREME:
+        raise RefusedError(STEADY, "Its waves are too long or too short.")
     ratios = [Fraction(frequency / lowest).limit_denominator(_MOST_RATIO) for frequency in line.frequencies]
     exact = all(
         abs(float(r) * lowest / w - 1) < _SAME_FREQUENCY
@@ -97,7 +100,9 @@ def waves_of(function: PieceFunction) -> "Waves | None":
 
 def _spectrum(values: Array) -> tuple[Whole, Complex]:
     """Return the harmonics of a sampled period that count, and their coefficients."""
-    coefficients = np.fft.fft(values) / values.size
+    coefficients = np.fft.fft(values / values.size)
+    if not np.isfinite(coefficients).all():
+        raise RefusedError(STEADY, "Its waves are too high.")
     harmonics = np.fft.fftfreq(values.size, 1 / values.size).round().astype(np.int64)
     kept = np.abs(coefficients) > _NO_HARMONIC * max(np.abs(coefficients).max(), 1e-300)
     if np.abs(harmonics[kept]).max(initial=0) > _MOST_HARMONICS:

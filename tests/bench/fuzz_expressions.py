@@ -54,7 +54,10 @@ def main(count=100_000, seed=1):
     sys.addaudithook(watch)
     rules, slowest = Counter(), []
     for text in texts(count, seed):
-        rule, took = outcome(text)
+        try:
+            rule, took = outcome(text)
+        except Exception as error:
+            raise RuntimeError(repr(text)) from error
         rules[rule] += 1
         slowest = sorted([*slowest, (took, text)])[-5:]
     print(*(f"{number:7d} {rule}" for rule, number in rules.most_common()), sep="\n")
