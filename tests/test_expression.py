@@ -319,3 +319,20 @@ def test_a_known_name_does_not_load_the_language():
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert run.stdout.split() == []
+
+
+@ANY
+def test_covariances_of_gates_against_a_plain_sum(text):
+    """The trapezoidal rule in the plane again; φ'² jumps at kinks, which costs it digits."""
+    act, q, other, correlation = activation(text), 1.3, 2.1, -0.6
+    z = np.arange(-8.0, 8.0, 0.01)
+    weights = np.exp(-(z[:, None] ** 2 + z**2) / 2) * 0.01**2 / (2 * math.pi)
+    gate = act.dphi(math.sqrt(q) * z)[:, None] ** 2
+    pair = act.dphi(math.sqrt(other) * (correlation * z[:, None] + math.sqrt(1 - correlation**2) * z)) ** 2
+    means = averages(act, np.array([q, other])).gate
+    expected = float((weights * (gate - means[0]) * (pair - means[1])).sum())
+    for series in (True, False):
+        got = GatePairs(act, q, other, series=series).covariances(
+            np.array([q]), np.array([other]), np.array([correlation]), means[:1], means[1:]
+        )
+        assert got[0] == pytest.approx(expected, abs=(5e-3 if act.breakpoints else 1e-7) * means.max() ** 2)
