@@ -32,7 +32,7 @@ function of your own is given by --act-from module:function,derivative: its
 module, looked for in the current folder too, is run. It takes NumPy arrays;
 the derivative takes complex ones where laws at finite depth are asked for, and
 may be left out where the function takes them. Its attributes breakpoints and
-jumps, tuples of x, say where it has kinks other than 0, and where it jumps.
+jumps, tuples of x, say where it has kinks (if not given: at 0 alone) and jumps.
 
 \b
 Examples:
