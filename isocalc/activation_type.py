@@ -22,13 +22,15 @@ class Activation:
     Attributes
     ----------
     name : str
-        What :func:`isocalc.activation` turns into this object: ``"tanh"``, ``"leaky_relu:0.2"``.
+        What :func:`isocalc.activation` turns into this object: ``"tanh"``, ``"leaky_relu:0.2"``,
+        ``"x*tanh(x)"``.
     phi, dphi : callable
         φ and φ', float64 arrays in and out, any shape. No warnings for finite input; at a kink φ' is what
         PyTorch's gradient is there. φ' takes complex arrays too, near the real axis: each entry is continued
         analytically from the interval between breakpoints on which its real part lies.
     breakpoints : tuple of float
-        Ascending; the points where φ or some derivative of it is discontinuous.
+        Ascending; the points where φ or some derivative of it is discontinuous. There may be others, where
+        quadrature has to look closely.
     jumps : tuple of float
         The breakpoints where φ itself is.
     slopes : tuple of float or None
@@ -67,6 +69,11 @@ class Activation:
         return activation, (self.name,)
 
     @property
+    def identity(self) -> str:
+        """What tells this activation from others in a checkpoint."""
+        return self.name
+
+    @property
     def lengths(self) -> tuple[float, ...]:
         """The lengths in x at which φ changes its shape, (1.0,) where there is none."""
         found = [abs(point) for point in self.breakpoints if point]
@@ -75,7 +82,9 @@ class Activation:
     @property
     def scale_free(self) -> bool:
         """Whether φ(k x) = k φ(x) for every k > 0, so that the law of φ'(x) does not depend on q."""
-        return self.slopes is not None and not any(self.breakpoints) and not self.phi(np.zeros(1))[0]
+        if self.slopes is None or any(self.breakpoints) or self.jumps:
+            return False
+        return not self.phi(np.zeros(1))[0]
 
     def gate_masses(self, q: float) -> tuple[tuple[float, float], ...]:
         """Return the law of φ'(x)² for x of variance q, where φ is piecewise linear.

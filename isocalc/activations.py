@@ -1,6 +1,7 @@
 """The activations isocalc knows, as data, and how a name becomes one."""
 
 import math
+import re
 
 import numpy as np
 
@@ -163,6 +164,7 @@ FAMILIES: dict[str, Family] = {
     )
 }
 
+_NAME = re.compile(r"[A-Za-z_][\w .-]*")
 ALIASES = {"identity": "linear", "swish": "silu", "atan": "arctan"}
 
 
@@ -178,7 +180,8 @@ def activation(spec: str | Activation) -> Activation:
     ----------
     spec : str or Activation
         A name, then its parameters if any: ``"tanh"``, ``"leaky_relu:0.2"``, ``"hardtanh:-2:2"``. Parameters
-        left out have PyTorch's defaults. An Activation is returned as it is.
+        left out have PyTorch's defaults. Or an expression of x, ``"x*tanh(x)"``, which is parsed and never
+        run. An Activation is returned as it is.
 
     Returns
     -------
@@ -188,7 +191,8 @@ def activation(spec: str | Activation) -> Activation:
     Raises
     ------
     InvalidInputError
-        The name is unknown, or a parameter is missing, superfluous, not a number or out of its range.
+        The name is unknown, or a parameter is missing, superfluous, not a number or out of its range; or the
+        expression is not in the language, or not defined or not finite for some x.
     """
     if isinstance(spec, Activation):
         return spec
@@ -196,12 +200,21 @@ def activation(spec: str | Activation) -> Activation:
         raise InvalidInputError("activation", "a name or an Activation", spec)
     name, *texts = spec.strip().split(":")
     family = FAMILIES.get(ALIASES.get(name, name))
+    if family is None and _is_expression(name):
+        from isocalc.expression import activation_of  # noqa: PLC0415 - names do without
+
+        return activation_of(spec)
     if family is None:
         raise InvalidInputError("activation", "a known activation", spec, _advice(name))
     values = _parameters(family, texts)
     if values is None:
         raise InvalidInputError("activation", family.rule, spec)
     return family.bind(values)
+
+
+def _is_expression(text: str) -> bool:
+    """Whether a text is not a name, known or misspelt, such as leaky-relu or nn.ReLU."""
+    return bool(text) and (not _NAME.fullmatch(text) or re.search(r"\bx\b", text) is not None)
 
 
 def _parameters(family: Family, texts: list[str]) -> tuple[float, ...] | None:

@@ -13,8 +13,8 @@ Array = npt.NDArray[np.float64]
 
 _ANGLES = 40
 _ORDER = 10
-# φ'² of sin and snake is made of the first two harmonics of its period.
-_HARMONICS = 8
+# Samples of a period of φ'², and the share of its largest harmonic that is none.
+_SAMPLES, _NO_HARMONIC = 256, 1e-15
 _REACH = 8.0
 _CENTRAL = 2.0 * np.arange(-4, 5)
 # The conditional mean of a kinked function bends within so many standard deviations.
@@ -101,11 +101,10 @@ def _of_steps(act: Activation, sigma_x: Array, sigma_y: Array, correlation: Arra
 
 def _of_waves(act: Activation, sigma_x: Array, sigma_y: Array, correlation: Array) -> Array:
     """Add up the covariances of e^(iαx) and e^(iβy), e^(−(α² + β²)/2) (e^(−αβr) − 1) for unit variances."""
-    harmonics = np.arange(-_HARMONICS // 2, _HARMONICS // 2)
-    sampled = act.dphi(np.arange(float(_HARMONICS)) * (act.period / _HARMONICS)) ** 2
-    parts = np.fft.fftshift(np.fft.fft(sampled)) / _HARMONICS
-    waves = 2 * math.pi / act.period * harmonics
-    parts = parts.astype(np.complex128)
+    sampled = act.dphi(np.arange(float(_SAMPLES)) * (act.period / _SAMPLES)) ** 2
+    parts = np.fft.fft(sampled) / _SAMPLES
+    heard = np.abs(parts) > _NO_HARMONIC * np.abs(parts).max()
+    parts, waves = parts[heard], 2 * math.pi / act.period * np.fft.fftfreq(_SAMPLES, 1 / _SAMPLES)[heard]
     alpha, beta = waves[:, None, None] * sigma_x, waves[:, None] * sigma_y
     decay = -(alpha**2 + beta**2) / 2
     terms = np.exp(decay - alpha * beta * correlation) - np.exp(decay)

@@ -75,7 +75,7 @@ class ResNet(_Network):
     Parameters
     ----------
     activation : str or Activation
-        φ, applied to each entry: a name such as ``"tanh"`` or ``"leaky_relu:0.2"``.
+        φ, applied to each entry: a name such as ``"tanh"`` or ``"leaky_relu:0.2"``, or ``"x*tanh(x)"``.
     depth : int
         Number of blocks L, from 1 to 10⁷.
     weights : {"gaussian", "orthogonal"}
@@ -143,7 +143,7 @@ class FeedForward(_Network):
     Parameters
     ----------
     activation : str or Activation
-        φ, applied to each entry: a name such as ``"tanh"`` or ``"leaky_relu:0.2"``.
+        φ, applied to each entry: a name such as ``"tanh"`` or ``"leaky_relu:0.2"``, or ``"x*tanh(x)"``.
     depth : int
         Number of layers L, from 1 to 10⁷; that of ``layer_widths`` where they are given.
     weights : {"gaussian", "orthogonal"}

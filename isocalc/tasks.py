@@ -130,5 +130,5 @@ def _values(described: Any) -> dict[str, Any]:
         for name in ("hidden_ratio", "sigma_w2"):
             values.pop(name, None)
     if values.pop("network", None) is None:
-        values["activation"] = described.act.name
+        values["activation"] = described.act.identity
     return values

@@ -1,4 +1,4 @@
-"""``isocalc acts``: the activations isocalc knows."""
+"""``isocalc acts``: the activations isocalc knows, and the language of those it does not."""
 
 from typing import TYPE_CHECKING
 
@@ -20,10 +20,26 @@ reference. Parameters follow the name, in this order, after colons: leaky_relu:0
 hardtanh:-2:2, threshold:0.1:0.5.
 
 \b
+--act takes expressions of x too, which are parsed and never run: x*tanh(x),
+max(x, 0.1*x), where(x > 1, 1, x). They are made of numbers, pi, e, + - * / **
+(powers constant), < <= > >= and the functions
+  exp, log, log1p, expm1, sqrt, sin, cos, tan, sinh, cosh, tanh, asinh, atan,
+  erf, erfc, Phi (of the normal law), sigmoid, softplus, silu, gelu,
+  abs, relu, sign, max, min, clip(value, low, high),
+  where(condition, value, otherwise)
+and must be finite, and smooth but for kinks and jumps, for every x. A Python
+function of your own is given by --act-from module:function,derivative: its
+module, looked for in the current folder too, is run. It takes NumPy arrays;
+the derivative takes complex ones where laws at finite depth are asked for, and
+may be left out where the function takes them. Its attributes breakpoints and
+jumps, tuples of x, say where it has kinks (if not given: at 0 alone) and jumps.
+
+\b
 Examples:
   isocalc acts
   isocalc acts | grep shrink
   isocalc acts --format json -o activations.json
+  isocalc param --act 'x*tanh(x)' --depth 100
 """,
 )
 @output_options

@@ -18,7 +18,13 @@ NETWORK_OPTIONS = (
         "--act",
         type=Activations(),
         metavar="NAMES",
-        help="Activation such as relu or leaky_relu:0.2, a comma list, or all; isocalc acts lists them.",
+        help="Activation such as relu or leaky_relu:0.2, an expression such as 'x*tanh(x)', a comma list, or "
+        "all; see isocalc acts --help.",
+    ),
+    click.option(
+        "--act-from",
+        metavar="MODULE:FUNCTION",
+        help="Instead of --act, a Python function of your own, which is run; ,DERIVATIVE may follow.",
     ),
     click.option(
         "--arch",
@@ -109,6 +115,7 @@ NETWORK_OPTIONS = (
 )
 NETWORK_NAMES = (
     "act",
+    "act_from",
     "arch",
     "block",
     "depth",
@@ -154,7 +161,7 @@ def network_or_c_options(function: Function) -> Function:
         networks = networks_of(ctx, network) if c is None else _laws_of(ctx, c, network)
         return function(networks=networks, **values)
 
-    return decorated(with_laws, (NETWORK_OPTIONS[0], C_OPTION, *NETWORK_OPTIONS[1:]))
+    return decorated(with_laws, (*NETWORK_OPTIONS[:2], C_OPTION, *NETWORK_OPTIONS[2:]))
 
 
 def _laws_of(ctx: click.Context, c: Sequence[float], values: Mapping[str, Any]) -> Sweep:
@@ -168,7 +175,10 @@ def _laws_of(ctx: click.Context, c: Sequence[float], values: Mapping[str, Any]) 
 
 def networks_of(ctx: click.Context, values: Mapping[str, Any]) -> Sweep:
     """Return the networks that the values of the network options describe."""
-    if values["act"] is None:
+    own = values["act_from"]
+    if own is not None:
+        refuse(ctx, ("act",), "with --act-from, which stands for it")
+    elif values["act"] is None:
         raise click.UsageError("--act must be given: an activation such as relu, a comma list, or all.", ctx)
     residual = values["arch"] == "resnet"
     if residual:
@@ -184,7 +194,7 @@ def networks_of(ctx: click.Context, values: Mapping[str, Any]) -> Sweep:
     widths = values["layer_widths"]
     by_widths = widths is not None and not is_given(ctx, "depth")
     axes: dict[str, Sequence[Value]] = {
-        "activation": _canonical(values["act"]),
+        "activation": _canonical(values["act"]) if own is None else (own,),
         "depth": (len(widths) - 1,) if by_widths else values["depth"],
         "weights": values["weights"],
         "sigma_w": values["sigma_w"],
@@ -197,7 +207,12 @@ def networks_of(ctx: click.Context, values: Mapping[str, Any]) -> Sweep:
     if residual and values["block"] == "preln":
         axes |= {name: values[name] for name in HIDDEN_NAMES}
     fixed = {"block": values["block"]} if residual else {"layer_widths": widths, "tied": values["tied"]}
-    return Sweep(functools.partial(ResNet if residual else FeedForward, **fixed), axes)
+    build: Callable[..., Any] = functools.partial(ResNet if residual else FeedForward, **fixed)
+    if own is not None:
+        from isocalc.own_activation import building_with  # noqa: PLC0415 - loads numpy, runs the user's code
+
+        build = building_with(own, build)
+    return Sweep(build, axes)
 
 
 def _canonical(specs: Sequence[str]) -> list[str]:
