@@ -96,11 +96,14 @@ def propagate(network: ResNet | FeedForward) -> Propagation:
     """
     require_network(network, ResNet, FeedForward)
     if isinstance(network, ResNet):
-        return _propagate_residual(network)
+        return propagate_residual(network)
     return _propagate_feed_forward(network)
 
 
-def _propagate_residual(network: ResNet) -> Propagation:
+def propagate_residual(
+    network: ResNet, table: AverageTable | None = None, numba_from: int = _NUMBA_FROM
+) -> Propagation:
+    """Do what `propagate` does, with averages of earlier calls, and Numba from so many layers."""
     if network.block == "preln":
         from isocalc.layernorm import follow_layer_norm  # noqa: PLC0415 - other blocks need not wait for it
 
@@ -112,7 +115,8 @@ def _propagate_residual(network: ResNet) -> Propagation:
         skip=network.skip,
         pre=network.block == "pre",
     )
-    trace = _follow(AverageTable(network.act), layer, network.input_variance, network.depth)
+    table = table or AverageTable(network.act)
+    trace = _follow(table, layer, network.input_variance, network.depth, numba_from)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         c_per_layer = _product((network.sigma_w / np.float64(network.skip)) ** 2, trace.gate)
     if not np.isfinite(c_per_layer).all():
@@ -206,11 +210,13 @@ class _Trace(NamedTuple):
     mean: Array
 
 
-def _follow(table: AverageTable, layer: _Layer, input_variance: float, depth: int) -> _Trace:
+def _follow(
+    table: AverageTable, layer: _Layer, input_variance: float, depth: int, numba_from: int = _NUMBA_FROM
+) -> _Trace:
     trace = _Trace(*(np.empty(depth) for _ in _Trace._fields))
     i, p, m = 0, input_variance, 0.0
     while i < depth:
-        if depth >= _NUMBA_FROM:
+        if depth >= numba_from:
             i, p, m = _follow_compiled(table, layer, trace, (i, p, m))
             if i == depth:
                 break
