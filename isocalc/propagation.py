@@ -109,7 +109,7 @@ def propagate_residual(
 
         return Propagation(*follow_layer_norm(network))
     variance = network.sigma_w * network.sigma_w
-    layer = _Layer(
+    layer = Recursion(
         weight=variance / network.depth,
         bias=network.sigma_b * network.sigma_b,
         skip=network.skip,
@@ -131,7 +131,7 @@ def _propagate_feed_forward(network: FeedForward) -> Propagation:
     from isocalc.feedforward import fixed_points  # noqa: PLC0415 - 4 ms that residual networks need not wait
 
     variance = network.sigma_w * network.sigma_w
-    layer = _Layer(weight=variance, bias=network.sigma_b * network.sigma_b, skip=0.0, pre=False)
+    layer = Recursion(weight=variance, bias=network.sigma_b * network.sigma_b, skip=0.0, pre=False)
     table = AverageTable(network.act)
     if network.input_variance is None:
         q_star = fixed_points(network)[0].q_star
@@ -162,7 +162,7 @@ def _widens(network: FeedForward) -> bool:
     return network.weights == "orthogonal" and any(after > before for before, after in pairwise(widths))
 
 
-def _follow_widths(table: AverageTable, layer: "_Layer", p: float, widths: Sequence[int]) -> "_Trace":
+def _follow_widths(table: AverageTable, layer: "Recursion", p: float, widths: Sequence[int]) -> "_Trace":
     """Follow the signal through semi-orthogonal weights, which keep its length where they widen."""
     traces = []
     for before, after in pairwise(widths):
@@ -177,7 +177,7 @@ def _product(weight: float, gate: Array) -> Array:
     return np.asarray(weight * gate) if weight else np.zeros_like(gate)
 
 
-class _Layer(NamedTuple):
+class Recursion(NamedTuple):
     """One layer's recursion; a feed-forward layer is a post-activation block with skip 0."""
 
     weight: float
@@ -211,7 +211,7 @@ class _Trace(NamedTuple):
 
 
 def _follow(
-    table: AverageTable, layer: _Layer, input_variance: float, depth: int, numba_from: int = _NUMBA_FROM
+    table: AverageTable, layer: Recursion, input_variance: float, depth: int, numba_from: int = _NUMBA_FROM
 ) -> _Trace:
     trace = _Trace(*(np.empty(depth) for _ in _Trace._fields))
     i, p, m = 0, input_variance, 0.0
@@ -237,7 +237,7 @@ def _follow(
 
 
 def _follow_compiled(
-    table: AverageTable, layer: _Layer, trace: _Trace, state: tuple[int, float, float]
+    table: AverageTable, layer: Recursion, trace: _Trace, state: tuple[int, float, float]
 ) -> tuple[int, float, float]:
     """Fill the trace octave by octave while tables reach; take and return the layers done, p and m."""
     from isocalc._kernels import follow_signal  # noqa: PLC0415 - loading Numba takes half a second
