@@ -1,0 +1,201 @@
+"""``isocalc init``: the scales of weights and biases that give the spectrum which is wanted."""
+# ruff: noqa: PLC0415 - numerics load when a command computes
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from isocalc.cli.caveats import Doubles
+from isocalc.cli.init_options import OPTIONS, networks_asked, question_of
+from isocalc.cli.init_rows import (
+    FEEDFORWARD,
+    GAIN,
+    RESNET,
+    SCHEMES,
+    compared_rows,
+    critical_rows,
+    gain_rows,
+    scheme_rows,
+    solved_row,
+)
+from isocalc.cli.options import NETWORK_OPTIONS, Function, decorated, is_given
+from isocalc.cli.output_options import Output, output_options
+from isocalc.cli.sweep import Row, Sweep, run, say
+from isocalc.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from isocalc.criticality import CriticalPoint
+    from isocalc.network import FeedForward, ResNet
+
+
+def _options(function: Function) -> Function:
+    return decorated(function, (NETWORK_OPTIONS[0], *OPTIONS, *NETWORK_OPTIONS[1:]))
+
+
+@click.command(
+    name="init",
+    epilog="""\b
+Columns of a ResNet: activation, depth, sigma_w, sigma_b, c, s_min, s_max,
+condition_number (universal law), q_first, q_last, mean_lambda, universal_error (see
+isocalc param); with --block preln sigma_w2, which is found at the given sigma_w; with
+--compare scheme. --schemes: activation, depth, scheme, branch_scale (of block l of L;
+GPT-2's L counts layers of two branches: by branches it is inverse_sqrt_depth), and
+the spectrum. Feed-forward: activation, sigma_w, sigma_b, q_star, chi, xi_q, weights,
+depth, relative_variance (of one layer), sigma2_jjt (of all). --gain: activation,
+forward_gain 1/sqrt(E phi^2), backward_gain 1/sqrt(E phi'^2), critical_gain (the same,
+where sigma_b >= 0 keeps the variance, stably), critical_sigma_b, pytorch_gain (of
+torch.nn.init.calculate_gain).
+Every solution has a row. NUMBERS: a value, a list 0.5,1,2 or a range start:stop:count.
+
+\b
+Examples:
+  isocalc init --act relu,tanh,gelu --depth 100 --target-c 0.5
+  isocalc init --act all --like relu --depth 10,100
+  isocalc init --act gelu --target-condition 10 --compare
+  isocalc init --act gelu --block preln --depth 24 --schemes
+  isocalc init --act tanh --critical --sigma-b 0:1:51 -o critical-line.csv
+  isocalc init --act hardtanh,erf --target-variance 0.25 --depth 10,100
+  isocalc init --gain
+  isocalc init --act tanh --target-c 0.5 --emit torch > network.py
+""",
+)
+@_options
+@output_options
+@click.pass_context
+def command(ctx: click.Context, /, output: Output, **given: Any) -> None:
+    """Find the initialisation that gives the spectrum of gradients which is wanted.
+
+    Of a residual network, sigma_w from 1e-6 to 1e6 with the parameter c, the condition number, the largest
+    singular value or the isometry of another network; of a feed-forward one, sigma_w and sigma_b at the
+    edge of chaos, chi = 1, with given biases, weights, q* or variance of the squared singular values.
+    """
+    question = question_of(ctx, given)
+    networks = networks_asked(ctx, question, given)
+    doubles = Doubles()
+    if given["emit"]:
+        _emit(networks, _solutions(ctx, question, given), given["emit"])
+        return
+    columns, rows = _view(ctx, question, given, doubles)
+    table, failed = run(networks, columns, rows, caption=CAPTIONS[columns[2]])
+    doubles.report()
+    output.write(table)
+    ctx.exit(int(failed))
+
+
+CAPTIONS = {
+    "sigma_w": "ResNet; s_min, s_max, condition_number of the universal law (L -> infinity)",
+    "scheme": "ResNet; s_min, s_max, condition_number of the universal law (L -> infinity)",
+    "sigma_b": "Feed-forward networks at the edge of chaos; the mean of s^2 is 1",
+    "backward_gain": "sigma_w of weights of variance sigma_w^2/N, for pre-activations of variance q_star",
+}
+Rows = Callable[..., Iterator[Row]]
+
+
+def _view(
+    ctx: click.Context, question: str, given: dict[str, Any], doubles: Doubles
+) -> tuple[Sequence[str], Rows]:
+    """Return the columns of a question's table and what yields its rows."""
+    if question == "gain":
+        return GAIN, gain_rows
+    if question == "schemes":
+        return SCHEMES, partial(scheme_rows, doubles=doubles)
+    solutions = _solutions(ctx, question, given)
+    if question in {"critical", "target_variance"}:
+        both = question == "target_variance" and not is_given(ctx, "weights")
+        return FEEDFORWARD, partial(_of_points, solutions=solutions, doubles=doubles, both=both)
+    preln = ("sigma_w2",) if given["block"] == "preln" else ()
+    scheme = ("scheme",) if given["compare"] else ()
+    found = partial(_of_networks, solutions=solutions, doubles=doubles, compare=given["compare"])
+    return (*RESNET, *preln, *scheme), found
+
+
+def _of_networks(
+    net: "ResNet", *, solutions: Callable[..., Any], doubles: Doubles, compare: bool, **target: float
+) -> Iterator[Row]:
+    for found in solutions(net, **target):
+        yield solved_row(found, doubles)
+    if compare:
+        yield from compared_rows(net, doubles)
+
+
+def _of_points(
+    net: "FeedForward", *, solutions: Callable[..., Any], doubles: Doubles, both: bool, **target: float
+) -> Iterator[Row]:
+    from dataclasses import replace
+
+    for point in solutions(net, **target):
+        if both:
+            yield critical_rows(replace(net, weights="gaussian"), point, doubles)
+            yield critical_rows(replace(net, weights="orthogonal"), point, doubles)
+        else:
+            yield critical_rows(net, point, doubles)
+
+
+def _solutions(ctx: click.Context, question: str, given: dict[str, Any]) -> Callable[..., Any]:
+    """Return what finds the answers for a network and its target."""
+    if question == "critical":
+        known = next((name for name in ("sigma_w", "q_star") if is_given(ctx, name)), "sigma_b")
+        return partial(_critical, known=known)
+    if question == "target_variance":
+        both = not is_given(ctx, "weights")
+        return partial(_isometric, weights="orthogonal" if both else None)
+    return partial(_residual, like=given["like"])
+
+
+def _residual(net: "ResNet", *, like: Sequence[str] | None = None, **target: float) -> tuple["ResNet", ...]:
+    from dataclasses import replace
+
+    from isocalc import initialize
+
+    if like is not None:
+        if len(like) != 1 or like == ("all",):
+            raise InvalidInputError("like", "one activation", ",".join(like))
+        return initialize.like(net, replace(net, activation=like[0]))
+    ((name, value),) = target.items()
+    try:
+        if name == "target_condition":
+            return initialize.for_c(net, initialize.c_of_condition(value))
+        if name == "target_smax":
+            return initialize.for_c(net, initialize.c_of_s_max(value, depth=net.depth, skip=net.skip))
+        return initialize.for_c(net, value)
+    except InvalidInputError as error:
+        error.parameter = name
+        raise
+
+
+def _critical(net: "FeedForward", *, known: str, q_star: float | None = None) -> Sequence["CriticalPoint"]:
+    from isocalc import criticality
+
+    if q_star is not None:
+        return (criticality.at_q_star(net.act, q_star),)
+    if known == "sigma_w":
+        return criticality.at_sigma_w(net.act, net.sigma_w)
+    return criticality.at_sigma_b(net.act, net.sigma_b)
+
+
+def _isometric(
+    net: "FeedForward", *, weights: str | None, target_variance: float
+) -> Sequence["CriticalPoint"]:
+    from isocalc.criticality import at_sigma2_jjt
+
+    try:
+        return at_sigma2_jjt(net.act, target_variance, depth=net.depth, weights=weights or net.weights)  # type: ignore[arg-type] # one of the two
+    except InvalidInputError as error:
+        error.parameter = "target_variance"
+        raise
+
+
+def _emit(networks: Sweep, solutions: Callable[..., Any], framework: str) -> None:
+    """Print code that draws the first solution of the only network."""
+    from isocalc.cli.init_source import code
+
+    if not networks.single:
+        raise InvalidInputError("emit", "of one network", framework, "Give one value of each option.")
+    (point,) = networks.points()
+    net = networks.at(point)
+    found = solutions(net, **{name: point[name] for name in networks.beside})
+    if len(found) > 1:
+        say(f"{len(found)} solutions; this is the one of the smallest scale or q*")
+    click.echo(code(net, found[0], framework), nl=False)
