@@ -1,4 +1,4 @@
-"""The critical line of one activation as a curve with the parameter q: weights, biases and the gates' variance.
+"""The critical line of one activation as a curve with the parameter q: weights, biases, variance of gates.
 
 A network with χ = 1 at the fixed point q has σ_w² = 1/E_q φ'², and q = σ_w² E_q φ² + σ_b² gives σ_b².
 """
@@ -86,7 +86,7 @@ class CriticalLine:
             values = deviation(self.grid)
         clear = np.isfinite(values) & (np.abs(values) > _NOISE)
         roots = np.array(all_roots(at, self.grid.q[clear].tolist(), values[clear].tolist()))
-        return roots[self.places(roots).are_networks].tolist() if roots.size else []  # type: ignore[no-any-return] # numpy
+        return roots[self.places(roots).are_networks].tolist() if roots.size else []
 
     @property
     def origin(self) -> float | None:
@@ -111,11 +111,11 @@ class CriticalLine:
         return self._value_at(values, least), self._value_at(values, most)
 
     def _value_at(self, values: Array, index: int) -> tuple[float, Places]:
-        return float(values[index]), Places(*(array[index] for array in self.grid))
+        return float(values[index]), Places(*(array[index : index + 1] for array in self.grid))
 
 
 def gate_variance(act: Activation, q: Array) -> Array:
-    """Return the relative variance of φ'² at variances q >= 0 of the pre-activations, shape (n,); at 0 the limit."""
+    """Return the relative variance of φ'² at variances q >= 0, at 0 the limit; arrays of shape (n,)."""
     q = np.maximum(q, _NEXT_TO_ZERO * min(act.lengths) ** 2)
     if act.slopes is not None:
         return np.array([_of_masses(act.gate_masses(float(value))) for value in q])

@@ -4,69 +4,32 @@ Schoenholz et al., arXiv 1611.01232; Pennington, Schoenholz, Ganguli, arXiv 1802
 """
 
 import math
-from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from isocalc.activations import Activation, activation
 from isocalc.critical_line import CriticalLine, Places, gate_variance
+from isocalc.critical_point import CriticalPoint
 from isocalc.errors import NoAnswerError
-from isocalc.feedforward import FixedPoint, fixed_points
 from isocalc.gaussian import averages
-from isocalc.limits import MAX_DEPTH
-from isocalc.network import WEIGHTS, FeedForward, Weights, require_choice, require_number, require_whole
+from isocalc.limits import (
+    LEAST_BIAS,
+    LEAST_Q,
+    LEAST_SPREAD,
+    LEAST_WEIGHT,
+    MAX_DEPTH,
+    MOST_BIAS,
+    MOST_Q,
+    MOST_SPREAD,
+    MOST_WEIGHT,
+)
+from isocalc.network import WEIGHTS, Weights, require_choice, require_number, require_whole
 from isocalc.variance_map import CRITICAL
 
 Array = npt.NDArray[np.float64]
 
 _ACCURACY = 1e-8
-
-
-@dataclass(frozen=True)
-class CriticalPoint:
-    """A feed-forward network at the edge of chaos, χ = σ_w² E φ'² = 1, at a stable fixed point.
-
-    Attributes
-    ----------
-    activation : Activation
-    sigma_w, sigma_b : float
-        Scale of the weights and standard deviation of the biases.
-    q_star : float or None
-        Variance of the pre-activations; ``None`` where every q is a fixed point.
-    """
-
-    activation: Activation
-    sigma_w: float
-    sigma_b: float
-    q_star: float | None
-
-    @cached_property
-    def gate_variance(self) -> float:
-        """Relative variance of φ'², which every layer adds to that of λ."""
-        q = 1.0 if self.q_star is None else self.q_star
-        return float(gate_variance(self.activation, np.array([q]))[0])
-
-    def relative_variance(self, weights: Weights = "gaussian") -> float:
-        """Return what one layer adds to the relative variance of λ: that of its gates, and 1 if Gaussian."""
-        require_choice("weights", weights, WEIGHTS)
-        return self.gate_variance + (weights == "gaussian")
-
-    def sigma2_jjt(self, depth: int, weights: Weights = "gaussian") -> float:
-        """Return σ²_JJᵀ, the variance of λ, whose mean is 1, at a depth: Pennington et al., eq. (22)."""
-        return require_whole("depth", depth, 1, MAX_DEPTH) * self.relative_variance(weights)
-
-    @cached_property
-    def fixed_point(self) -> FixedPoint:
-        """The fixed point of signal propagation at q*."""
-        points = fixed_points(self.network(1))
-        return min(points, key=lambda point: abs((point.q_star or 0.0) - (self.q_star or 0.0)))
-
-    def network(self, depth: int, weights: Weights = "gaussian") -> FeedForward:
-        """Return the network of a depth, from 1 to 10⁷."""
-        scales = {"sigma_w": self.sigma_w, "sigma_b": self.sigma_b}
-        return FeedForward(self.activation, depth=depth, weights=weights, **scales)
 
 
 def at_q_star(act: str | Activation, q_star: float) -> CriticalPoint:
@@ -91,8 +54,7 @@ def at_q_star(act: str | Activation, q_star: float) -> CriticalPoint:
     >>> round(point.sigma_w, 12), round(point.sigma_b, 12)
     (1.210287062433, 0.494044665729)
     """
-    rule = "a number from 1e-100 to 1e20"
-    q_star = require_number("q_star", q_star, rule, lambda value: 1e-100 <= value <= 1e20)
+    q_star = _within("q_star", q_star, LEAST_Q, MOST_Q)
     phi = activation(act)
     if phi.scale_free:
         return CriticalPoint(phi, _sigma_w_of_scale_free(phi), 0.0, q_star)
@@ -107,9 +69,7 @@ def at_q_star(act: str | Activation, q_star: float) -> CriticalPoint:
         raise NoAnswerError(
             f"{where}: chi = 1 takes sigma_w = {math.sqrt(weight):.6g}, and sigma_b^2 = {bias:.6g}"
         )
-    raise NoAnswerError(
-        f"{where}: the fixed point of sigma_w = {math.sqrt(weight):.6g}, sigma_b = {math.sqrt(bias):.6g} is not stable"
-    )
+    raise NoAnswerError(f"{where}: the fixed point of {_point(phi, place).shown} is not stable")
 
 
 def at_sigma_b(act: str | Activation, sigma_b: float = 0.0) -> tuple[CriticalPoint, ...]:
@@ -133,8 +93,9 @@ def at_sigma_b(act: str | Activation, sigma_b: float = 0.0) -> tuple[CriticalPoi
     >>> [(point.sigma_w, point.q_star) for point in at_sigma_b("tanh")]
     [(1.0, 0.0)]
     """
-    rule = "0, or a number from 1e-6 to 1e6"
-    sigma_b = require_number("sigma_b", sigma_b, rule, lambda value: value == 0 or 1e-6 <= value <= 1e6)
+    rule = f"0, or a number from {LEAST_BIAS:g} to {MOST_BIAS:g}"
+    fits = LEAST_BIAS, MOST_BIAS
+    sigma_b = require_number("sigma_b", sigma_b, rule, lambda x: x == 0 or fits[0] <= x <= fits[1])
     phi = activation(act)
     if phi.scale_free:
         if sigma_b == 0:
@@ -171,8 +132,7 @@ def at_sigma_w(act: str | Activation, sigma_w: float) -> tuple[CriticalPoint, ..
     NoAnswerError
         There is none; the message says which ``sigma_w`` can be reached.
     """
-    rule = "a number from 1e-10 to 1e10"
-    sigma_w = require_number("sigma_w", sigma_w, rule, lambda value: 1e-10 <= value <= 1e10)
+    sigma_w = _within("sigma_w", sigma_w, LEAST_WEIGHT, MOST_WEIGHT)
     phi, square = activation(act), sigma_w * sigma_w
     if phi.scale_free:
         if abs(square * float(averages(phi, 1.0).gate) - 1) <= CRITICAL:
@@ -216,8 +176,7 @@ def at_sigma2_jjt(
     L (E φ'⁴ / (E φ'²)² − 1 − s₁) with s₁ = 0 for orthogonal and −1 for Gaussian weights: Pennington et al.,
     eq. (22), and the isometry at any depth of their Section 4.
     """
-    rule = "a number from 1e-10 to 1e10"
-    target = require_number("sigma2_jjt", sigma2_jjt, rule, lambda value: 1e-10 <= value <= 1e10)
+    target = _within("sigma2_jjt", sigma2_jjt, LEAST_SPREAD, MOST_SPREAD)
     depth = require_whole("depth", depth, 1, MAX_DEPTH)
     require_choice("weights", weights, WEIGHTS)
     phi, own = activation(act), float(weights == "gaussian")
@@ -226,9 +185,8 @@ def at_sigma2_jjt(
         if abs(point.sigma2_jjt(depth, weights) / target - 1) <= _ACCURACY:
             return (point,)
         raise NoAnswerError(
-            f"{phi.name} cannot have sigma2_jjt = {target:.6g}: every critical network of {depth} layers with "
-            f"{weights} weights, sigma_w = {point.sigma_w:.6g} and sigma_b = 0, "
-            f"has {point.sigma2_jjt(depth, weights):.6g}"
+            f"{phi.name} cannot have sigma2_jjt = {target:.6g}: critical networks of {depth} layers with "
+            f"{weights} weights have {point.sigma2_jjt(depth, weights):.6g}, all of them ({point.shown})"
         )
     line = CriticalLine(phi)
 
@@ -241,6 +199,12 @@ def at_sigma2_jjt(
     reached = depth * (gate_variance(phi, line.grid.q) + own)
     about = f" at depth {depth} with {weights} weights"
     raise NoAnswerError(_out_of_reach(line, "sigma2_jjt", target, reached, about))
+
+
+def _within(parameter: str, value: float, least: float, most: float) -> float:
+    return require_number(
+        parameter, value, f"a number from {least:g} to {most:g}", lambda x: least <= x <= most
+    )
 
 
 def _point(
@@ -274,8 +238,5 @@ def _out_of_reach(line: CriticalLine, name: str, target: float, values: Array, a
     reached = line.reached(values)
     if reached is None:
         return f"{name_of} has no critical network: where chi = 1, sigma_b^2 < 0 or q* is not stable"
-    ends = " to ".join(
-        f"{value:.6g} (sigma_w = {math.sqrt(place.weight):.6g}, sigma_b = {math.sqrt(max(place.bias, 0.0)):.6g})"
-        for value, place in reached
-    )
+    ends = " to ".join(f"{value:.6g} ({_point(line.act, place).shown})" for value, place in reached)
     return f"{name_of} has no critical network with {name} = {target:.6g}{about}: they have about {ends}"

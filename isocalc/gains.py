@@ -1,4 +1,4 @@
-"""Gains: how an activation changes the mean square of a signal and of a gradient, and what makes up for it."""
+"""Gains: what makes up for how an activation changes the mean square of a signal and of a gradient."""
 
 import math
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from isocalc.activations import Activation, activation
 from isocalc.criticality import at_q_star
 from isocalc.errors import NoAnswerError
 from isocalc.gaussian import averages
+from isocalc.limits import LEAST_Q, MOST_Q
 from isocalc.network import require_number
 
 
@@ -65,8 +66,8 @@ def gains(act: str | Activation, q: float = 1.0) -> Gains:
     >>> round(found.forward, 12), round(found.backward, 12), found.critical_sigma_b
     (1.414213562373, 1.414213562373, 0.0)
     """
-    rule = "a number from 1e-100 to 1e20"
-    q = require_number("q", q, rule, lambda value: 1e-100 <= value <= 1e20)
+    rule = f"a number from {LEAST_Q:g} to {MOST_Q:g}"
+    q = require_number("q", q, rule, lambda value: LEAST_Q <= value <= MOST_Q)
     phi = activation(act)
     found = averages(phi, q)
     try:

@@ -9,6 +9,7 @@ from isocalc import universal
 from isocalc.average_table import AverageTable
 from isocalc.branches import all_roots
 from isocalc.errors import NoAnswerError
+from isocalc.limits import LEAST_C, LEAST_CONDITION, MAX_DEPTH, MOST_C, MOST_CONDITION
 from isocalc.network import ResNet, require_network, require_number, require_whole
 from isocalc.propagation import propagate_residual
 from isocalc.roots import bracketed_root, root_in_log
@@ -16,12 +17,11 @@ from isocalc.roots import bracketed_root, root_in_log
 # Scales that are searched, densely where activations change their shape.
 SMALLEST, LARGEST = 1e-6, 1e6
 _GRID = [*np.geomspace(SMALLEST, 4e-3, 12), *np.geomspace(1e-2, 1e2, 41), *np.geomspace(250.0, LARGEST, 12)]
-# From so many blocks with skip 1 branches are looked for at fewer, since c tends to a limit, and then followed.
+# From so many blocks with skip 1 branches are looked for at fewer and then followed: c tends to a limit.
 _DEEP, _LESS_DEEP = 50_000, 5_000
 # The relative accuracy of c that is promised, and layers from which so many networks pay for loading Numba.
 ACCURACY = 1e-8
 _NUMBA_FROM = 2_000
-_MOST_C = 1e6
 
 
 def for_c(network: ResNet, c: float) -> tuple[ResNet, ...]:
@@ -50,8 +50,8 @@ def for_c(network: ResNet, c: float) -> tuple[ResNet, ...]:
     Notes
     -----
     Solutions are sign changes of c(σ) − c on 65 scales, and pairs about a turning point between them; from
-    depth 50,000 with skip 1 they are those at depth 5,000, followed to the network's own. c is that of Tarnowski et
-    al., arXiv 1809.08848, eq. (14) to (17).
+    depth 50,000 with skip 1 they are those at depth 5,000, followed to the network's own. c is that of
+    Tarnowski et al., arXiv 1809.08848, eq. (14) to (17).
 
     Examples
     --------
@@ -59,8 +59,8 @@ def for_c(network: ResNet, c: float) -> tuple[ResNet, ...]:
     [1.0]
     """
     require_network(network, ResNet)
-    rule = f"a number from 1e-12 to {_MOST_C:g}"
-    c = require_number("c", c, rule, lambda value: 1e-12 <= value <= _MOST_C)
+    rule = f"a number from {LEAST_C:g} to {MOST_C:g}"
+    c = require_number("c", c, rule, lambda value: LEAST_C <= value <= MOST_C)
     curve = _Curve(network, c)
     if network.depth >= _DEEP and abs(network.skip) == 1:
         near = _Curve(replace(network, depth=_LESS_DEEP), c).roots()
@@ -87,7 +87,7 @@ def c_of_condition(condition: float) -> float:
     Parameters
     ----------
     condition : float
-        Greater than 1, at most 1e300.
+        From 1.00001 to 1e300.
 
     Raises
     ------
@@ -103,8 +103,9 @@ def c_of_condition(condition: float) -> float:
     >>> round(c_of_condition(21.09442324774693), 12)
     1.0
     """
-    rule = "a number greater than 1, at most 1e300"
-    condition = require_number("condition", condition, rule, lambda value: 1 < value <= 1e300)
+    rule = f"a number from {LEAST_CONDITION} to {MOST_CONDITION:g}"
+    fits = LEAST_CONDITION, MOST_CONDITION
+    condition = require_number("condition", condition, rule, lambda value: fits[0] <= value <= fits[1])
     return _c_of_edge(math.log(condition))
 
 
@@ -125,17 +126,19 @@ def c_of_s_max(s_max: float, *, depth: int = 1, skip: float = 1.0) -> float:
     InvalidInputError
         An argument breaks its rule.
     NoAnswerError
-        No c gives so small an s_max.
+        No c from 1e-12 to 1e6 gives that s_max.
     """
     s_max = require_number("s_max", s_max, "a finite number greater than 0", lambda value: value > 0)
     skip = require_number("skip", skip, "a finite number other than 0", lambda value: value != 0)
-    centre = require_whole("depth", depth, 1, 10**7) * math.log(abs(skip))
-    if math.log(s_max) <= centre:
+    centre = require_whole("depth", depth, 1, MAX_DEPTH) * math.log(abs(skip))
+    edge = 2 * (math.log(s_max) - centre)
+    if not universal.edge(LEAST_C) <= edge <= universal.edge(MOST_C):
+        least, most = (centre + universal.edge(c) / 2 for c in (LEAST_C, MOST_C))
         raise NoAnswerError(
-            f"no network has s_max = {s_max!r}: it is more than |skip|^depth = e^{centre:.6g}, "
-            "which weights of 0 give"
+            f"s_max = {s_max!r} cannot be reached: log s_max = {math.log(s_max):.6g} is not between "
+            f"{least:.6g} (c = {LEAST_C:g}, of small weights) and {most:.6g} (c = {MOST_C:g})"
         )
-    return _c_of_edge(2 * (math.log(s_max) - centre))
+    return _c_of_edge(edge)
 
 
 def _c_of_edge(edge: float) -> float:
@@ -157,7 +160,9 @@ class _Curve:
         self._table = AverageTable(network.act)
 
     def at(self, scale: float) -> ResNet:
-        return replace(self.network, **{self.name: scale})
+        if self.name == "sigma_w2":
+            return replace(self.network, sigma_w2=scale)
+        return replace(self.network, sigma_w=scale)
 
     def c(self, scale: float) -> float:
         """Return c, infinite where it overflows."""

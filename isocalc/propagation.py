@@ -109,12 +109,8 @@ def propagate_residual(
 
         return Propagation(*follow_layer_norm(network))
     variance = network.sigma_w * network.sigma_w
-    layer = Recursion(
-        weight=variance / network.depth,
-        bias=network.sigma_b * network.sigma_b,
-        skip=network.skip,
-        pre=network.block == "pre",
-    )
+    bias, pre = network.sigma_b * network.sigma_b, network.block == "pre"
+    layer = Recursion(variance / network.depth, bias, network.skip, pre)
     table = table or AverageTable(network.act)
     trace = _follow(table, layer, network.input_variance, network.depth, numba_from)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
@@ -131,7 +127,7 @@ def _propagate_feed_forward(network: FeedForward) -> Propagation:
     from isocalc.feedforward import fixed_points  # noqa: PLC0415 - 4 ms that residual networks need not wait
 
     variance = network.sigma_w * network.sigma_w
-    layer = Recursion(weight=variance, bias=network.sigma_b * network.sigma_b, skip=0.0, pre=False)
+    layer = Recursion(variance, network.sigma_b * network.sigma_b, skip=0.0, pre=False)
     table = AverageTable(network.act)
     if network.input_variance is None:
         q_star = fixed_points(network)[0].q_star

@@ -2,7 +2,7 @@
 
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from isocalc.errors import NoAnswerError
 
@@ -94,17 +94,19 @@ def bracketed_root(function: Callable[[float], float], low: float, high: float) 
         least = 2 * sys.float_info.epsilon * max(abs(nearest), 0.5) / abs(b - a)
         if least > 0.5 or value == 0:
             return math.exp(nearest)
-        share = min(max(_inverse_quadratic(a, b, c, f_a, f_b, f_c), least), 1 - least)
+        trusted, share = _interpolated((a, b, c), (f_a, f_b, f_c))
+        share = min(max(share, least), 1 - least) if trusted else 0.5
     return math.exp(a)
 
 
-def _inverse_quadratic(a: float, b: float, c: float, f_a: float, f_b: float, f_c: float) -> float:
-    """Return how far from a to b inverse quadratic interpolation leads, 1/2 where it is not to be trusted."""
+def _interpolated(x: Sequence[float], f: Sequence[float]) -> tuple[bool, float]:
+    """Return whether inverse quadratic interpolation is to be trusted, and how far from a to b it leads."""
+    (a, b, c), (f_a, f_b, f_c) = x, f
     xi, phi = (a - b) / (c - b), (f_a - f_b) / (f_c - f_b)
     if not (phi * phi < xi and (1 - phi) * (1 - phi) < 1 - xi):
-        return 0.5
+        return False, 0.5
     towards_b, towards_c = f_a / (f_b - f_a) * f_c / (f_b - f_c), f_a / (f_c - f_a) * f_b / (f_c - f_b)
-    return towards_b + (c - a) / (b - a) * towards_c
+    return True, towards_b + (c - a) / (b - a) * towards_c
 
 
 def _finite(value: float) -> float:

@@ -12,7 +12,7 @@ from isocalc.average_table import AverageTable
 from isocalc.errors import InvalidInputError, NoAnswerError
 from isocalc.layernorm import gains, hidden_variance
 from isocalc.network import ResNet, require_network
-from isocalc.propagation import Propagation, Recursion
+from isocalc.propagation import Propagation, Recursion, propagate
 
 Array = npt.NDArray[np.float64]
 
@@ -74,11 +74,17 @@ def initialised(network: ResNet, scheme: Initialisation) -> ResNet:
     require_network(network, ResNet)
     root, branch = math.sqrt(network.depth), scheme.branch(network.depth)
     if network.block != "preln":
-        return replace(network, sigma_w=math.sqrt(scheme.gain(1, 1)) * branch * scheme.last * root, sigma_b=0.0)
+        return replace(
+            network, sigma_w=math.sqrt(scheme.gain(1, 1)) * branch * scheme.last * root, sigma_b=0.0
+        )
     ratio = network.hidden_ratio
     first, second = scheme.gain(1, ratio), scheme.gain(ratio, 1) * ratio
-    scales = {"sigma_w": math.sqrt(first) * branch, "sigma_w2": math.sqrt(second) * scheme.last * root}
-    return replace(network, sigma_b=0.0, **scales)
+    return replace(
+        network,
+        sigma_w=math.sqrt(first) * branch,
+        sigma_w2=math.sqrt(second) * scheme.last * root,
+        sigma_b=0.0,
+    )
 
 
 def propagate_scaled(network: ResNet, factors: npt.ArrayLike) -> Propagation:
@@ -107,11 +113,18 @@ def propagate_scaled(network: ResNet, factors: npt.ArrayLike) -> Propagation:
     squares = np.asarray(factors, dtype=float) ** 2
     if squares.shape != (network.depth,) or not np.isfinite(squares).all():
         raise InvalidInputError("factors", f"{network.depth} finite numbers", factors)
+    if squares.min() == squares.max():
+        times = math.sqrt(squares[0] * network.depth)
+        if network.block == "preln":
+            return propagate(replace(network, sigma_w2=network.sigma_w2 * times))
+        return propagate(replace(network, sigma_w=network.sigma_w * times))
     with np.errstate(over="ignore", invalid="ignore"):
         rows = (_follow_normalised if network.block == "preln" else _follow)(network, squares)
         q, c, p, m = np.array(rows).T
     if not np.isfinite(c).all():
-        raise NoAnswerError(f"c of {network.act.name} overflows at layer {int(np.argmin(np.isfinite(c))) + 1}")
+        raise NoAnswerError(
+            f"c of {network.act.name} overflows at layer {int(np.argmin(np.isfinite(c))) + 1}"
+        )
     skips = 2 * network.depth * math.log(abs(network.skip))
     return Propagation(q, c, p, m, skips + math.fsum(np.log1p(c / network.depth)))
 

@@ -45,7 +45,9 @@ SPELLINGS: dict[str, Spelling] = {
     ),
     "squared_relu": Spelling("F.relu(x) ** 2", "jax.nn.relu(x) ** 2", "np.maximum(x, 0.0) ** 2"),
     "elu": Spelling(
-        "F.elu(x, {alpha})", "jax.nn.elu(x, {alpha})", "np.where(x > 0, x, {alpha} * np.expm1(np.minimum(x, 0.0)))"
+        "F.elu(x, {alpha})",
+        "jax.nn.elu(x, {alpha})",
+        "np.where(x > 0, x, {alpha} * np.expm1(np.minimum(x, 0.0)))",
     ),
     "celu": Spelling(
         "F.celu(x, {alpha})",
@@ -80,7 +82,9 @@ SPELLINGS: dict[str, Spelling] = {
     "gaussian": Spelling("torch.exp(-x * x)", "jnp.exp(-x * x)", "np.exp(-x * x)"),
     "sin": Spelling("torch.sin(x)", "jnp.sin(x)", "np.sin(x)"),
     "snake": Spelling(
-        "x + torch.sin({a} * x) ** 2 / {a}", "x + jnp.sin({a} * x) ** 2 / {a}", "x + np.sin({a} * x) ** 2 / {a}"
+        "x + torch.sin({a} * x) ** 2 / {a}",
+        "x + jnp.sin({a} * x) ** 2 / {a}",
+        "x + np.sin({a} * x) ** 2 / {a}",
     ),
 }
 # What of scipy.special NumPy lacks.
@@ -100,10 +104,6 @@ def spelled(act: Activation, framework: str) -> str | None:
         return None
     parameters = FAMILIES[name].parameters
     values = [*map(float, texts), *(p.default for p in parameters[len(texts) :])]
-    shown = {p.name: _literal(value or 0.0) for p, value in zip(parameters, values, strict=True)}
+    shown = {p.name: repr(value or 0.0) for p, value in zip(parameters, values, strict=True)}
     text: str = getattr(SPELLINGS[name], framework).format(**shown)
     return text
-
-
-def _literal(value: float) -> str:
-    return repr(value) if value >= 0 else f"({value!r})"

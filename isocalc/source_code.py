@@ -148,7 +148,9 @@ def source(network: ResNet | FeedForward, framework: Framework, about: str = "")
         phi=phi,
         weights=_WEIGHTS[network.weights],
         draw=_DRAWS[framework, network.weights],
-        draw_bias="nn.init.normal_(layer.bias, std=SIGMA_B)" if network.sigma_b else "nn.init.zeros_(layer.bias)",
+        draw_bias="nn.init.normal_(layer.bias, std=SIGMA_B)"
+        if network.sigma_b
+        else "nn.init.zeros_(layer.bias)",
         scipy=FROM_SCIPY.get(network.act.name.partition(":")[0], "nothing"),
         hidden=(hidden := _hidden(network, framework)),
         end="\n    " if hidden else "",
@@ -215,7 +217,9 @@ def _two_matrices(network: ResNet, framework: str) -> str:
 def _random(network: ResNet | FeedForward, framework: str, width: str) -> tuple[str, str, str]:
     """Return what draws a layer's matrices, and its biases."""
     if framework == "jax":
-        biases = f"SIGMA_B * jax.random.normal(k[1], ({width},))" if network.sigma_b else f"jnp.zeros({width})"
+        biases = (
+            f"SIGMA_B * jax.random.normal(k[1], ({width},))" if network.sigma_b else f"jnp.zeros({width})"
+        )
         return "k[0]", "k[2]", biases
     biases = f"rng.normal(0.0, SIGMA_B, {width})" if network.sigma_b else f"np.zeros({width})"
     return "rng", "rng", biases

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from isocalc.cli.caveats import Doubles
-from isocalc.cli.init_options import OPTIONS, networks_asked, question_of
+from isocalc.cli.init_options import OPTIONS, networks_asked, question_of, require_in_range
 from isocalc.cli.init_rows import (
     FEEDFORWARD,
     GAIN,
@@ -26,7 +26,7 @@ from isocalc.cli.sweep import Row, Sweep, run, say
 from isocalc.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from isocalc.criticality import CriticalPoint
+    from isocalc.critical_point import CriticalPoint
     from isocalc.network import FeedForward, ResNet
 
 
@@ -72,6 +72,7 @@ def command(ctx: click.Context, /, output: Output, **given: Any) -> None:
     edge of chaos, chi = 1, with given biases, weights, q* or variance of the squared singular values.
     """
     question = question_of(ctx, given)
+    require_in_range(question, given)
     networks = networks_asked(ctx, question, given)
     doubles = Doubles()
     if given["emit"]:
@@ -139,30 +140,30 @@ def _solutions(ctx: click.Context, question: str, given: dict[str, Any]) -> Call
         known = next((name for name in ("sigma_w", "q_star") if is_given(ctx, name)), "sigma_b")
         return partial(_critical, known=known)
     if question == "target_variance":
-        both = not is_given(ctx, "weights")
-        return partial(_isometric, weights="orthogonal" if both else None)
-    return partial(_residual, like=given["like"])
+        return _isometric
+    if question == "like":
+        scale = "sigma_w2" if given["block"] == "preln" else "sigma_w"
+        return partial(_alike, activation=given["like"][0], **{scale: given[scale][0]})
+    return _with_target
 
 
-def _residual(net: "ResNet", *, like: Sequence[str] | None = None, **target: float) -> tuple["ResNet", ...]:
+def _alike(net: "ResNet", **other: Any) -> tuple["ResNet", ...]:
     from dataclasses import replace
 
-    from isocalc import initialize
+    from isocalc.initialize import like
 
-    if like is not None:
-        if len(like) != 1 or like == ("all",):
-            raise InvalidInputError("like", "one activation", ",".join(like))
-        return initialize.like(net, replace(net, activation=like[0]))
-    ((name, value),) = target.items()
-    try:
-        if name == "target_condition":
-            return initialize.for_c(net, initialize.c_of_condition(value))
-        if name == "target_smax":
-            return initialize.for_c(net, initialize.c_of_s_max(value, depth=net.depth, skip=net.skip))
-        return initialize.for_c(net, value)
-    except InvalidInputError as error:
-        error.parameter = name
-        raise
+    return like(net, replace(net, **other))
+
+
+def _with_target(net: "ResNet", **target: float) -> tuple["ResNet", ...]:
+    from isocalc.initialize import c_of_condition, c_of_s_max, for_c
+
+    ((name, c),) = target.items()
+    if name == "target_condition":
+        c = c_of_condition(c)
+    elif name == "target_smax":
+        c = c_of_s_max(c, depth=net.depth, skip=net.skip)
+    return for_c(net, c)
 
 
 def _critical(net: "FeedForward", *, known: str, q_star: float | None = None) -> Sequence["CriticalPoint"]:
@@ -175,16 +176,10 @@ def _critical(net: "FeedForward", *, known: str, q_star: float | None = None) ->
     return criticality.at_sigma_b(net.act, net.sigma_b)
 
 
-def _isometric(
-    net: "FeedForward", *, weights: str | None, target_variance: float
-) -> Sequence["CriticalPoint"]:
+def _isometric(net: "FeedForward", *, target_variance: float) -> Sequence["CriticalPoint"]:
     from isocalc.criticality import at_sigma2_jjt
 
-    try:
-        return at_sigma2_jjt(net.act, target_variance, depth=net.depth, weights=weights or net.weights)  # type: ignore[arg-type] # one of the two
-    except InvalidInputError as error:
-        error.parameter = "target_variance"
-        raise
+    return at_sigma2_jjt(net.act, target_variance, depth=net.depth, weights=net.weights)
 
 
 def _emit(networks: Sweep, solutions: Callable[..., Any], framework: str) -> None:

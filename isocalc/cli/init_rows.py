@@ -8,10 +8,10 @@ from isocalc.cli.caveats import Doubles
 from isocalc.cli.param import RESNET as PARAM_COLUMNS
 from isocalc.cli.param import resnet_rows
 from isocalc.cli.sweep import Row, say
-from isocalc.errors import InvalidInputError, NoAnswerError
+from isocalc.errors import NoAnswerError
 
 if TYPE_CHECKING:
-    from isocalc.criticality import CriticalPoint
+    from isocalc.critical_point import CriticalPoint
     from isocalc.network import FeedForward, ResNet
 
 RESNET = (
@@ -66,7 +66,13 @@ GAIN = (
 def solved_row(net: "ResNet", doubles: Doubles, scheme: str = "solution") -> Row:
     """Return the row of a residual network."""
     found = next(resnet_rows(net, columns=PARAM_COLUMNS, doubles=doubles))
-    return {**found, "sigma_w": net.sigma_w, "sigma_b": net.sigma_b, "sigma_w2": net.sigma_w2, "scheme": scheme}
+    return {
+        **found,
+        "sigma_w": net.sigma_w,
+        "sigma_b": net.sigma_b,
+        "sigma_w2": net.sigma_w2,
+        "scheme": scheme,
+    }
 
 
 def compared_rows(net: "ResNet", doubles: Doubles) -> Iterator[Row]:
@@ -111,10 +117,10 @@ def critical_rows(net: "FeedForward", point: "CriticalPoint", doubles: Doubles) 
 
     fixed, first = point.fixed_point, fixed_points(point.network(1))[0]
     if first.q_star != fixed.q_star:
-        start = (point.q_star or 0.0) - point.sigma_b**2
+        start = ((point.q_star or 0.0) - point.sigma_b**2) / point.sigma_w**2
         say(
-            f"{net.act.name}, sigma_w {point.sigma_w!r}, sigma_b {point.sigma_b!r}: from small inputs the variance "
-            f"stays at q = {first.q_star:.6g}; --input-variance {start / point.sigma_w**2:.6g} starts at q_star"
+            f"{net.act.name}, sigma_w {point.sigma_w!r}, sigma_b {point.sigma_b!r}: small inputs lead to "
+            f"q = {first.q_star:.6g}; --input-variance {start:.6g} starts at q_star"
         )
     return {
         "activation": net.act.name,
@@ -134,11 +140,7 @@ def gain_rows(net: "FeedForward", q_star: float = 1.0) -> Iterator[Row]:
     """Yield the row of an activation's gains."""
     from isocalc.gains import gains
 
-    try:
-        found = gains(net.act, q_star)
-    except InvalidInputError as error:
-        error.parameter = "q_star"
-        raise
+    found = gains(net.act, q_star)
     yield {
         "activation": net.act.name,
         "q_star": q_star,

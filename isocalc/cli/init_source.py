@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from isocalc.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from isocalc.criticality import CriticalPoint
+    from isocalc.critical_point import CriticalPoint
     from isocalc.network import FeedForward, ResNet
 
 
@@ -47,7 +47,7 @@ def _about_residual(net: "ResNet") -> str:
 def _about_critical(net: "FeedForward", point: "CriticalPoint") -> str:
     spread = point.sigma2_jjt(net.depth, net.weights)
     text = (
-        f"{net.depth} layers phi(W x + b), phi = {net.act.name}, {net.weights} weights, at the edge of chaos:\n"
+        f"{net.depth} layers phi(W x + b), phi = {net.act.name}, {net.weights} weights, edge of chaos:\n"
         f"squared singular values of the Jacobian of mean 1 and variance {spread:.6g}"
     )
     if not point.q_star:
