@@ -76,8 +76,8 @@ OPTIONS = (
         "--target-variance",
         type=Numbers(),
         metavar="NUMBERS",
-        help="Feed-forward: the variance sigma2_JJT of s^2 at --depth, on the critical line; by default that of "
-        "orthogonal weights, with the Gaussian one beside it.",
+        help="Feed-forward: the variance sigma2_JJT of s^2 at --depth, on the critical line; by default "
+        "that of orthogonal weights, with the Gaussian one beside it.",
     ),
     click.option(
         "--gain", is_flag=True, help="Gains of activations, beside PyTorch's; --act is all by default."
