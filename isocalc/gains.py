@@ -70,6 +70,7 @@ def gains(act: str | Activation, q: float = 1.0) -> Gains:
     q = require_number("q", q, rule, lambda value: LEAST_Q <= value <= MOST_Q)
     phi = activation(act)
     found = averages(phi, q)
+    backward = _inverse_root(float(found.gate))
     try:
         point = at_q_star(phi, q)
     except NoAnswerError:
@@ -77,8 +78,8 @@ def gains(act: str | Activation, q: float = 1.0) -> Gains:
     return Gains(
         activation=phi,
         forward=_inverse_root(float(found.second)),
-        backward=_inverse_root(float(found.gate)),
-        critical=point.sigma_w if point else None,
+        backward=backward,
+        critical=backward if point else None,
         critical_sigma_b=point.sigma_b if point else None,
         pytorch=_of_pytorch(phi),
     )

@@ -68,7 +68,7 @@ SPELLINGS: dict[str, Spelling] = {
     "silu": Spelling("F.silu(x)", "jax.nn.silu(x)", "x * expit(x)"),
     "mish": Spelling("F.mish(x)", "jax.nn.mish(x)", "x * np.tanh(np.logaddexp(0.0, x))"),
     "softplus": Spelling(
-        "F.softplus(x, {beta})",
+        "F.softplus(x, {beta}, 50.0)",
         "jnp.logaddexp(0.0, {beta} * x) / {beta}",
         "np.logaddexp(0.0, {beta} * x) / {beta}",
     ),

@@ -54,8 +54,12 @@ def test_a_bracketed_root(power, root):
 
 def test_a_jump_between_infinities_is_found():
     """As where a signal explodes beyond a scale, or all gates are closed below it."""
-    assert bracketed_root(lambda x: math.copysign(math.inf, x - 0.3), 1e-6, 1e6) == pytest.approx(0.3, rel=1e-14)
-    assert bracketed_root(lambda x: math.inf if x > 0.3 else x - 0.2, 1e-6, 1e6) == pytest.approx(0.2, rel=1e-14)
+    assert bracketed_root(lambda x: math.copysign(math.inf, x - 0.3), 1e-6, 1e6) == pytest.approx(
+        0.3, rel=1e-14
+    )
+    assert bracketed_root(lambda x: math.inf if x > 0.3 else x - 0.2, 1e-6, 1e6) == pytest.approx(
+        0.2, rel=1e-14
+    )
 
 
 def test_few_calls_suffice():

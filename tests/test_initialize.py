@@ -18,7 +18,7 @@ ACTIVATIONS = ["threshold:0.1:0.5" if name == "threshold" else name for name in 
 
 
 @pytest.mark.parametrize("block", ["post", "pre"])
-@pytest.mark.parametrize("depth", [1, 10, 1000])
+@pytest.mark.parametrize("depth", [1, 10, 200])
 @pytest.mark.parametrize(
     ("act", "gate"), [("linear", 1), ("relu", 1 / 2), ("leaky_relu:0.2", 1.04 / 2), ("abs", 1)]
 )
@@ -79,9 +79,9 @@ def clipped_with_jumps():
 
 
 def test_all_branches_where_c_is_not_monotone():
-    """Counted on a grid 60 times as fine as the one that is searched."""
+    """Counted on a grid 15 times as fine as the one that is searched."""
     start = ResNet(clipped_with_jumps(), depth=20)
-    scales = np.geomspace(1e-2, 1e2, 2400)
+    scales = np.geomspace(1e-2, 1e2, 600)
     c = np.array([propagate(replace(start, sigma_w=scale)).c for scale in scales])
     turns = np.flatnonzero(np.diff(np.sign(np.diff(c))))
     assert turns.size >= 2
@@ -108,7 +108,9 @@ def test_like_gives_the_parameter_of_the_other():
 
 def test_no_solution_is_said_with_what_can_be_reached():
     """c of sigmoid grows like σ_w/√(q/σ_w²): at σ_w = 10⁶ it is below 10⁵."""
-    with pytest.raises(NoAnswerError, match=r"no sigma_w from 1e-06 to 1e\+06 gives sigmoid c = 1e\+06 at depth 3"):
+    with pytest.raises(
+        NoAnswerError, match=r"no sigma_w from 1e-06 to 1e\+06 gives sigmoid c = 1e\+06 at depth 3"
+    ):
         for_c(ResNet("sigmoid", depth=3), 1e6)
     with pytest.raises(NoAnswerError, match=r"sigma_w2 .* c goes from 0 at sigma_w2 = 1e-06"):
         for_c(ResNet("relu", block="preln", sigma_w=0.0), 0.5)

@@ -51,6 +51,10 @@ def test_the_group_loads_no_command(arguments):
         ("density", "--act", "relu,tanh", "--summary"),
         ("param", "--act", "relu"),
         ("param", "--act", "tanh", "--arch", "feedforward"),
+        ("init", "--act", "relu", "--target-c", "0.5"),
+        ("init", "--act", "tanh", "--critical", "--sigma-b", "0.1"),
+        ("init", "--act", "relu", "--schemes"),
+        ("init", "--gain"),
     ],
 )
 def test_small_work_loads_numpy_alone(arguments):
