@@ -38,7 +38,7 @@ def test_a_root_on_the_grid_counts_once():
 
 
 def test_flat_values_and_infinite_ones_have_no_roots():
-    assert found(lambda x: 1.0) == []
+    assert found(lambda _: 1.0) == []
     assert found(lambda x: math.inf if x > 1 else 2.0) == []
 
 

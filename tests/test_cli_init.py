@@ -92,7 +92,7 @@ def test_an_initialisation_that_explodes_is_said():
 def test_schemes():
     rows = {row["scheme"]: row for row in table("init", "--act", "relu", "--depth", "16", "--schemes")}
     expected = {"none": 8, "inverse_sqrt_depth": 1 / 2, "gpt2": 1 / 4, "fixup": 0, "rezero": 0}
-    expected["inverse_sqrt_layer"] = sum(1 / (4 * l) for l in range(1, 17))
+    expected["inverse_sqrt_layer"] = sum(1 / (4 * layer) for layer in range(1, 17))
     assert {name: float(row["c"]) for name, row in rows.items()} == pytest.approx(expected)
     for row in rows.values():
         c = float(row["c"])

@@ -76,7 +76,7 @@ def test_biases_weights_and_spread_lead_back_to_the_fixed_point(act, q):
 @pytest.mark.parametrize("act", ["hardtanh", "erf"])
 @pytest.mark.parametrize("depth", [10, 1000, 10**6])
 def test_isometry_at_any_depth(act, depth):
-    """σ²_JJᵀ = 1/4: open gates p = L/(L + 1/4) of hard tanh, 1 + 4q = (1 + v) √(1 + 8q) of erf, v = 1/(4L)."""
+    """σ²_JJᵀ = 1/4: p = L/(L + 1/4) open gates of hard tanh, 1 + 4q = (1 + v) √(1 + 8q) of erf, v = 1/4L."""
     (point,) = at_sigma2_jjt(act, 0.25, depth=depth)
     v = 0.25 / depth
     if act == "hardtanh":
@@ -128,7 +128,7 @@ def test_the_spread_asked_for_is_that_of_the_law(act, log_v):
 
 
 def test_several_critical_networks_of_one_scale():
-    """1/E φ'² of GELU falls to 1.3985² and rises to 2 where q is stable: both, as slow averages count them."""
+    """1/E φ'² of GELU falls to 1.3985² and rises to 2 where q is stable: slow averages count both."""
     q, act, weight = np.geomspace(1.0, 1e5, 120), activation("gelu"), 1.402**2
     slow = [naive.averages(act, float(x)) for x in q]
     gate, curvature = (np.array([a[i][0] for a in slow]) for i in (2, 4))

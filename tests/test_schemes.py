@@ -20,7 +20,7 @@ COMMON = {scheme.name: scheme for scheme in INITIALISATIONS}
         ("none", 50),
         ("inverse_sqrt_depth", 1 / 2),
         ("gpt2", 1 / 4),
-        ("inverse_sqrt_layer", sum(1 / (4 * l) for l in range(1, 101))),
+        ("inverse_sqrt_layer", sum(1 / (4 * layer) for layer in range(1, 101))),
         ("fixup", 0),
         ("rezero", 0),
     ],
@@ -36,7 +36,7 @@ def test_relu_in_closed_form(name, c):
 @pytest.mark.parametrize("block", ["post", "pre"])
 @pytest.mark.parametrize("act", ["tanh", "gelu", "sigmoid"])
 def test_a_slow_recursion_layer_by_layer(act, block):
-    """q = σ_w² f² p + σ_b², p' = E φ² + 2 a m E φ + a² p; before activation p' = a² p + σ_w² f² E φ² + σ_b²."""
+    """q = σ_w² f² p + σ_b², p' = E φ² + 2 a m E φ + a² p; blocks pre: p' = a² p + σ_w² f² E φ² + σ_b²."""
     net = ResNet(act, depth=9, block=block, sigma_w=1.4, sigma_b=0.3, skip=0.9, input_variance=2.0)
     factors = SCALES["inverse_sqrt_layer"](9)
     p, m, rows = 2.0, 0.0, []
@@ -50,8 +50,8 @@ def test_a_slow_recursion_layer_by_layer(act, block):
             p, m = second + 1.8 * m * mean + 0.81 * p, mean + 0.9 * m
         rows.append((q, 9 * weight * gate / 0.81, p, m))
     signal = propagate_scaled(net, factors)
-    found = (signal.q, signal.c_per_layer, signal.second_moment, signal.mean)
-    assert np.array(found).T == pytest.approx(np.array(rows), rel=1e-9, abs=1e-12)
+    found = np.transpose((signal.q, signal.c_per_layer, signal.second_moment, signal.mean))
+    assert found == pytest.approx(np.array(rows), rel=1e-9, abs=1e-12)
 
 
 def test_blocks_with_layer_norm():

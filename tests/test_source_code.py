@@ -72,7 +72,7 @@ IN = {"numpy": InNumpy, "torch": InTorch, "jax": InJax}
 
 
 def spectra(network, framework, power):
-    """Return log singular values of pasted networks, each with its seed, at inputs of mean square ``power``."""
+    """Return log singular values of pasted networks, one for a seed, at inputs of mean square ``power``."""
     pasted = IN[framework]().run(source(network, framework))
     rows = []
     for seed in range(TRIALS):

@@ -54,7 +54,7 @@ def test_the_group_loads_no_command(arguments):
         ("init", "--act", "relu", "--target-c", "0.5"),
         ("init", "--act", "tanh", "--critical", "--sigma-b", "0.1"),
         ("init", "--act", "relu", "--schemes"),
-        ("init", "--gain"),
+        ("init", "--gain", "--act", "relu,tanh"),
     ],
 )
 def test_small_work_loads_numpy_alone(arguments):
