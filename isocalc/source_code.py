@@ -140,7 +140,8 @@ def source(network: ResNet | FeedForward, framework: Framework, about: str = "")
     require_choice("framework", framework, FRAMEWORKS)
     phi = spelled(network.act, framework)
     if phi is None:
-        raise InvalidInputError("framework", "left out: the activation has no name there", framework)
+        rule = f"left out with {network.act.name}, which `isocalc acts` does not list"
+        raise InvalidInputError("framework", rule, framework)
     if isinstance(network, FeedForward) and (network.layer_widths is not None or network.tied):
         raise InvalidInputError("network", "of square layers with weights of their own", network)
     code = _TEMPLATES[framework].format(

@@ -164,7 +164,7 @@ def test_the_text_is_the_same_for_the_same_network(framework):
         (
             ResNet(Activation(name="mine", phi=np.tanh, dphi=np.cos)),
             "jax",
-            "left out: the activation has no name",
+            "left out with mine, which",
         ),
     ],
 )

@@ -3,7 +3,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -78,38 +78,41 @@ def command(ctx: click.Context, /, output: Output, **given: Any) -> None:
     if given["emit"]:
         _emit(networks, _solutions(ctx, question, given), given["emit"])
         return
-    columns, rows = _view(ctx, question, given, doubles)
-    table, failed = run(networks, columns, rows, caption=CAPTIONS[columns[2]])
+    view = _view(ctx, question, given, doubles)
+    table, failed = run(networks, view.columns, view.rows, caption=view.caption)
     doubles.report()
     output.write(table)
     ctx.exit(int(failed))
 
 
-CAPTIONS = {
-    "sigma_w": "ResNet; s_min, s_max, condition_number of the universal law (L -> infinity)",
-    "scheme": "ResNet; s_min, s_max, condition_number of the universal law (L -> infinity)",
-    "sigma_b": "Feed-forward networks at the edge of chaos; the mean of s^2 is 1",
-    "backward_gain": "sigma_w of weights of variance sigma_w^2/N, for pre-activations of variance q_star",
-}
-Rows = Callable[..., Iterator[Row]]
+class View(NamedTuple):
+    """A table of ``init``: its columns, what yields its rows, its caption."""
+
+    columns: Sequence[str]
+    rows: Callable[..., Iterator[Row]]
+    caption: str
 
 
-def _view(
-    ctx: click.Context, question: str, given: dict[str, Any], doubles: Doubles
-) -> tuple[Sequence[str], Rows]:
-    """Return the columns of a question's table and what yields its rows."""
+OF_GAIN = "sigma_w of weights of variance sigma_w^2/N, for pre-activations of variance q_star"
+OF_RESNET = "ResNet; s_min, s_max, condition_number of the universal law (L -> infinity)"
+OF_FEEDFORWARD = "Feed-forward networks at the edge of chaos; the mean of s^2 is 1"
+
+
+def _view(ctx: click.Context, question: str, given: dict[str, Any], doubles: Doubles) -> View:
+    """Return the table of a question."""
     if question == "gain":
-        return GAIN, gain_rows
+        return View(GAIN, gain_rows, OF_GAIN)
     if question == "schemes":
-        return SCHEMES, partial(scheme_rows, doubles=doubles)
+        return View(SCHEMES, partial(scheme_rows, doubles=doubles), OF_RESNET)
     solutions = _solutions(ctx, question, given)
     if question in {"critical", "target_variance"}:
         both = question == "target_variance" and not is_given(ctx, "weights")
-        return FEEDFORWARD, partial(_of_points, solutions=solutions, doubles=doubles, both=both)
+        rows = partial(_of_points, solutions=solutions, doubles=doubles, both=both)
+        return View(FEEDFORWARD, rows, OF_FEEDFORWARD)
     preln = ("sigma_w2",) if given["block"] == "preln" else ()
     scheme = ("scheme",) if given["compare"] else ()
-    found = partial(_of_networks, solutions=solutions, doubles=doubles, compare=given["compare"])
-    return (*RESNET, *preln, *scheme), found
+    rows = partial(_of_networks, solutions=solutions, doubles=doubles, compare=given["compare"])
+    return View((*RESNET, *preln, *scheme), rows, OF_RESNET)
 
 
 def _of_networks(
