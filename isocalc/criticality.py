@@ -69,7 +69,9 @@ def at_q_star(act: str | Activation, q_star: float) -> CriticalPoint:
         raise NoAnswerError(
             f"{where}: chi = 1 takes sigma_w = {math.sqrt(weight):.6g}, and sigma_b^2 = {bias:.6g}"
         )
-    raise NoAnswerError(f"{where}: the fixed point of {_point(phi, place).shown} is not stable")
+    raise NoAnswerError(
+        f"{where}: the fixed point of {_point(phi, place).shown} is not stable beyond rounding"
+    )
 
 
 def at_sigma_b(act: str | Activation, sigma_b: float = 0.0) -> tuple[CriticalPoint, ...]:

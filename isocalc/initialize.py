@@ -75,10 +75,15 @@ def for_c(network: ResNet, c: float) -> tuple[ResNet, ...]:
 def like(network: ResNet, other: ResNet) -> tuple[ResNet, ...]:
     """Return the networks that differ from one in the scale of their weights and have the other's ``c``.
 
-    Parameters, returns and errors are those of `for_c`.
+    Parameters, returns and errors are those of `for_c`; a c of the other beyond its range has no answer.
     """
     require_network(other, ResNet)
-    return for_c(network, propagate_residual(other).c)
+    c = propagate_residual(other).c
+    if not LEAST_C <= c <= MOST_C:
+        raise NoAnswerError(
+            f"{other.act.name} has c = {c:.6g} here; scales are found for c from {LEAST_C:g} to {MOST_C:g}"
+        )
+    return for_c(network, c)
 
 
 def c_of_condition(condition: float) -> float:

@@ -112,6 +112,11 @@ def test_like_gives_the_parameter_of_the_other():
         assert propagate(net).c == pytest.approx(1.7**2 / 2, rel=1e-8)
 
 
+def test_a_network_without_isometry_to_imitate():
+    with pytest.raises(NoAnswerError, match="relu has c = 0 here; scales are found for c from 1e-12 to"):
+        like(ResNet("tanh"), ResNet("relu", sigma_w=0.0))
+
+
 def test_no_solution_is_said_with_what_can_be_reached():
     """c of sigmoid grows like σ_w/√(q/σ_w²): at σ_w = 10⁶ it is below 10⁵."""
     with pytest.raises(
