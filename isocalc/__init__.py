@@ -7,9 +7,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from isocalc import criticality as criticality
+    from isocalc import gains as gains
+    from isocalc import initialize as initialize
     from isocalc import judge as judge
     from isocalc import replicates as replicates
+    from isocalc import schemes as schemes
     from isocalc import simulate as simulate
+    from isocalc import source_code as source_code
     from isocalc.activations import Activation as Activation
     from isocalc.activations import activation as activation
     from isocalc.diagram import PhaseDiagram as PhaseDiagram
@@ -52,7 +57,7 @@ _HOME = {
     "spectrum": "laws",
 }
 # Modules of the public API that are reached as attributes.
-_MODULES = ("judge", "replicates", "simulate")
+_MODULES = ("criticality", "gains", "initialize", "judge", "replicates", "schemes", "simulate", "source_code")
 
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604 - the names are strings, one step removed
 

@@ -96,23 +96,23 @@ def propagate(network: ResNet | FeedForward) -> Propagation:
     """
     require_network(network, ResNet, FeedForward)
     if isinstance(network, ResNet):
-        return _propagate_residual(network)
+        return propagate_residual(network)
     return _propagate_feed_forward(network)
 
 
-def _propagate_residual(network: ResNet) -> Propagation:
+def propagate_residual(
+    network: ResNet, table: AverageTable | None = None, numba_from: int = _NUMBA_FROM
+) -> Propagation:
+    """Do what `propagate` does, with averages of earlier calls, and Numba from so many layers."""
     if network.block == "preln":
         from isocalc.layernorm import follow_layer_norm  # noqa: PLC0415 - other blocks need not wait for it
 
         return Propagation(*follow_layer_norm(network))
     variance = network.sigma_w * network.sigma_w
-    layer = _Layer(
-        weight=variance / network.depth,
-        bias=network.sigma_b * network.sigma_b,
-        skip=network.skip,
-        pre=network.block == "pre",
-    )
-    trace = _follow(AverageTable(network.act), layer, network.input_variance, network.depth)
+    bias, pre = network.sigma_b * network.sigma_b, network.block == "pre"
+    layer = Recursion(variance / network.depth, bias, network.skip, pre)
+    table = table or AverageTable(network.act)
+    trace = _follow(table, layer, network.input_variance, network.depth, numba_from)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         c_per_layer = _product((network.sigma_w / np.float64(network.skip)) ** 2, trace.gate)
     if not np.isfinite(c_per_layer).all():
@@ -127,7 +127,7 @@ def _propagate_feed_forward(network: FeedForward) -> Propagation:
     from isocalc.feedforward import fixed_points  # noqa: PLC0415 - 4 ms that residual networks need not wait
 
     variance = network.sigma_w * network.sigma_w
-    layer = _Layer(weight=variance, bias=network.sigma_b * network.sigma_b, skip=0.0, pre=False)
+    layer = Recursion(variance, network.sigma_b * network.sigma_b, skip=0.0, pre=False)
     table = AverageTable(network.act)
     if network.input_variance is None:
         q_star = fixed_points(network)[0].q_star
@@ -158,7 +158,7 @@ def _widens(network: FeedForward) -> bool:
     return network.weights == "orthogonal" and any(after > before for before, after in pairwise(widths))
 
 
-def _follow_widths(table: AverageTable, layer: "_Layer", p: float, widths: Sequence[int]) -> "_Trace":
+def _follow_widths(table: AverageTable, layer: "Recursion", p: float, widths: Sequence[int]) -> "_Trace":
     """Follow the signal through semi-orthogonal weights, which keep its length where they widen."""
     traces = []
     for before, after in pairwise(widths):
@@ -173,7 +173,7 @@ def _product(weight: float, gate: Array) -> Array:
     return np.asarray(weight * gate) if weight else np.zeros_like(gate)
 
 
-class _Layer(NamedTuple):
+class Recursion(NamedTuple):
     """One layer's recursion; a feed-forward layer is a post-activation block with skip 0."""
 
     weight: float
@@ -206,11 +206,13 @@ class _Trace(NamedTuple):
     mean: Array
 
 
-def _follow(table: AverageTable, layer: _Layer, input_variance: float, depth: int) -> _Trace:
+def _follow(
+    table: AverageTable, layer: Recursion, input_variance: float, depth: int, numba_from: int = _NUMBA_FROM
+) -> _Trace:
     trace = _Trace(*(np.empty(depth) for _ in _Trace._fields))
     i, p, m = 0, input_variance, 0.0
     while i < depth:
-        if depth >= _NUMBA_FROM:
+        if depth >= numba_from:
             i, p, m = _follow_compiled(table, layer, trace, (i, p, m))
             if i == depth:
                 break
@@ -231,7 +233,7 @@ def _follow(table: AverageTable, layer: _Layer, input_variance: float, depth: in
 
 
 def _follow_compiled(
-    table: AverageTable, layer: _Layer, trace: _Trace, state: tuple[int, float, float]
+    table: AverageTable, layer: Recursion, trace: _Trace, state: tuple[int, float, float]
 ) -> tuple[int, float, float]:
     """Fill the trace octave by octave while tables reach; take and return the layers done, p and m."""
     from isocalc._kernels import follow_signal  # noqa: PLC0415 - loading Numba takes half a second

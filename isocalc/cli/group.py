@@ -21,6 +21,7 @@ COMMANDS = {
     "param": "The parameter that fixes the spectrum, and signal propagation.",
     "density": "The limiting density of the singular values.",
     "mc": "Simulate networks and hold them against the theory.",
+    "init": "The initialisation that gives the spectrum which is wanted.",
     "acts": "The activations isocalc knows.",
 }
 OPTION_NAMES = {"activation": "--act", "form": "--format"}
@@ -129,6 +130,7 @@ class LazyGroup(click.Group):
       isocalc param --act relu,tanh --sigma-w 0.5:2:16 --depth 10,100 > sweep.csv
       isocalc density --act tanh --depth 100 -o tanh.json
       isocalc mc --act tanh --depth 100 --width 500
+      isocalc init --act relu,tanh,gelu --target-c 0.5
 
     See isocalc COMMAND --help for the options of each.""",
 )

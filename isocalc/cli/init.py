@@ -1,0 +1,199 @@
+"""``isocalc init``: the scales of weights and biases that give the spectrum which is wanted."""
+# ruff: noqa: PLC0415 - numerics load when a command computes
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from isocalc.cli.caveats import Doubles
+from isocalc.cli.init_options import OPTIONS, networks_asked, question_of, require_in_range
+from isocalc.cli.init_rows import (
+    FEEDFORWARD,
+    GAIN,
+    RESNET,
+    SCHEMES,
+    compared_rows,
+    critical_rows,
+    gain_rows,
+    scheme_rows,
+    solved_row,
+)
+from isocalc.cli.options import NETWORK_OPTIONS, Function, decorated, is_given
+from isocalc.cli.output_options import Output, output_options
+from isocalc.cli.sweep import Row, Sweep, run, say
+from isocalc.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from isocalc.critical_point import CriticalPoint
+    from isocalc.network import FeedForward, ResNet
+
+
+def _options(function: Function) -> Function:
+    return decorated(function, (NETWORK_OPTIONS[0], *OPTIONS, *NETWORK_OPTIONS[1:]))
+
+
+@click.command(
+    name="init",
+    epilog="""\b
+Columns of a ResNet: activation, depth, sigma_w, sigma_b, c, s_min, s_max,
+condition_number (universal law), q_first, q_last, mean_lambda, universal_error (see
+isocalc param); with --block preln sigma_w2, which is found at the given sigma_w; with
+--compare scheme. --schemes: activation, depth, scheme, branch_scale (of block l of L;
+GPT-2's L counts layers of two branches: by branches it is inverse_sqrt_depth), and
+the spectrum. Feed-forward: activation, sigma_w, sigma_b, q_star, chi, xi_q, weights,
+depth, relative_variance (of one layer), sigma2_jjt (of all). --gain: activation,
+forward_gain 1/sqrt(E phi^2), backward_gain 1/sqrt(E phi'^2), critical_gain (the same,
+where sigma_b >= 0 keeps the variance, stably), critical_sigma_b, pytorch_gain (of
+torch.nn.init.calculate_gain).
+Every solution has a row. NUMBERS: a value, a list 0.5,1,2 or a range start:stop:count.
+
+\b
+Examples:
+  isocalc init --act relu,tanh,gelu --depth 100 --target-c 0.5
+  isocalc init --act all --like relu --depth 10,100
+  isocalc init --act gelu --target-condition 10 --compare
+  isocalc init --act gelu --block preln --depth 24 --schemes
+  isocalc init --act tanh --critical --sigma-b 0:1:51 -o critical-line.csv
+  isocalc init --act hardtanh,erf --target-variance 0.25 --depth 10,100
+  isocalc init --gain
+  isocalc init --act tanh --target-c 0.5 --emit torch > network.py
+""",
+)
+@_options
+@output_options
+@click.pass_context
+def command(ctx: click.Context, /, output: Output, **given: Any) -> None:
+    """Find the initialisation that gives the spectrum of gradients which is wanted.
+
+    Of a residual network, sigma_w from 1e-6 to 1e6 with the parameter c, the condition number, the largest
+    singular value or the isometry of another network; of a feed-forward one, sigma_w and sigma_b at the
+    edge of chaos, chi = 1, with given biases, weights, q* or variance of the squared singular values.
+    """
+    question = question_of(ctx, given)
+    require_in_range(question, given)
+    networks = networks_asked(ctx, question, given)
+    doubles = Doubles()
+    if given["emit"]:
+        _emit(networks, _solutions(ctx, question, given), given["emit"])
+        return
+    view = _view(ctx, question, given, doubles)
+    table, failed = run(networks, view.columns, view.rows, caption=view.caption)
+    doubles.report()
+    output.write(table)
+    ctx.exit(int(failed))
+
+
+class View(NamedTuple):
+    """A table of ``init``: its columns, what yields its rows, its caption."""
+
+    columns: Sequence[str]
+    rows: Callable[..., Iterator[Row]]
+    caption: str
+
+
+OF_GAIN = "sigma_w of weights of variance sigma_w^2/N, for pre-activations of variance q_star"
+OF_RESNET = "ResNet; s_min, s_max, condition_number of the universal law (L -> infinity)"
+OF_FEEDFORWARD = "Feed-forward networks at the edge of chaos; the mean of s^2 is 1"
+
+
+def _view(ctx: click.Context, question: str, given: dict[str, Any], doubles: Doubles) -> View:
+    """Return the table of a question."""
+    if question == "gain":
+        return View(GAIN, gain_rows, OF_GAIN)
+    if question == "schemes":
+        return View(SCHEMES, partial(scheme_rows, doubles=doubles), OF_RESNET)
+    solutions = _solutions(ctx, question, given)
+    if question in {"critical", "target_variance"}:
+        both = question == "target_variance" and not is_given(ctx, "weights")
+        rows = partial(_of_points, solutions=solutions, doubles=doubles, both=both)
+        return View(FEEDFORWARD, rows, OF_FEEDFORWARD)
+    preln = ("sigma_w2",) if given["block"] == "preln" else ()
+    scheme = ("scheme",) if given["compare"] else ()
+    rows = partial(_of_networks, solutions=solutions, doubles=doubles, compare=given["compare"])
+    return View((*RESNET, *preln, *scheme), rows, OF_RESNET)
+
+
+def _of_networks(
+    net: "ResNet", *, solutions: Callable[..., Any], doubles: Doubles, compare: bool, **target: float
+) -> Iterator[Row]:
+    for found in solutions(net, **target):
+        yield solved_row(found, doubles)
+    if compare:
+        yield from compared_rows(net, doubles)
+
+
+def _of_points(
+    net: "FeedForward", *, solutions: Callable[..., Any], doubles: Doubles, both: bool, **target: float
+) -> Iterator[Row]:
+    from dataclasses import replace
+
+    for point in solutions(net, **target):
+        if both:
+            yield critical_rows(replace(net, weights="gaussian"), point, doubles)
+            yield critical_rows(replace(net, weights="orthogonal"), point, doubles)
+        else:
+            yield critical_rows(net, point, doubles)
+
+
+def _solutions(ctx: click.Context, question: str, given: dict[str, Any]) -> Callable[..., Any]:
+    """Return what finds the answers for a network and its target."""
+    if question == "critical":
+        known = next((name for name in ("sigma_w", "q_star") if is_given(ctx, name)), "sigma_b")
+        return partial(_critical, known=known)
+    if question == "target_variance":
+        return _isometric
+    if question == "like":
+        scale = "sigma_w2" if given["block"] == "preln" else "sigma_w"
+        return partial(_alike, activation=given["like"][0], **{scale: given[scale][0]})
+    return _with_target
+
+
+def _alike(net: "ResNet", **other: Any) -> tuple["ResNet", ...]:
+    from dataclasses import replace
+
+    from isocalc.initialize import like
+
+    return like(net, replace(net, **other))
+
+
+def _with_target(net: "ResNet", **target: float) -> tuple["ResNet", ...]:
+    from isocalc.initialize import c_of_condition, c_of_s_max, for_c
+
+    ((name, c),) = target.items()
+    if name == "target_condition":
+        c = c_of_condition(c)
+    elif name == "target_smax":
+        c = c_of_s_max(c, depth=net.depth, skip=net.skip)
+    return for_c(net, c)
+
+
+def _critical(net: "FeedForward", *, known: str, q_star: float | None = None) -> Sequence["CriticalPoint"]:
+    from isocalc import criticality
+
+    if q_star is not None:
+        return (criticality.at_q_star(net.act, q_star),)
+    if known == "sigma_w":
+        return criticality.at_sigma_w(net.act, net.sigma_w)
+    return criticality.at_sigma_b(net.act, net.sigma_b)
+
+
+def _isometric(net: "FeedForward", *, target_variance: float) -> Sequence["CriticalPoint"]:
+    from isocalc.criticality import at_sigma2_jjt
+
+    return at_sigma2_jjt(net.act, target_variance, depth=net.depth, weights=net.weights)
+
+
+def _emit(networks: Sweep, solutions: Callable[..., Any], framework: str) -> None:
+    """Print code that draws the first solution of the only network."""
+    from isocalc.cli.init_source import code
+
+    if not networks.single:
+        raise InvalidInputError("emit", "of one network", framework, "Give one value of each option.")
+    (point,) = networks.points()
+    net = networks.at(point)
+    found = solutions(net, **{name: point[name] for name in networks.beside})
+    if len(found) > 1:
+        say(f"{len(found)} solutions; this is the one of the smallest scale or q*")
+    click.echo(code(net, found[0], framework), nl=False)

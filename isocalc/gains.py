@@ -1,0 +1,96 @@
+"""Gains: what makes up for how an activation changes the mean square of a signal and of a gradient."""
+
+import math
+from dataclasses import dataclass
+
+from isocalc.activations import Activation, activation
+from isocalc.criticality import at_q_star
+from isocalc.errors import NoAnswerError
+from isocalc.gaussian import averages
+from isocalc.limits import LEAST_Q, MOST_Q
+from isocalc.network import require_number
+
+
+@dataclass(frozen=True)
+class Gains:
+    """Scales σ_w of the weights, entries of variance σ_w²/N, for pre-activations of one variance.
+
+    Attributes
+    ----------
+    activation : Activation
+    forward : float or None
+        1/√(E φ²), which keeps the mean square of the signal where there are no biases; ``None`` where φ = 0.
+    backward : float or None
+        1/√(E φ'²), which keeps that of the gradient, χ = 1; ``None`` where no gate opens.
+    critical, critical_sigma_b : float or None
+        The same, and the standard deviation of the biases with which the variance stays: the network is at
+        the edge of chaos. ``None`` where there is no such network or its fixed point is not stable.
+    pytorch : float or None
+        The constant of ``torch.nn.init.calculate_gain``, ``None`` where it has none.
+    """
+
+    activation: Activation
+    forward: float | None
+    backward: float | None
+    critical: float | None
+    critical_sigma_b: float | None
+    pytorch: float | None
+
+
+# torch.nn.init.calculate_gain; that of leaky ReLU depends on its slope.
+_PYTORCH = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4}
+
+
+def gains(act: str | Activation, q: float = 1.0) -> Gains:
+    """Return the gains of an activation, E f = E f(√q z) with z standard normal.
+
+    Parameters
+    ----------
+    act : str or Activation
+    q : float
+        Variance of the pre-activations, from 1e-100 to 1e20.
+
+    Raises
+    ------
+    InvalidInputError
+        An argument breaks its rule.
+
+    Notes
+    -----
+    He et al., arXiv 1502.01852, eq. (10) and (14), for any activation; the critical gain is that of
+    Schoenholz et al., arXiv 1611.01232.
+
+    Examples
+    --------
+    >>> found = gains("relu")
+    >>> round(found.forward, 12), round(found.backward, 12), found.critical_sigma_b
+    (1.414213562373, 1.414213562373, 0.0)
+    """
+    rule = f"a number from {LEAST_Q:g} to {MOST_Q:g}"
+    q = require_number("q", q, rule, lambda value: LEAST_Q <= value <= MOST_Q)
+    phi = activation(act)
+    found = averages(phi, q)
+    backward = _inverse_root(float(found.gate))
+    try:
+        point = at_q_star(phi, q)
+    except NoAnswerError:
+        point = None
+    return Gains(
+        activation=phi,
+        forward=_inverse_root(float(found.second)),
+        backward=backward,
+        critical=backward if point else None,
+        critical_sigma_b=point.sigma_b if point else None,
+        pytorch=_of_pytorch(phi),
+    )
+
+
+def _inverse_root(average: float) -> float | None:
+    return 1 / math.sqrt(average) if 0 < average < math.inf else None
+
+
+def _of_pytorch(act: Activation) -> float | None:
+    family = act.name.partition(":")[0]
+    if family == "leaky_relu" and act.slopes:
+        return math.sqrt(2 / (1 + act.slopes[0] ** 2))
+    return _PYTORCH.get(family)
