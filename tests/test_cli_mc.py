@@ -56,7 +56,7 @@ def test_pre_activation_blocks_disagree_with_the_universal_law():
     assert rows["ks_distance"][4] == "disagrees"
     messages = result.stderr.splitlines()
     assert len(messages) == 2
-    assert messages[1].startswith("isocalc: --block pre with tanh: gates are correlated")
+    assert messages[1].startswith("isocalc: the layered law of tanh is off by about 0.06")
     assert messages[0].startswith(
         "isocalc: the simulation disagrees with the law (gates correlated across layers, which it leaves "
         "out; --gates independent has none): "
