@@ -120,7 +120,7 @@ def _refuse_beside(ctx: click.Context, question: str) -> None:
                 f"{shown} cannot be given with --emit, which prints code. Leave it out.", ctx
             )
     if question == "gain":
-        others = [name for name in NETWORK_NAMES if name != "act"]
+        others = [name for name in NETWORK_NAMES if not name.startswith("act")]
         refuse(ctx, others, "with --gain, which is about an activation at one variance, --q-star")
     if QUESTIONS[question] == "feedforward":
         why = f"with {option}, which is about square layers at a fixed point"
@@ -147,7 +147,7 @@ def networks_asked(ctx: click.Context, question: str, given: Mapping[str, Any]) 
     """Return the networks a question is about, each beside its target."""
     values = {name: given[name] for name in NETWORK_NAMES}
     values["arch"] = QUESTIONS[question] or "feedforward"
-    if question == "gain" and values["act"] is None:
+    if question == "gain" and not any(is_given(ctx, name) for name in NETWORK_NAMES):
         values["act"] = ("all",)
     if question == "target_variance" and not is_given(ctx, "weights"):
         values["weights"] = ("orthogonal",)
