@@ -77,6 +77,7 @@ def phase_diagram(
 
     Examples
     --------
+    >>> import numpy as np
     >>> diagram = phase_diagram("tanh", np.linspace(0.5, 3, 101)[:, None], np.linspace(0, 1, 51))
     >>> diagram.chi.shape
     (1, 101, 51)
