@@ -18,6 +18,8 @@ _REMEMBERED = 9
 _LEAST_PIVOT = 1e-14
 # Newton's method: steps, halvings of one, the difference that its Jacobian is taken from.
 _NEWTON_STEPS, _HALVINGS, _DIFFERENCE = 16, 5, 1e-7
+# Unknowns up to which its Jacobian is worth its time.
+_MOST_UNKNOWNS = 128
 # Residual above which a solution is looked for in other ways, and up to which rounding may keep it.
 _ENOUGH = 1e-8
 # Newton's method has stalled where a step leaves so much of the residual.
@@ -353,7 +355,7 @@ def converge_chain(
 ) -> tuple[complex, float]:
     """Bring ``x`` to the solution at one z; return m and the residual."""
     m, residual = iterate_chain(chain, log_z, x, agree, most + x.size, room)
-    if not residual <= agree:
+    if not residual <= agree and x.size <= _MOST_UNKNOWNS:
         nearby = x.copy()
         m_nearby, residual_nearby = newton_chain(chain, log_z, nearby, agree, room)
         if residual_nearby < residual:

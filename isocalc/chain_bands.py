@@ -27,6 +27,10 @@ _STEPS, _ROUNDS, _FINE = 64, 24, 1 / 128
 _SURELY, _RETREATS = 0.9, 8
 
 
+class UnsolvedError(NoAnswerError):
+    """The equations are not solved at one place, while at others they may be."""
+
+
 class Middle(NamedTuple):
     """What is known of a law beforehand.
 
@@ -86,7 +90,7 @@ def _table(solver: Solver, low: float, high: float, middle: Middle) -> PanelTabl
     for _ in range(_RETREATS):
         try:
             return PanelTable(solver, low, high)
-        except NoAnswerError:
+        except UnsolvedError:
             if not middle.reaches_zero:
                 raise
             low *= _SURELY
@@ -102,7 +106,7 @@ def _density(solver: Solver) -> Callable[[float], float]:
     def density(y: float) -> float:
         try:
             return float(solver(np.array([y]))[0][0])
-        except NoAnswerError:
+        except UnsolvedError:
             return 0.0
 
     return density
@@ -128,7 +132,7 @@ def _lowest(solver: Solver, width: float) -> float:
     for _ in range(_MOST_LONGER):
         try:
             survival = solver(np.array([y]))[1][0]
-        except NoAnswerError:
+        except UnsolvedError:
             return _SURELY * lowest
         lowest = y
         if 1 - survival < LEAST_MASS:

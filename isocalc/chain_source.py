@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from isocalc import universal
 from isocalc.bands import Band
-from isocalc.chain_bands import LEAST_MASS, Middle, tables
+from isocalc.chain_bands import LEAST_MASS, Middle, UnsolvedError, tables
 from isocalc.errors import NoAnswerError
 from isocalc.gate_paths import GatePaths
 from isocalc.panel_table import PanelTable
@@ -22,6 +22,8 @@ Array = npt.NDArray[np.float64]
 Pairs = tuple[tuple[float, float], ...]
 
 _ROUNDING = 1e-14
+# Places at which the equations may go unsolved while edges are looked for.
+_MOST_UNSOLVED = 12
 
 
 class ChainSource:
@@ -41,19 +43,24 @@ class ChainSource:
         at_skip = 2 * paths.persistent - 1
         self.atoms: Pairs = ((0.0, at_skip),) if at_skip > _ROUNDING else ()
         self.resolution = SAME_PLACE
+        self._unsolved = 0
 
     def solved(self, y: Array) -> tuple[Array, Array]:
         """Solve at places inside the support: the density and the mass above.
 
         Raises
         ------
-        NoAnswerError
+        UnsolvedError
             The equations are not solved at some place.
+        NoAnswerError
+            They were not solved at too many places before, each of which takes long.
         """
         found = solve(self.paths.chain, y)
         if not found.solved.all():
             place = float(y[~found.solved][0])
-            raise NoAnswerError(
+            self._unsolved += int(np.count_nonzero(~found.solved))
+            kind = UnsolvedError if self._unsolved <= _MOST_UNSOLVED else NoAnswerError
+            raise kind(
                 f"the equations of the exact law were not solved at log lambda = {place:.6g} (less that of "
                 "the skip connections); the layered law may be, and isocalc mc simulates"
             )
