@@ -182,7 +182,9 @@ def _of(network: ResNet, groups: _Groups, gates: Array, weights: Array, *, exact
     if not np.isfinite(mean).all():
         raise NoAnswerError(f"gates of {network.act.name} overflow on some paths")
     kept = (mean > 0) & (groups.counts * groups.gate > _NOTHING * (groups.counts @ groups.gate))
-    gates = gates[kept] * np.clip(groups.gate[kept] / mean[kept], 1 / _MOST_SCALED, _MOST_SCALED)[:, None]
+    with np.errstate(over="ignore"):
+        scale = np.clip(groups.gate[kept] / mean[kept], 1 / _MOST_SCALED, _MOST_SCALED)
+    gates = gates[kept] * scale[:, None]
     persistent = float(weights[~gates.any(axis=0)].sum()) if kept.any() else 1.0
     spare = -weights.size % LANES
     gates = np.concatenate((gates, np.repeat(gates[:, -1:], spare, axis=1)), axis=1)

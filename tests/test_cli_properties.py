@@ -63,7 +63,7 @@ DENSITY = NETWORK | {
     "--points": st.integers(1, 60).map(str),
     "--at": numbers(-1, 5),
     "--summary": st.just(None),
-    "--law": st.sampled_from(["auto", "universal", "layered"]),
+    "--law": st.sampled_from(["universal", "layered"]),
     "--layer-widths": st.sampled_from(["3,4", "4,3,3", "7,7", "3", "2,x", "5,0"]),
     "--tied": st.just(None),
 }
@@ -118,12 +118,42 @@ def test_param(arguments, act):
 
 
 @bounded
-@given(options(DENSITY, 5), SPEC, st.floats(0, 20))
-def test_density(arguments, act, c):
+@given(options(DENSITY, 5), SPEC, st.floats(0, 20), st.sampled_from(["universal", "layered"]))
+def test_density(arguments, act, c, law):
     given_one = {"--act", "--c"} & set(arguments)
     source = [] if given_one else ["--act", act] if c < 10 else ["--c", repr(c)]
-    few_paths = [] if {"universal", "layered"} & set(arguments) else ["--paths", "64"]
-    for row in rows_of(["density", *arguments, *source, *few_paths]):
+    # Sweeps of exact laws take minutes: auto is left to them that have no other.
+    of_network = "--c" not in [*arguments, *source] and "feedforward" not in arguments
+    chosen = ["--law", law] if of_network and "--law" not in arguments else []
+    check_density(["density", *arguments, *source, *chosen])
+
+
+@settings(bounded, max_examples=20)
+@given(
+    SPEC,
+    st.sampled_from(["post", "pre"]),
+    st.sampled_from(["gaussian", "orthogonal"]),
+    st.integers(1, 6),
+    numbers(0, 4) | st.sampled_from(["1e-200", "1e10", "1e200"]),
+)
+def test_exact_density(act, block, weights, depth, sigma_w):
+    network = [
+        "--act",
+        act,
+        "--block",
+        block,
+        "--weights",
+        weights,
+        "--depth",
+        str(depth),
+        "--sigma-w",
+        sigma_w,
+    ]
+    check_density(["density", *network, "--law", "exact", "--paths", "64", "--points", "20"])
+
+
+def check_density(arguments):
+    for row in rows_of(arguments):
         if row.get("density"):
             assert 0 <= float(row["density"]) < math.inf
             assert 0 <= float(row["cdf"]) <= 1
