@@ -29,7 +29,7 @@ Array = npt.NDArray[np.float64]
 SAFETY = 1.25
 _COMMUTING, _MOST_SPREAD = 0.02, 3.0
 # c of a layer alone up to which κ says how far correlated gates take the law.
-_STRONG = 0.3
+STRONG = 0.3
 # Layers, and distances between layers, of a sum over pairs: where pairs are cheap, and where not.
 _NODES, _FEW_NODES = 14, 8
 _SUMMED = 20
@@ -105,7 +105,7 @@ def law_errors(network: ResNet, signal: Propagation | None = None, *, own_gates:
     kappa = kappa_of(network, signal) if own_gates else 0.0
     kurtosis = _kurtosis(network, signal.q)
     strongest = float(signal.c_per_layer.max()) / network.depth
-    known = strongest <= _STRONG or not (own_gates and has_correlated_gates(network))
+    known = strongest <= STRONG or not (own_gates and has_correlated_gates(network))
     return LawErrors(
         kappa,
         min(1.0, error_of_kappa(kappa, signal.c)) if known else None,

@@ -94,10 +94,22 @@ def test_schemes():
     expected = {"none": 8, "inverse_sqrt_depth": 1 / 2, "gpt2": 1 / 4, "fixup": 0, "rezero": 0}
     expected["inverse_sqrt_layer"] = sum(1 / (4 * layer) for layer in range(1, 17))
     assert {name: float(row["c"]) for name, row in rows.items()} == pytest.approx(expected)
+    assert rows["none"]["s_max"] == ""  # a layer alone has c/L = 1/2
     for row in rows.values():
+        if row is rows["none"]:
+            continue
         c = float(row["c"])
         assert float(row["s_max"]) == pytest.approx(isocalc.UniversalLaw(c).s_max if c else 1, rel=1e-10)
     assert rows["gpt2"]["branch_scale"] == "1/sqrt(2 L)"
+
+
+def test_a_universal_law_that_is_off_is_said_to_be():
+    result = call("init", "--act", "tanh", "--block", "pre", "--target-condition", "10")
+    assert result.exit_code == 0
+    assert "off by up to 0.03" in result.stderr  # param's universal_error
+    emitted = call("init", "--act", "tanh", "--block", "pre", "--target-condition", "10", "--emit", "numpy")
+    assert "the universal law is off here" in emitted.stdout
+    assert call("init", "--act", "relu", "--target-c", "0.5").stderr == ""
 
 
 def test_the_edge_of_chaos():

@@ -24,10 +24,12 @@ from isocalc.cli.options import NETWORK_OPTIONS, Function, decorated, is_given
 from isocalc.cli.output_options import Output, output_options
 from isocalc.cli.sweep import Row, Sweep, run, say
 from isocalc.errors import InvalidInputError
+from isocalc.limits import GOOD_ENOUGH
 
 if TYPE_CHECKING:
     from isocalc.critical_point import CriticalPoint
     from isocalc.network import FeedForward, ResNet
+    from isocalc.output import Table
 
 
 def _options(function: Function) -> Function:
@@ -81,8 +83,23 @@ def command(ctx: click.Context, /, output: Output, **given: Any) -> None:
     view = _view(ctx, question, given, doubles)
     table, failed = run(networks, view.columns, view.rows, caption=view.caption)
     doubles.report()
+    _warn_of_universal_law(table)
     output.write(table)
     ctx.exit(int(failed))
+
+
+def _warn_of_universal_law(table: "Table") -> None:
+    """Say how far the law of s_min, s_max and condition_number is off, where it matters."""
+    if "universal_error" not in table.columns:
+        return
+    place = table.columns.index("universal_error")
+    errors = [row[place] for row in table.rows if isinstance(row[place], float)]
+    most = max((float(error) for error in errors if error is not None), default=0.0)
+    if most >= GOOD_ENOUGH:
+        say(
+            f"s_min, s_max and condition_number are those of the universal law, off by up to {most:.2g} here "
+            "(KS distance): isocalc density --summary has them at each depth and block"
+        )
 
 
 class View(NamedTuple):

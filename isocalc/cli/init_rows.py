@@ -94,6 +94,7 @@ def scheme_rows(net: "ResNet", *, doubles: Doubles) -> Iterator[Row]:
     """Yield the row of a residual network under each way to scale its branches."""
     from isocalc.laws import UniversalLaw
     from isocalc.schemes import BRANCH_SCALES, propagate_scaled
+    from isocalc.universal_error import STRONG
 
     for scheme in BRANCH_SCALES:
         row: dict[str, str | float | None] = dict.fromkeys(SCHEMES)
@@ -102,7 +103,15 @@ def scheme_rows(net: "ResNet", *, doubles: Doubles) -> Iterator[Row]:
         try:
             signal = propagate_scaled(net, scheme.factors(net.depth))
             law = UniversalLaw(signal.c, depth=net.depth, skip=net.skip)
-            edges = {name: doubles.positive(name, getattr(law, name)) for name in SCHEMES[5:8]}
+            edges: dict[str, float | None] = dict.fromkeys(SCHEMES[5:8])
+            strongest = float(signal.c_per_layer.max()) / net.depth
+            if strongest > STRONG:
+                say(
+                    f"{net.act.name}, {scheme.name}: no universal law where a layer alone has c/L = "
+                    f"{strongest:.2g}; s_min, s_max and condition_number are left empty"
+                )
+            else:
+                edges = {name: doubles.positive(name, getattr(law, name)) for name in edges}
         except NoAnswerError as error:
             say(f"{net.act.name}, {scheme.name}: {error}")
         else:

@@ -4,6 +4,7 @@
 from typing import TYPE_CHECKING, Any
 
 from isocalc.errors import InvalidInputError
+from isocalc.limits import GOOD_ENOUGH
 
 if TYPE_CHECKING:
     from isocalc.critical_point import CriticalPoint
@@ -33,13 +34,15 @@ def code(net: "ResNet | FeedForward", found: Any, framework: Any) -> str:
 def _about_residual(net: "ResNet") -> str:
     from isocalc.laws import UniversalLaw
     from isocalc.propagation import propagate
+    from isocalc.universal_error import law_errors
 
-    c = propagate(net).c
+    c, error = propagate(net).c, law_errors(net).universal
+    off = "" if error is not None and error < GOOD_ENOUGH else " or so: the universal law is off here"
     law = UniversalLaw(c, depth=net.depth, skip=net.skip)
     shape = {"post": "phi(W x + b)", "pre": "W phi(x) + b", "preln": "W2 phi(W1 LayerNorm(x) + b)"}[net.block]
     return (
         f"{net.depth} residual blocks x + {shape}, phi = {net.act.name}, {net.weights} weights:\n"
-        f"c = {c:.6g}, singular values of the Jacobian from {law.s_min:.6g} to {law.s_max:.6g},\n"
+        f"c = {c:.6g}, singular values of the Jacobian from {law.s_min:.6g} to {law.s_max:.6g}{off},\n"
         f"for inputs whose entries have mean square {net.input_variance:.6g}."
     )
 
