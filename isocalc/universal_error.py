@@ -11,7 +11,7 @@ relative variance of λ is not 2c but 2c + κ, and the distance is about (κ/2π
 """
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -38,8 +38,7 @@ _LARGEST_Q = 1e300
 _MOVED = math.log(8.0)
 
 
-@dataclass(frozen=True)
-class LawErrors:
+class LawErrors(NamedTuple):
     """Predicted distances of laws from that of a network, N → ∞, at most 1.
 
     Attributes
