@@ -75,27 +75,29 @@ class ChainSource:
     @property
     def mean(self) -> float | None:
         """E y: 0 while no eigenvalue of a layer's W D is beyond the unit circle; ``None`` where some is."""
+        return 0.0 if self._strengths.max() <= 1 else None
+
+    @cached_property
+    def _strengths(self) -> Array:
+        """Mean squared singular value of W D of a layer in each group: c/L."""
         chain = self.paths.chain
-        each = chain.variances / chain.counts * (chain.gates @ chain.weights)
-        return 0.0 if each.max() <= 1 else None
+        return np.asarray(chain.variances / chain.counts * (chain.gates @ chain.weights))
 
     @cached_property
     def _reaches_zero(self) -> bool:
         """Whether −1 is an eigenvalue of some layer's W D, whose eigenvalues fill a disk or a ring."""
         chain = self.paths.chain
-        each = chain.variances / chain.counts
-        outside = each * (chain.gates @ chain.weights) >= 1
+        outside = self._strengths >= 1
         if not chain.orthogonal:
             return bool(outside.any())
         with np.errstate(divide="ignore", over="ignore"):
-            inner = each / ((1 / chain.gates) @ chain.weights)
+            inner = chain.variances / chain.counts / ((1 / chain.gates) @ chain.weights)
         return bool((outside & (inner <= 1)).any())
 
     @cached_property
     def tables(self) -> list[PanelTable]:
         """The law on each of its intervals, ascending."""
-        chain = self.paths.chain
-        c = float(chain.variances @ (chain.gates @ chain.weights))
+        c = float(self.paths.chain.counts @ self._strengths)
         return tables(self.solved, Middle(universal.edge(c), self.paths.persistent, self._reaches_zero))
 
     @property

@@ -9,8 +9,10 @@ import numpy.typing as npt
 
 from isocalc.chain_arrays import LANES, ChainArrays
 from isocalc.errors import NoAnswerError
+from isocalc.lattice import lattice
 from isocalc.network import ResNet
 from isocalc.propagation import Propagation
+from isocalc.universal_error import is_linear
 
 Array = npt.NDArray[np.float64]
 
@@ -87,7 +89,7 @@ def gate_paths(network: ResNet, signal: Propagation, paths: int, *, other: int =
     groups = _grouped(network, signal, coarser=other > 0)
     pre, seed = network.block == "pre", 1 + other
     exact = False
-    if len(set(network.act.slopes or (0, 1))) == 1 and not network.act.jumps:
+    if is_linear(network.act):
         gates, weights = groups.gate[:, None].copy(), np.ones(1)
         exact = True
     elif not pre and (found := _patterns(network, groups, paths)):
@@ -157,8 +159,6 @@ def _post_points(groups: _Groups, paths: int, seed: int) -> Array:
 def _normal(paths: int, importance: Array, seed: int, *, folded: bool) -> Array:
     """Return independent standard normal coordinates, shape (d, paths); folded: of the first its size."""
     from scipy.special import ndtri  # noqa: PLC0415 - only where paths are made
-
-    from isocalc.lattice import lattice  # noqa: PLC0415 - the same
 
     points = lattice(paths, importance, seed)
     if folded:  # of gates that do not know x from −x

@@ -33,8 +33,8 @@ def spectrum(
         Auto: the first of these that is off by less than 0.002 in Kolmogorov-Smirnov distance.
         Universal: the limit L → ∞ of residual networks, off by O(1/L), 0.0014 at c = 1, L = 100.
         Layered: at the network's depth, as a free product of its layers; exact for feed-forward networks
-        (rectangular and tied ones too), linear residual ones and pre-LayerNorm blocks, very close for
-        post-activation blocks.
+        (rectangular and tied ones too), linear residual ones and pre-LayerNorm blocks, close for
+        post-activation blocks of more than a few layers.
         Exact: of residual networks, gates correlated across layers included, as those of pre-activation
         blocks with a non-linear activation are: there the other two are off by a fixed amount at any depth.
     paths : int, optional

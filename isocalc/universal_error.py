@@ -116,8 +116,8 @@ def law_errors(network: ResNet, signal: Propagation | None = None, *, own_gates:
 def commuting_error(network: ResNet, signal: Propagation, kurtosis: Array) -> float:
     """Return about how far the law of free layers is off in post-activation blocks, whose gates commute.
 
-    An estimate from above: 3 to 4 times the distance found for most networks of ReLU, hard tanh and hard
-    shrink of 2 to 10 layers, 1 to 9 times for all but the smallest (tests/bench/commuting_gates.py).
+    An estimate from above: 3 to 4 times the distance found for most networks of ReLU and hard tanh of 2 to 10
+    layers, 1 to 9 times for the others (tests/bench/commuting_gates.py).
     """
     if network.block != "post" or network.depth == 1:
         return 0.0
