@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from isocalc.errors import NoAnswerError
 from isocalc.gates import NOTHING, GateRule
 from isocalc.layer_quadrature import few_layers
 from isocalc.network import ResNet
@@ -14,6 +15,8 @@ from isocalc.rotation_transform import Rotation
 from isocalc.transforms import Factor
 
 _NO_EFFECT = 1e-18
+_LARGEST_SCALE = 1e154
+"""Whose square is a double"""
 
 
 class Part(NamedTuple):
@@ -38,11 +41,16 @@ def residual_factors(
         With weights that are not 0.
     gates : sequence of (GateRule, float)
         Its distinct gates and how many layers have each.
+
+    Raises
+    ------
+    NoAnswerError
+        The variance of the weights is no double.
     """
     if network.block == "preln":
         parts = list(_two_matrices(network, gates[0][0]))
     else:
-        variance = (network.sigma_w / network.skip) ** 2 / network.depth
+        variance = _variance(network)
         parts = [Part(gate, variance, count) for gate, count in gates]
     orthogonal = network.weights == "orthogonal"
     factors: list[Factor] = []
@@ -56,6 +64,14 @@ def residual_factors(
             factors.append(Rotation(c) if constant else layer)
             counts.append(part.times)
     return tuple(factors), tuple(counts)
+
+
+def _variance(network: ResNet) -> float:
+    """Return v of a layer."""
+    scale = abs(network.sigma_w / network.skip)
+    if scale > _LARGEST_SCALE:
+        raise NoAnswerError(f"c of {network.act.name} overflows: sigma_w / skip is {scale:.3g}")
+    return scale**2 / network.depth
 
 
 def _two_matrices(network: ResNet, gate: GateRule) -> Iterator[Part]:

@@ -7,7 +7,7 @@ import math
 from itertools import pairwise
 
 import numpy as np
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from running import call
 
@@ -136,6 +136,8 @@ def test_density(arguments, act, c, law):
     st.integers(1, 6),
     numbers(0, 4) | st.sampled_from(["1e-200", "1e10", "1e200"]),
 )
+@example("linear", "post", "gaussian", 1, "1e200")
+@example("tanh", "pre", "orthogonal", 2, "1e200")
 def test_exact_density(act, block, weights, depth, sigma_w):
     network = [
         "--act",
