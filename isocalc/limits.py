@@ -12,6 +12,8 @@ MOST_WORKERS = 4096
 # A command: rows of its table, values of one option, combinations of a sweep.
 MOST_ROWS = 2_000_000
 MOST_VALUES = 1_000_000
+# Rows of a sweep whose failure is told on standard error too.
+MOST_REASONS = 20
 # The inverse problem: parameter c, condition number, σ²_JJᵀ, variance of pre-activations, and the scales of a
 # critical network other than σ_b = 0.
 LEAST_C, MOST_C = 1e-12, 1e6

@@ -114,6 +114,15 @@ def test_a_sweep_goes_on_after_a_row_that_fails():
     assert "activation relu, sigma_w 2.0: " in result.stderr
 
 
+def test_a_sweep_of_failures_does_not_flood_the_terminal():
+    result = call("param", "--arch", "feedforward", "--act", "relu", "--sigma-w", "1.5:3:50")
+    said = result.stderr.splitlines()
+    assert len(said) == 21
+    assert said[0].startswith("isocalc: sigma_w 1.5: ")
+    assert said[-1] == "isocalc: 30 more rows could not be computed; the column status says why"
+    assert "ok" not in {row["status"] for row in csv.DictReader(result.stdout.splitlines())}
+
+
 def test_all_activations_that_need_no_parameters():
     listed = [row for row in table("acts") if row["name"] != "threshold"]
     rows = table("param", "--act", "all", "--depth", 10)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from isocalc.cli.values import parse_number
 from isocalc.errors import InvalidInputError, IsocalcError
-from isocalc.limits import MOST_VALUES
+from isocalc.limits import MOST_REASONS, MOST_VALUES
 
 if TYPE_CHECKING:
     from isocalc.output import Table
@@ -156,18 +156,21 @@ def run(
         return Table(columns, _cells(columns, sweep.compute(compute, point)), caption), False
     columns = [*sweep.swept, *(name for name in columns if name not in sweep.swept), "status"]
     rows: list[list[Value | None]] = []
-    failed = False
+    failures = 0
     for count, point in enumerate(sweep.points(), start=1):
         done = point | {"status": "ok"}
         try:
             rows += _cells(columns, (done | dict(row) for row in sweep.compute(compute, point)))
         except IsocalcError as error:
             rows += _cells(columns, [dict.fromkeys(columns) | point | {"status": str(error)}])
-            say(", ".join(f"{name} {point[name]}" for name in sweep.swept) + f": {error}")
-            failed = True
+            failures += 1
+            if failures <= MOST_REASONS:
+                say(", ".join(f"{name} {point[name]}" for name in sweep.swept) + f": {error}")
         if conclude is not None and count % sweep.points_each == 0:
             rows += _cells(columns, (done | dict(row) for row in conclude(sweep.at(point))))
-    return Table(columns, rows, caption, len(sweep.swept)), failed
+    if failures > MOST_REASONS:
+        say(f"{failures - MOST_REASONS} more rows could not be computed; the column status says why")
+    return Table(columns, rows, caption, len(sweep.swept)), failures > 0
 
 
 def _cells(columns: Sequence[str], rows: Iterable[Row]) -> list[list[Value | None]]:
