@@ -16,8 +16,8 @@ Indices = npt.NDArray[np.intp]
 _SMALLEST_GAP = 1e-32
 # Closer to criticality, and where σ_w² E φ² / q has lost these digits, the exact solution is left to others.
 _TOO_CLOSE = 1e-9
-# Networks at a time: their series fill some ten megabytes.
-_TOGETHER = 512
+# Terms of all series at a time: they fill some ten megabytes.
+_TOGETHER = 2**19
 
 
 def stable_correlations(act: Activation, q: Array, weight: Array, chi: Array) -> tuple[Array, Array]:
@@ -42,8 +42,9 @@ def stable_correlations(act: Activation, q: Array, weight: Array, chi: Array) ->
     left = np.argsort(chi)
     left = left[chi[left] > 1 + _TOO_CLOSE]
     for degree in DEGREES[:1] if kinked else DEGREES:
-        for start in range(0, left.size, _TOGETHER):
-            chosen = left[start : start + _TOGETHER]
+        count = _TOGETHER // degree
+        for start in range(0, left.size, count):
+            chosen = left[start : start + count]
             some = q[chosen]
             means = CorrelationKinks(act, some) if kinked else CorrelationSeries.of(act, some, degree)
             gap[chosen], slope[chosen] = _solve(means, weight[chosen])

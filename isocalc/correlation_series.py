@@ -20,7 +20,7 @@ Flags = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.intp]
 
 # How many degrees there can be, and the panels of 16 nodes each that follow the polynomials' turns.
-_PANELS = {128: 13, 384: 18, 1024: 26}
+_PANELS = {128: 13, 384: 18, 1024: 26, 4096: 52, 16384: 104}
 DEGREES = tuple(_PANELS)
 _AT_A_TIME = 64
 # Beyond, a normalised Hermite polynomial times the normal density is below 1e-18.
@@ -28,7 +28,7 @@ _REACH = 13.0
 # Shares of the whole: of a last term, where those left out fall like it, and of all left out.
 _LAST_TERM, _LEFT_OUT = 1e-19, 1e-16
 # Least gap over which the rounding of all terms less those known may be divided.
-_FAR = 0.03
+_FAR = 1e-3
 # exp(-40) is nothing beside 1, exp(-745) nothing at all.
 _ENOUGH, _UNDERFLOW = 40.0, -745.0
 

@@ -76,7 +76,7 @@ def test_python_examples():
 @pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell")
 def test_completions_install_in_a_fresh_home(tmp_path):
     (commands,) = re.findall(
-        r"^## Completion\n.*?```sh\n(.*?)```", README.read_text("utf-8"), re.DOTALL | re.MULTILINE
+        r"^## Manual pages .*?```sh\n(.*?)```", README.read_text("utf-8"), re.DOTALL | re.MULTILINE
     )
     done = subprocess.run(
         ["bash", "-ec", commands], cwd=README.parent, env=os.environ | {"HOME": str(tmp_path)}, check=False
