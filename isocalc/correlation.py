@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isocalc.activations import Activation
+from isocalc.correlation_maps import stable_correlations
 from isocalc.gaussian import doubling_edges, legendre_rule, normal_rule, panel_rule
 from isocalc.network import FeedForward
 from isocalc.roots import root_in_log
@@ -53,6 +54,11 @@ def stable_correlation(
     weight = network.sigma_w * network.sigma_w
     if act.odd and network.sigma_b == 0:
         return 0.0, weight * _squared_mean_slope(act, q)
+    if act.slopes is not None and act.closed_correlation is None:
+        # Integrals in one dimension keep digits that differences of φ lose.
+        known = [float(*found) for found in stable_correlations(act, *np.array([[q], [weight], [chi]]))]
+        if not math.isnan(known[0]):
+            return known[0], known[1]
     gap = _solve_gap(act, q, weight, chi)
     if gap == 0:
         # With k > 0, 1 − C is χ (1 − c) ± k √(1 − c) or ± k (1 − c)^1.5: this is its slope where it is 1 − c.

@@ -37,10 +37,10 @@ def stable_correlations(act: Activation, q: Array, weight: Array, chi: Array) ->
     """
     gap, slope = np.full(q.size, np.nan), np.full(q.size, np.nan)
     kinked = act.slopes is not None
-    if act.jumps or math.isfinite(act.period) or (any(act.breakpoints) and not kinked):
+    if math.isfinite(act.period) or ((act.jumps or any(act.breakpoints)) and not kinked):
         return gap, slope
     left = np.argsort(chi)
-    left = left[chi[left] > 1 + _TOO_CLOSE]
+    left = left[(chi[left] > 1 + _TOO_CLOSE) | bool(act.jumps)]
     for degree in DEGREES[:1] if kinked else DEGREES:
         count = _TOGETHER // degree
         for start in range(0, left.size, count):
@@ -48,6 +48,11 @@ def stable_correlations(act: Activation, q: Array, weight: Array, chi: Array) ->
             some = q[chosen]
             means = CorrelationKinks(act, some) if kinked else CorrelationSeries.of(act, some, degree)
             gap[chosen], slope[chosen] = _solve(means, weight[chosen])
+            if act.jumps:
+                # As `stable_correlation` has it: closer to 1 than can be told.
+                ratio, _ = means.at(np.arange(chosen.size), np.full(chosen.size, _SMALLEST_GAP))
+                none = weight[chosen] * ratio <= 1
+                gap[chosen[none]], slope[chosen[none]] = 0.0, 1 - abs(chi[chosen[none]] - 1) / 2
         left = left[np.isnan(gap[left])]
     return np.where(gap < 1 - 1e-15, 1 - gap, np.where(np.isnan(gap), gap, 0.0)), slope
 

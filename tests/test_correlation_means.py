@@ -54,12 +54,18 @@ def test_smooth_activations_against_a_product_rule(spec):
             assert slope[i] == pytest.approx(gates, rel=1e-13)
 
 
-@pytest.mark.parametrize("spec", ["hardtanh", "relu6", "softshrink", "hardsigmoid", "hardtanh:-2:9"])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        *("hardtanh", "relu6", "softshrink", "hardsigmoid", "hardtanh:-2:9"),
+        *("hardshrink", "hardshrink:2", "threshold:-1:10", "threshold:1:2"),
+    ],
+)
 @pytest.mark.parametrize("gap", [0.97, 0.3, 1e-3])
 def test_kinks_in_one_dimension(spec, gap):
     act = activation(spec)
     ratio, slope, holds = at(means_of(spec, Q), gap)
-    assert holds[3:].all()
+    assert holds[3:].all() or (spec, gap) == ("threshold:1:2", 0.97)  # its slope goes through 0 here
     for i in np.flatnonzero(holds & (Q > 0.1)):
         product, gates = naive.piecewise_linear_pair(act, Q[i], 1 - gap)
         (second, _) = naive.averages(act, Q[i])[1]
@@ -85,8 +91,8 @@ def test_few_terms_hold_where_they_say_so(spec, degree):
 
 
 def test_activations_left_to_others():
-    """Jumps, kinks of curves away from 0, oscillations, next to critical networks."""
+    """Curves with jumps or with kinks away from 0, oscillations, next to critical networks."""
     one = np.array([1.0])
-    for spec in ("hardshrink", "hardswish", "sin"):
+    for spec in ("where(x > 1, x, tanh(x) + 3)", "hardswish", "sin"):
         assert np.isnan(stable_correlations(activation(spec), one, 2 * one, 1.5 * one)).all()
     assert np.isnan(stable_correlations(activation("tanh"), one, 2 * one, 1 + 1e-10 * one)).all()
