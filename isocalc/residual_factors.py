@@ -17,6 +17,8 @@ from isocalc.transforms import Factor
 _NO_EFFECT = 1e-18
 _LARGEST_SCALE = 1e154
 """Whose square is a double"""
+_LEAST_C = 1e-15
+"""Narrower laws of two matrices lose the digits of their distribution function"""
 
 
 class Part(NamedTuple):
@@ -45,7 +47,7 @@ def residual_factors(
     Raises
     ------
     NoAnswerError
-        The variance of the weights is no double.
+        The variance of the weights is no double, or c of two matrices too small.
     """
     if network.block == "preln":
         parts = list(_two_matrices(network, gates[0][0]))
@@ -76,7 +78,13 @@ def _variance(network: ResNet) -> float:
 
 def _two_matrices(network: ResNet, gate: GateRule) -> Iterator[Part]:
     """Yield the layers of a preln network: its hidden gates are the same in all, their scales differ."""
-    c_per_layer, counts = few_layers(propagate(network).c_per_layer / network.depth)
+    signal = propagate(network)
+    if 0 < signal.c < _LEAST_C:
+        raise NoAnswerError(
+            f"the law of preln blocks is computed for c from {_LEAST_C:g}; here c is {signal.c:.3g}: log s "
+            "shrinks like sigma_w2, so take the law of a larger one"
+        )
+    c_per_layer, counts = few_layers(signal.c_per_layer / network.depth)
     hidden: float | None = network.hidden_ratio
     if network.weights == "orthogonal" and network.hidden_ratio <= 1:
         # W₂ D W₁ is then a square matrix W D, D with closed gates besides.

@@ -1,6 +1,7 @@
 """``isocalc density`` at finite depth: laws known in closed form, and what is refused."""
 
 import csv
+import itertools
 import math
 import subprocess
 import sys
@@ -233,6 +234,16 @@ def test_numbers_of_a_hidden_layer_are_checked():
         *network, "--hidden-ratio", "0"
     )
     assert "--sigma-w2 must be a finite number of at least 0, got -1" in refusal(*network, "--sigma-w2", "-1")
+
+
+@pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
+def test_laws_of_two_matrices_too_narrow_for_their_digits_are_refused(weights):
+    network = ("--act", "tanh", "--block", "preln", "--weights", weights, "--law", "layered", "--points", 50)
+    cdf = [float(row["cdf"]) for row in table("density", *network, "--sigma-w2", 1e-7)]
+    assert all(before <= after + 1e-12 for before, after in itertools.pairwise(cdf))
+    result = call("density", *network, "--sigma-w2", 1e-8)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "preln blocks is computed for c from 1e-15; here c is " in result.stderr
 
 
 @pytest.mark.parametrize("option", [("--layer-widths", "10,10"), ("--tied",)])
