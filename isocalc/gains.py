@@ -25,6 +25,8 @@ class Gains:
     critical, critical_sigma_b : float or None
         The same, and the standard deviation of the biases with which the variance stays: the network is at
         the edge of chaos. ``None`` where there is no such network or its fixed point is not stable.
+    why_not_critical : str
+        Why there is no critical gain, empty where there is.
     pytorch : float or None
         The constant of ``torch.nn.init.calculate_gain``, ``None`` where it has none.
     """
@@ -35,6 +37,7 @@ class Gains:
     critical: float | None
     critical_sigma_b: float | None
     pytorch: float | None
+    why_not_critical: str = ""
 
 
 # torch.nn.init.calculate_gain; that of leaky ReLU depends on its slope.
@@ -72,9 +75,9 @@ def gains(act: str | Activation, q: float = 1.0) -> Gains:
     found = averages(phi, q)
     backward = _inverse_root(float(found.gate))
     try:
-        point = at_q_star(phi, q)
-    except NoAnswerError:
-        point = None
+        point, why_not = at_q_star(phi, q), ""
+    except NoAnswerError as error:
+        point, why_not = None, str(error)
     return Gains(
         activation=phi,
         forward=_inverse_root(float(found.second)),
@@ -82,6 +85,7 @@ def gains(act: str | Activation, q: float = 1.0) -> Gains:
         critical=backward if point else None,
         critical_sigma_b=point.sigma_b if point else None,
         pytorch=_of_pytorch(phi),
+        why_not_critical=why_not,
     )
 
 

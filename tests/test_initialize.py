@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import isocalc
-from isocalc import InvalidInputError, NoAnswerError, ResNet, UniversalLaw, propagate
+from isocalc import InvalidInputError, NoAnswerError, ResNet, UniversalLaw, initialize, propagate
 from isocalc.activations import Activation, names
 from isocalc.initialize import c_of_condition, c_of_s_max, for_c, like
+from isocalc.propagation import propagate_residual
 
 ACTIVATIONS = ["threshold:0.1:0.5" if name == "threshold" else name for name in names()]
 
@@ -104,6 +105,22 @@ def test_a_deep_network_follows_the_branch_of_a_less_deep_one():
     (net,) = for_c(ResNet("tanh", depth=60_000), 0.5)
     assert propagate(net).c == pytest.approx(0.5, rel=1e-8)
     assert net.sigma_w == pytest.approx(math.sqrt(0.5), rel=3e-5)
+
+
+def test_a_deep_network_is_followed_through_all_layers_few_times(monkeypatch):
+    """Three propagations at most; ten by bisection."""
+    depths = []
+
+    def counted(network, *others):
+        depths.append(network.depth)
+        return propagate_residual(network, *others)
+
+    monkeypatch.setattr(initialize, "propagate_residual", counted)
+    for act in ("gelu", "tanh"):
+        (net,) = for_c(ResNet(act, depth=100_000), 0.5)
+        assert depths.count(100_000) <= 3
+        assert propagate(net).c == pytest.approx(0.5, rel=1e-9)
+        depths.clear()
 
 
 def test_like_gives_the_parameter_of_the_other():
