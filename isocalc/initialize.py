@@ -140,10 +140,15 @@ def c_of_s_max(s_max: float, *, depth: int = 1, skip: float = 1.0) -> float:
     centre = require_whole("depth", depth, 1, MAX_DEPTH) * math.log(abs(skip))
     edge = 2 * (math.log(s_max) - centre)
     if not universal.edge(LEAST_C) <= edge <= universal.edge(MOST_C):
-        least, most = (centre + universal.edge(c) / 2 for c in (LEAST_C, MOST_C))
+        if edge < universal.edge(LEAST_C):
+            reason = (
+                f"weights of any scale raise it above |skip|^depth, of logarithm {centre:.6g}; ask for more"
+            )
+        else:
+            most = centre + universal.edge(MOST_C) / 2
+            reason = f"its logarithm is searched up to {most:.6g}, that of c = {MOST_C:g}; ask for less"
         raise NoAnswerError(
-            f"s_max = {s_max!r} cannot be reached: log s_max = {math.log(s_max):.6g} is not between "
-            f"{least:.6g} (c = {LEAST_C:g}, of small weights) and {most:.6g} (c = {MOST_C:g})"
+            f"s_max = {s_max!r}, of logarithm {math.log(s_max):.6g}, cannot be reached: {reason}"
         )
     return _c_of_edge(edge)
 

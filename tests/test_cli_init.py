@@ -252,11 +252,14 @@ def test_code_of_an_isometric_network_is_orthogonal():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((*TANH, "--target-smax", "0.5"), "s_max = 0.5 cannot be reached: log s_max = -0.693147"),
+        (
+            (*TANH, "--target-smax", "0.5"),
+            "s_max = 0.5, of logarithm -0.693147, cannot be reached: weights of any",
+        ),
         (("init", "--act", "sigmoid", "--target-c", "1e6"), "c goes from "),
         (
             ("init", "--act", "gelu", "--critical"),
-            "no critical network with sigma_b = 0: they have about 0.4",
+            "no critical network with sigma_b = 0: the least is about 0.4",
         ),
         (
             ("init", "--act", "relu", "--critical", "--sigma-b", "1"),

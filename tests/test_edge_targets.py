@@ -44,7 +44,7 @@ def test_one_linear_layer_in_closed_form(s_max):
 
 
 def test_a_strong_network_is_refused_before_minutes_of_work():
-    with pytest.raises(NoAnswerError, match="its law is the exact one, which at c = .* may take minutes"):
+    with pytest.raises(NoAnswerError, match=r"its law is the exact one, which at c = .* may take minutes"):
         for_s_max(ResNet("relu", depth=100, block="pre"), 1e12)
 
 

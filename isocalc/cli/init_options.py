@@ -85,7 +85,7 @@ OPTIONS = (
     click.option(
         "--emit",
         type=OneOf(["torch", "jax", "numpy"]),
-        help="Print code that draws the network, not the table.",
+        help="Print code that draws the network, not the table; of --act, expressions too.",
     ),
 )
 
