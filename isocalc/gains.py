@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from isocalc.activations import Activation, activation
 from isocalc.criticality import at_q_star
-from isocalc.errors import NoAnswerError
+from isocalc.errors import InvalidInputError, NoAnswerError
 from isocalc.gaussian import averages
 from isocalc.limits import LEAST_Q, MOST_Q
 from isocalc.network import require_number
@@ -43,6 +43,8 @@ class Gains:
 # torch.nn.init.calculate_gain; that of leaky ReLU depends on its slope.
 _PYTORCH = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4}
 
+NO_GATE = "no gate opens: gradients are 0, so that there is no backward and no critical gain"
+
 
 def gains(act: str | Activation, q: float = 1.0) -> Gains:
     """Return the gains of an activation, E f = E f(√q z) with z standard normal.
@@ -50,6 +52,7 @@ def gains(act: str | Activation, q: float = 1.0) -> Gains:
     Parameters
     ----------
     act : str or Activation
+        Expressions made of steps too, such as ``"sign(x)"``, which have a forward gain alone.
     q : float
         Variance of the pre-activations, from 1e-100 to 1e20.
 
@@ -71,13 +74,15 @@ def gains(act: str | Activation, q: float = 1.0) -> Gains:
     """
     rule = f"a number from {LEAST_Q:g} to {MOST_Q:g}"
     q = require_number("q", q, rule, lambda value: LEAST_Q <= value <= MOST_Q)
-    phi = activation(act)
+    phi = function_of(act)
     found = averages(phi, q)
     backward = _inverse_root(float(found.gate))
+    point, why_not = None, NO_GATE if backward is None else ""
     try:
-        point, why_not = at_q_star(phi, q), ""
+        if backward is not None:
+            point, why_not = at_q_star(phi, q), ""
     except NoAnswerError as error:
-        point, why_not = None, str(error)
+        why_not = str(error)
     return Gains(
         activation=phi,
         forward=_inverse_root(float(found.second)),
@@ -87,6 +92,25 @@ def gains(act: str | Activation, q: float = 1.0) -> Gains:
         pytorch=_of_pytorch(phi),
         why_not_critical=why_not,
     )
+
+
+def function_of(act: str | Activation) -> Activation:
+    """Return an activation or, of an expression made of steps, what it means.
+
+    Raises
+    ------
+    InvalidInputError
+        It is neither.
+    """
+    try:
+        return activation(act)
+    except InvalidInputError:
+        from isocalc.expression import step_function_of  # noqa: PLC0415 - names do without
+
+        steps = step_function_of(act) if isinstance(act, str) else None
+        if steps is None:
+            raise
+        return steps
 
 
 def _inverse_root(average: float) -> float | None:
