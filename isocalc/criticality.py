@@ -70,8 +70,8 @@ def at_q_star(act: str | Activation, q_star: float) -> CriticalPoint:
             f"{where}: chi = 1 takes sigma_w = {math.sqrt(weight):.6g}, and sigma_b^2 = {bias:.6g}"
         )
     raise NoAnswerError(
-        f"{where}: at {_point(phi, place).shown}, where chi = 1, small deviations from q* do not shrink "
-        "from layer to layer; with sigma_b given, instead of q*, isocalc init --critical finds those that do"
+        f"{where}: q* is not stable at {_point(phi, place).shown}, where chi = 1: small deviations do not "
+        "shrink from layer to layer; given sigma_b, instead of q*, isocalc init --critical finds where they do"
     )
 
 

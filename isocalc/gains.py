@@ -82,7 +82,7 @@ def gains(act: str | Activation, q: float = 1.0) -> Gains:
         if backward is not None:
             point, why_not = at_q_star(phi, q), ""
     except NoAnswerError as error:
-        why_not = str(error)
+        why_not = str(error).split(": ")[1]
     return Gains(
         activation=phi,
         forward=_inverse_root(float(found.second)),

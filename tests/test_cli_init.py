@@ -227,7 +227,7 @@ def test_gains():
     assert float(rows["relu"]["forward_gain"]) == pytest.approx(math.sqrt(2))
     assert float(rows["tanh"]["pytorch_gain"]) == 5 / 3
     assert rows["gelu"]["critical_gain"] == rows["gelu"]["pytorch_gain"] == ""
-    assert rows["gelu"]["status"].startswith("gelu cannot be critical at q* = 1.0: ")
+    assert rows["gelu"]["status"].startswith("q* is not stable at sigma_w = 1.48111")
     one, three = table("init", "--gain", "--act", "sin", "--q-star", "1,3")
     assert float(three["backward_gain"]) == pytest.approx(math.sqrt(2 / (1 + math.exp(-6))))
     assert one["q_star"] == "1.0"

@@ -189,7 +189,7 @@ def test_odd_smooth_activations_are_critical_at_the_origin():
         (lambda: at_q_star("sigmoid", 1.0), r"sigmoid cannot be critical at q\* = 1.0: .* sigma_b\^2 = -5.5"),
         (
             lambda: at_q_star("gelu", 1.0),
-            "at sigma_w = 1.48111, sigma_b = 0.259214, where chi = 1, small deviations from q",
+            "is not stable at sigma_w = 1.48111, sigma_b = 0.259214, where chi = 1: small deviations",
         ),
         (lambda: at_q_star("hardshrink", 1e-9), "all gates are closed there"),
         (lambda: at_sigma_b("squared_relu"), "has no critical network: where chi = 1"),
