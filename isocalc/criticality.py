@@ -71,7 +71,7 @@ def at_q_star(act: str | Activation, q_star: float) -> CriticalPoint:
         )
     raise NoAnswerError(
         f"{where}: q* is not stable at {_point(phi, place).shown}, where chi = 1: small deviations do not "
-        "shrink from layer to layer; given sigma_b, instead of q*, isocalc init --critical finds where they do"
+        "shrink from layer to layer; isocalc init --critical --sigma-b finds where they do"
     )
 
 

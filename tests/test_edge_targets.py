@@ -17,6 +17,7 @@ from isocalc.edge_targets import for_condition, for_s_max
         (ResNet("tanh", depth=10, skip=0.9, sigma_b=0.2), "layered"),
         (ResNet("gelu", depth=12, block="preln", weights="orthogonal"), "layered"),
         (ResNet("relu", depth=6, block="pre"), "exact"),
+        (ResNet("linear", depth=3, weights="orthogonal"), "layered"),
         (ResNet("relu", depth=2), "exact"),
     ],
 )
