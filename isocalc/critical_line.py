@@ -110,6 +110,10 @@ class CriticalLine:
         most = int(np.where(fit, values, -np.inf).argmax())
         return self._value_at(values, least), self._value_at(values, most)
 
+    def is_at_end(self, place: Places) -> bool:
+        """Whether the values of q that are searched end there."""
+        return bool(place.q[0] == self.grid.q[0] or place.q[0] == self.grid.q[-1])
+
     def _value_at(self, values: Array, index: int) -> tuple[float, Places]:
         return float(values[index]), Places(*(array[index : index + 1] for array in self.grid))
 

@@ -70,7 +70,8 @@ def at_q_star(act: str | Activation, q_star: float) -> CriticalPoint:
             f"{where}: chi = 1 takes sigma_w = {math.sqrt(weight):.6g}, and sigma_b^2 = {bias:.6g}"
         )
     raise NoAnswerError(
-        f"{where}: the fixed point of {_point(phi, place).shown} is not stable beyond rounding"
+        f"{where}: q* is not stable at {_point(phi, place).shown}, where chi = 1: small deviations do not "
+        "shrink from layer to layer; isocalc init --critical --sigma-b finds where they do"
     )
 
 
@@ -240,5 +241,15 @@ def _out_of_reach(line: CriticalLine, name: str, target: float, values: Array, a
     reached = line.reached(values)
     if reached is None:
         return f"{name_of} has no critical network: where chi = 1, sigma_b^2 < 0 or q* is not stable"
-    ends = " to ".join(f"{value:.6g} ({_point(line.act, place).shown})" for value, place in reached)
-    return f"{name_of} has no critical network with {name} = {target:.6g}{about}: they have about {ends}"
+    (least, low), (most, high) = reached
+    which, value, place = ("most", most, high) if target > most else ("least", least, low)
+    searched = line.is_at_end(place)
+    of = f", of those with q* from {line.grid.q[0]:.2g} to {line.grid.q[-1]:.2g}," if searched else ""
+    text = f"{name_of} has no critical network with {name} = {target:.6g}{about}"
+    if least <= target <= most:
+        return f"{text}: stable ones have less or more, such as {least:.6g} and {most:.6g}; try another"
+    limit = "at most" if which == "most" else "at least"
+    return (
+        f"{text}: the {which}{of} is about {value:.6g} ({_point(line.act, place).shown}); "
+        f"ask for {limit} that"
+    )

@@ -45,6 +45,26 @@ def activation_of(text: str) -> Activation:
         raise InvalidInputError("activation", refusal.rule, shown, refusal.advice) from None
 
 
+def step_function_of(text: str) -> Activation | None:
+    """Return the function that an expression made of steps means, ``None`` where it is another.
+
+    Its gates are closed everywhere: no network has it, but its signal has a gain.
+    """
+    try:
+        parsed = parse(text)
+        tree = simplified(parsed)
+        pieces = pieces_of(tree)
+        if any(part.op != "const" for part in pieces.parts):
+            return None
+        function = function_of(tree, pieces)
+        name = written(parsed)
+        return Activation(
+            name=name, phi=function.phi, dphi=function.dphi, formula=name, **shape_of(function).fields
+        )
+    except RefusedError:
+        return None
+
+
 @lru_cache(maxsize=64)
 def _activation_of(parsed: Node) -> Activation:
     tree = simplified(parsed)

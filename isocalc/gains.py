@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from isocalc.activations import Activation, activation
 from isocalc.criticality import at_q_star
-from isocalc.errors import NoAnswerError
+from isocalc.errors import InvalidInputError, NoAnswerError
 from isocalc.gaussian import averages
 from isocalc.limits import LEAST_Q, MOST_Q
 from isocalc.network import require_number
@@ -25,6 +25,8 @@ class Gains:
     critical, critical_sigma_b : float or None
         The same, and the standard deviation of the biases with which the variance stays: the network is at
         the edge of chaos. ``None`` where there is no such network or its fixed point is not stable.
+    why_not_critical : str
+        Why there is no critical gain, empty where there is.
     pytorch : float or None
         The constant of ``torch.nn.init.calculate_gain``, ``None`` where it has none.
     """
@@ -35,10 +37,13 @@ class Gains:
     critical: float | None
     critical_sigma_b: float | None
     pytorch: float | None
+    why_not_critical: str = ""
 
 
 # torch.nn.init.calculate_gain; that of leaky ReLU depends on its slope.
 _PYTORCH = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4}
+
+NO_GATE = "no gate opens: gradients are 0, so that there is no backward and no critical gain"
 
 
 def gains(act: str | Activation, q: float = 1.0) -> Gains:
@@ -47,6 +52,7 @@ def gains(act: str | Activation, q: float = 1.0) -> Gains:
     Parameters
     ----------
     act : str or Activation
+        Expressions made of steps too, such as ``"sign(x)"``, which have a forward gain alone.
     q : float
         Variance of the pre-activations, from 1e-100 to 1e20.
 
@@ -68,13 +74,15 @@ def gains(act: str | Activation, q: float = 1.0) -> Gains:
     """
     rule = f"a number from {LEAST_Q:g} to {MOST_Q:g}"
     q = require_number("q", q, rule, lambda value: LEAST_Q <= value <= MOST_Q)
-    phi = activation(act)
+    phi = function_of(act)
     found = averages(phi, q)
     backward = _inverse_root(float(found.gate))
+    point, why_not = None, NO_GATE if backward is None else ""
     try:
-        point = at_q_star(phi, q)
-    except NoAnswerError:
-        point = None
+        if backward is not None:
+            point, why_not = at_q_star(phi, q), ""
+    except NoAnswerError as error:
+        why_not = str(error).split(": ")[1]
     return Gains(
         activation=phi,
         forward=_inverse_root(float(found.second)),
@@ -82,7 +90,27 @@ def gains(act: str | Activation, q: float = 1.0) -> Gains:
         critical=backward if point else None,
         critical_sigma_b=point.sigma_b if point else None,
         pytorch=_of_pytorch(phi),
+        why_not_critical=why_not,
     )
+
+
+def function_of(act: str | Activation) -> Activation:
+    """Return an activation or, of an expression made of steps, what it means.
+
+    Raises
+    ------
+    InvalidInputError
+        It is neither.
+    """
+    try:
+        return activation(act)
+    except InvalidInputError:
+        from isocalc.expression import step_function_of  # noqa: PLC0415 - names do without
+
+        steps = step_function_of(act) if isinstance(act, str) else None
+        if steps is None:
+            raise
+        return steps
 
 
 def _inverse_root(average: float) -> float | None:

@@ -22,6 +22,8 @@ _DEEP, _LESS_DEEP = 50_000, 5_000
 # The relative accuracy of c that is promised, and layers from which so many networks pay for loading Numba.
 ACCURACY = 1e-8
 _NUMBA_FROM = 2_000
+# Half the distance in log scale over which a slope is taken; how far, and how often, steps with it go.
+_CHORD, _CHORD_REACH, _CHORD_STEPS = 1e-3, 0.1, 6
 
 
 def for_c(network: ResNet, c: float) -> tuple[ResNet, ...]:
@@ -63,13 +65,13 @@ def for_c(network: ResNet, c: float) -> tuple[ResNet, ...]:
     c = require_number("c", c, rule, lambda value: LEAST_C <= value <= MOST_C)
     curve = _Curve(network, c)
     if network.depth >= _DEEP and abs(network.skip) == 1:
-        near = _Curve(replace(network, depth=_LESS_DEEP), c).roots()
-        roots = [curve.followed(scale) for scale in near]
+        near = _Curve(replace(network, depth=_LESS_DEEP), c)
+        roots = [curve.followed(scale, near) for scale in near.roots()]
     else:
-        roots = curve.roots()
+        roots = [curve.checked(scale) for scale in curve.roots()]
     if not roots:
         raise NoAnswerError(curve.none_reached())
-    return tuple(curve.checked(scale) for scale in roots)
+    return tuple(curve.at(scale) for scale in roots)
 
 
 def like(network: ResNet, other: ResNet) -> tuple[ResNet, ...]:
@@ -138,10 +140,15 @@ def c_of_s_max(s_max: float, *, depth: int = 1, skip: float = 1.0) -> float:
     centre = require_whole("depth", depth, 1, MAX_DEPTH) * math.log(abs(skip))
     edge = 2 * (math.log(s_max) - centre)
     if not universal.edge(LEAST_C) <= edge <= universal.edge(MOST_C):
-        least, most = (centre + universal.edge(c) / 2 for c in (LEAST_C, MOST_C))
+        if edge < universal.edge(LEAST_C):
+            reason = (
+                f"weights of any scale raise it above |skip|^depth, of logarithm {centre:.6g}; ask for more"
+            )
+        else:
+            most = centre + universal.edge(MOST_C) / 2
+            reason = f"its logarithm is searched up to {most:.6g}, that of c = {MOST_C:g}; ask for less"
         raise NoAnswerError(
-            f"s_max = {s_max!r} cannot be reached: log s_max = {math.log(s_max):.6g} is not between "
-            f"{least:.6g} (c = {LEAST_C:g}, of small weights) and {most:.6g} (c = {MOST_C:g})"
+            f"s_max = {s_max!r}, of logarithm {math.log(s_max):.6g}, cannot be reached: {reason}"
         )
     return _c_of_edge(edge)
 
@@ -183,8 +190,27 @@ class _Curve:
     def roots(self) -> list[float]:
         return all_roots(self.excess, _GRID, [self.excess(scale) for scale in _GRID])
 
-    def followed(self, scale: float) -> float:
-        """Return the root near that of a less deep network."""
+    def followed(self, scale: float, near: "_Curve") -> float:
+        """Return the root near that of a less deep network.
+
+        The two are O(1/L) apart, and so are the slopes of their curves: a first step with the slope of the
+        other, then secants, take two or three propagations through all layers.
+        """
+        ends = scale * math.exp(_CHORD), scale * math.exp(-_CHORD)
+        slope = (near.excess(ends[0]) - near.excess(ends[1])) / (2 * _CHORD)
+        x, y = scale, self.excess(scale)
+        for _ in range(_CHORD_STEPS):
+            if abs(y) <= ACCURACY / 100:
+                return x
+            step = -y / slope if slope else math.inf
+            if not abs(step) < _CHORD_REACH:
+                break
+            before, x = y, x * math.exp(step)
+            y = self.excess(x)
+            slope = (y - before) / step if step else slope
+        return self.checked(self._bracketed(scale))
+
+    def _bracketed(self, scale: float) -> float:
         at_scale = self.excess(scale)
         for width in (1e-4, 1e-2, 0.1, 0.5, 1.0, 2.0):
             for end in (scale * math.exp(width), scale * math.exp(-width)):
@@ -194,14 +220,14 @@ class _Curve:
             f"the branch at {self.name} = {scale:.6g} of depth {_LESS_DEEP} was lost at {self.network.depth}"
         )
 
-    def checked(self, scale: float) -> ResNet:
+    def checked(self, scale: float) -> float:
         c = self.c(scale)
         if not abs(c / self.target - 1) <= ACCURACY:
             raise NoAnswerError(
                 f"c of {self.network.act.name} is too steep at {self.name} = {scale!r} for doubles: "
                 f"it goes through {self.target:.6g}, and is {c:.6g} there"
             )
-        return self.at(scale)
+        return scale
 
     def none_reached(self) -> str:
         """Say which c can be reached, and where."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from isocalc.errors import InvalidInputError, NoAnswerError
 from isocalc.limits import GOOD_ENOUGH
 from isocalc.network import FeedForward, ResNet
-from isocalc.propagation import propagate
+from isocalc.propagation import Propagation, propagate
 
 if TYPE_CHECKING:
     from isocalc.universal_error import LawErrors
@@ -35,7 +35,13 @@ class Choice(NamedTuple):
     c: float | None = None
 
 
-def choose(network: ResNet | FeedForward, law: LawName = "auto", *, own_gates: bool = True) -> Choice:
+def choose(
+    network: ResNet | FeedForward,
+    law: LawName = "auto",
+    *,
+    own_gates: bool = True,
+    signal: Propagation | None = None,
+) -> Choice:
     """Return a law of a network: for "auto" the cheapest that is off by less than 0.002.
 
     Parameters
@@ -44,6 +50,8 @@ def choose(network: ResNet | FeedForward, law: LawName = "auto", *, own_gates: b
     law : {"auto", "universal", "layered", "exact"}
     own_gates : bool
         Whether gates are those of the network, not independent ones.
+    signal : Propagation, optional
+        Of a residual network, where it is known.
 
     Raises
     ------
@@ -58,13 +66,12 @@ def choose(network: ResNet | FeedForward, law: LawName = "auto", *, own_gates: b
         return Choice("layered", 0.0, "exact for feed-forward networks" if law == "auto" else "")
     if law == "exact":
         return Choice("exact", None)
-    return _of_residual(network, law, own_gates=own_gates)
+    return _of_residual(network, law, propagate(network) if signal is None else signal, own_gates=own_gates)
 
 
-def _of_residual(network: ResNet, law: LawName, *, own_gates: bool) -> Choice:
+def _of_residual(network: ResNet, law: LawName, signal: Propagation, *, own_gates: bool) -> Choice:
     from isocalc.universal_error import law_errors  # noqa: PLC0415 - feed-forward networks need none
 
-    signal = propagate(network)
     try:
         errors = law_errors(network, signal, own_gates=own_gates)
     except NoAnswerError as error:
@@ -74,10 +81,11 @@ def _of_residual(network: ResNet, law: LawName, *, own_gates: bool) -> Choice:
         return Choice(law, errors.universal, _reason(errors, law), signal.c)
     if law == "layered":
         return Choice(law, errors.layered, _reason(errors, law), signal.c)
-    return _cheapest(errors, signal.c)
+    return cheapest(errors, signal.c)
 
 
-def _cheapest(errors: "LawErrors", c: float) -> Choice:
+def cheapest(errors: "LawErrors", c: float) -> Choice:
+    """Return the cheapest law of a residual network with an error that is good enough."""
     if errors.universal is None or errors.layered is None:
         return Choice("exact", None, "gates of layers as strong as these are correlated", c)
     if errors.universal < GOOD_ENOUGH:

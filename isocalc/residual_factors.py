@@ -9,7 +9,7 @@ from isocalc.errors import NoAnswerError
 from isocalc.gates import NOTHING, GateRule
 from isocalc.layer_quadrature import few_layers
 from isocalc.network import ResNet
-from isocalc.propagation import propagate
+from isocalc.propagation import Propagation, propagate
 from isocalc.residual_transform import ResidualLayer
 from isocalc.rotation_transform import Rotation
 from isocalc.transforms import Factor
@@ -50,10 +50,15 @@ def residual_factors(
         The variance of the weights is no double, or c of two matrices too small.
     """
     if network.block == "preln":
-        parts = list(_two_matrices(network, gates[0][0]))
+        parts = list(two_matrices(network, gates[0][0], propagate(network)))
     else:
         variance = _variance(network)
         parts = [Part(gate, variance, count) for gate, count in gates]
+    return factors_of(network, parts)
+
+
+def factors_of(network: ResNet, parts: Sequence[Part]) -> tuple[tuple[Factor, ...], tuple[float, ...]]:
+    """Return the factors of layers of a residual network, and how often each occurs."""
     orthogonal = network.weights == "orthogonal"
     factors: list[Factor] = []
     counts = []
@@ -76,9 +81,8 @@ def _variance(network: ResNet) -> float:
     return scale**2 / network.depth
 
 
-def _two_matrices(network: ResNet, gate: GateRule) -> Iterator[Part]:
+def two_matrices(network: ResNet, gate: GateRule, signal: Propagation) -> Iterator[Part]:
     """Yield the layers of a preln network: its hidden gates are the same in all, their scales differ."""
-    signal = propagate(network)
     if 0 < signal.c < _LEAST_C:
         raise NoAnswerError(
             f"the law of preln blocks is computed for c from {_LEAST_C:g}; here c is {signal.c:.3g}: log s "

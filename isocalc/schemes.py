@@ -10,11 +10,21 @@ import numpy.typing as npt
 
 from isocalc.average_table import AverageTable
 from isocalc.errors import InvalidInputError, NoAnswerError
+from isocalc.gates import gate_rule
+from isocalc.law import Law
+from isocalc.law_choice import Choice
+from isocalc.layered import LayeredLaw
 from isocalc.layernorm import gains, hidden_variance
+from isocalc.layers import Layers
 from isocalc.network import ResNet, require_network
 from isocalc.propagation import Propagation, Recursion, propagate
+from isocalc.residual_factors import Part, factors_of, two_matrices
+from isocalc.universal_law import UniversalLaw
 
 Array = npt.NDArray[np.float64]
+
+# Of a layered law each of whose layers is another.
+_MOST_LAYERS = 256
 
 
 class BranchScale(NamedTuple):
@@ -87,6 +97,17 @@ def initialised(network: ResNet, scheme: Initialisation) -> ResNet:
     )
 
 
+def scaled(network: ResNet, factors: npt.ArrayLike) -> ResNet | None:
+    """Return the network of weights times the factors, ``None`` where these are not one number."""
+    squares = np.asarray(factors, dtype=float) ** 2
+    if squares.min() != squares.max():
+        return None
+    times = math.sqrt(squares[0] * network.depth)
+    if network.block == "preln":
+        return replace(network, sigma_w2=network.sigma_w2 * times)
+    return replace(network, sigma_w=network.sigma_w * times)
+
+
 def propagate_scaled(network: ResNet, factors: npt.ArrayLike) -> Propagation:
     """Follow the signal through a network each of whose branches has a factor of its own.
 
@@ -113,11 +134,8 @@ def propagate_scaled(network: ResNet, factors: npt.ArrayLike) -> Propagation:
     squares = np.asarray(factors, dtype=float) ** 2
     if squares.shape != (network.depth,) or not np.isfinite(squares).all():
         raise InvalidInputError("factors", f"{network.depth} finite numbers", factors)
-    if squares.min() == squares.max():
-        times = math.sqrt(squares[0] * network.depth)
-        if network.block == "preln":
-            return propagate(replace(network, sigma_w2=network.sigma_w2 * times))
-        return propagate(replace(network, sigma_w=network.sigma_w * times))
+    if uniform := scaled(network, factors):
+        return propagate(uniform)
     with np.errstate(over="ignore", invalid="ignore"):
         rows = (_follow_normalised if network.block == "preln" else _follow)(network, squares)
         q, c, p, m = np.array(rows).T
@@ -155,3 +173,39 @@ def _follow_normalised(network: ResNet, squares: Array) -> list[tuple[float, flo
         p = skip * skip * p + (gain * image if gain else 0.0)
         rows.append((q, c, p, 0.0))
     return rows
+
+
+def law_scaled(network: ResNet, factors: npt.ArrayLike, signal: Propagation, choice: Choice) -> Law:
+    """Return the law of a network each of whose branches has a factor of its own.
+
+    Parameters
+    ----------
+    network, factors
+        As of `propagate_scaled`.
+    signal : Propagation
+        What that returns.
+    choice : Choice
+        What fits the signal.
+
+    Raises
+    ------
+    NoAnswerError
+        It is neither the universal nor the layered law, or has more than 256 different layers (blocks
+        "preln": any number, whose gates are the same).
+    """
+    if choice.law == "universal":
+        law: Law = UniversalLaw(signal.c, depth=network.depth, skip=network.skip, error=choice.error)
+        return law
+    if choice.law == "exact" or (network.block != "preln" and network.depth > _MOST_LAYERS):
+        raise NoAnswerError(
+            f"{choice.why}, and blocks of different scales have no exact law, nor, without LayerNorm, the "
+            f"layered one beyond depth {_MOST_LAYERS}"
+        )
+    if network.block == "preln":
+        parts = list(two_matrices(network, gate_rule(network.act, signal.q_first), signal))
+    else:
+        squares = (np.asarray(factors, dtype=float) * network.sigma_w / network.skip) ** 2
+        gates = [gate_rule(network.act, 1.0 if network.act.scale_free else float(q)) for q in signal.q]
+        parts = [Part(gate, float(square), 1.0) for gate, square in zip(gates, squares, strict=True)]
+    skips = (abs(network.skip), float(network.depth))
+    return LayeredLaw(Layers(*factors_of(network, parts), (skips,)), error=choice.error)

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from isocalc.activations import FAMILIES, Activation
+from isocalc.source_expressions import translated
 
 
 class Spelling(NamedTuple):
@@ -87,12 +88,10 @@ SPELLINGS: dict[str, Spelling] = {
         "x + np.sin({a} * x) ** 2 / {a}",
     ),
 }
-# What of scipy.special NumPy lacks.
-FROM_SCIPY = {"gelu": "ndtr", "silu": "expit", "sigmoid": "expit", "erf": "erf"}
 
 
 def spelled(act: Activation, framework: str) -> str | None:
-    """Return φ(x) as an expression, ``None`` where it is not one of isocalc's own activations.
+    """Return φ(x) as an expression, ``None`` where it is a Python function of the user's own.
 
     Parameters
     ----------
@@ -101,7 +100,7 @@ def spelled(act: Activation, framework: str) -> str | None:
     """
     name, *texts = act.name.split(":")
     if name not in SPELLINGS:
-        return None
+        return translated(act.name, framework) if act.formula == act.name else None
     parameters = FAMILIES[name].parameters
     values = [*map(float, texts), *(p.default for p in parameters[len(texts) :])]
     shown = {p.name: repr(value or 0.0) for p, value in zip(parameters, values, strict=True)}

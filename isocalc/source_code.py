@@ -5,7 +5,7 @@ from typing import Literal, get_args
 
 from isocalc.errors import InvalidInputError
 from isocalc.network import FeedForward, ResNet, require_choice, require_network
-from isocalc.source_activations import FROM_SCIPY, spelled
+from isocalc.source_activations import spelled
 
 Framework = Literal["torch", "jax", "numpy"]
 FRAMEWORKS: tuple[Framework, ...] = get_args(Framework)
@@ -102,6 +102,9 @@ def apply(parameters, x):
 '''
 _TEMPLATES: dict[str, str] = {"torch": _TORCH, "jax": _JAX, "numpy": _NUMPY}
 
+# What of scipy.special NumPy lacks.
+_OF_SCIPY = re.compile(r"(?<![.\w])(?:erfc?|expit|ndtr)(?=\()")
+
 _DRAWS = {
     ("torch", "gaussian"): "nn.init.normal_(layer.weight, std=scale / math.sqrt(fan_in))",
     ("torch", "orthogonal"): "nn.init.orthogonal_(layer.weight, gain=scale)",
@@ -125,7 +128,8 @@ def source(network: ResNet | FeedForward, framework: Framework, about: str = "")
     Parameters
     ----------
     network : ResNet or FeedForward
-        Of square layers that do not share their weights, and an activation that `isocalc acts` lists.
+        Of square layers that do not share their weights, and an activation that `isocalc acts` lists or an
+        expression of x.
     framework : {"torch", "jax", "numpy"}
         Inputs are rows; in NumPy some activations need SciPy.
     about : str
@@ -140,7 +144,9 @@ def source(network: ResNet | FeedForward, framework: Framework, about: str = "")
     require_choice("framework", framework, FRAMEWORKS)
     phi = spelled(network.act, framework)
     if phi is None:
-        rule = f"left out with {network.act.name}, which `isocalc acts` does not list"
+        rule = (
+            f"left out with {network.act.name}, which is neither listed by `isocalc acts` nor an expression"
+        )
         raise InvalidInputError("framework", rule, framework)
     if isinstance(network, FeedForward) and (network.layer_widths is not None or network.tied):
         raise InvalidInputError("network", "of square layers with weights of their own", network)
@@ -152,7 +158,7 @@ def source(network: ResNet | FeedForward, framework: Framework, about: str = "")
         draw_bias="nn.init.normal_(layer.bias, std=SIGMA_B)"
         if network.sigma_b
         else "nn.init.zeros_(layer.bias)",
-        scipy=FROM_SCIPY.get(network.act.name.partition(":")[0], "nothing"),
+        scipy=", ".join(sorted(set(_OF_SCIPY.findall(phi)))) or "nothing",
         hidden=(hidden := _hidden(network, framework)),
         end="\n    " if hidden else "",
         layers=_layers(network, framework),

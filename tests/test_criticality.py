@@ -189,12 +189,16 @@ def test_odd_smooth_activations_are_critical_at_the_origin():
         (lambda: at_q_star("sigmoid", 1.0), r"sigmoid cannot be critical at q\* = 1.0: .* sigma_b\^2 = -5.5"),
         (
             lambda: at_q_star("gelu", 1.0),
-            r"the fixed point of sigma_w = 1.48111, sigma_b = 0.259214 is not stable beyond rounding",
+            "is not stable at sigma_w = 1.48111, sigma_b = 0.259214, where chi = 1: small deviations",
         ),
         (lambda: at_q_star("hardshrink", 1e-9), "all gates are closed there"),
         (lambda: at_sigma_b("squared_relu"), "has no critical network: where chi = 1"),
-        (lambda: at_sigma_b("gelu", 0.1), r"no critical network with sigma_b = 0.1: they have about 0.4"),
-        (lambda: at_sigma_w("tanh", 0.5), r"no critical network with sigma_w = 0.5: they have about 1 "),
+        (lambda: at_sigma_b("gelu", 0.1), r"no critical network with sigma_b = 0.1: the least is about 0.4"),
+        (lambda: at_sigma_w("tanh", 0.5), r"sigma_w = 0.5: the least is about 1 .* ask for at least that"),
+        (
+            lambda: at_sigma_w("tanh", 1e9),
+            r"the most, of those with q\* from 1e-14 to 1e\+14, is about 4335.86",
+        ),
     ],
 )
 def test_no_answer_is_said_with_the_reason(ask, words):

@@ -65,3 +65,14 @@ def test_gates_that_do_not_open_have_no_gain():
 def test_a_bad_variance_is_refused():
     with pytest.raises(InvalidInputError, match=r"q must be a number from 1e-100 to 1e\+20, got 0"):
         gains("relu", 0)
+
+
+@pytest.mark.parametrize(("text", "second"), [("sign(x)", 1.0), ("where(x > 0, 2, 0)", 2.0)])
+def test_steps_have_a_forward_gain_alone(text, second):
+    """E φ² of steps is that of their values."""
+    found = gains(text)
+    assert found.forward == pytest.approx(1 / math.sqrt(second), rel=1e-12)
+    assert found.backward is found.critical is found.critical_sigma_b is None
+    assert found.why_not_critical.startswith("no gate opens")
+    with pytest.raises(InvalidInputError, match="It is constant, or made of steps"):
+        activation(text)

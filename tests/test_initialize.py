@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import isocalc
-from isocalc import InvalidInputError, NoAnswerError, ResNet, UniversalLaw, propagate
+from isocalc import InvalidInputError, NoAnswerError, ResNet, UniversalLaw, initialize, propagate
 from isocalc.activations import Activation, names
 from isocalc.initialize import c_of_condition, c_of_s_max, for_c, like
+from isocalc.propagation import propagate_residual
 
 ACTIVATIONS = ["threshold:0.1:0.5" if name == "threshold" else name for name in names()]
 
@@ -106,6 +107,22 @@ def test_a_deep_network_follows_the_branch_of_a_less_deep_one():
     assert net.sigma_w == pytest.approx(math.sqrt(0.5), rel=3e-5)
 
 
+def test_a_deep_network_is_followed_through_all_layers_few_times(monkeypatch):
+    """Three propagations at most; ten by bisection."""
+    depths = []
+
+    def counted(network, *others):
+        depths.append(network.depth)
+        return propagate_residual(network, *others)
+
+    monkeypatch.setattr(initialize, "propagate_residual", counted)
+    for act in ("gelu", "tanh"):
+        (net,) = for_c(ResNet(act, depth=100_000), 0.5)
+        assert depths.count(100_000) <= 3
+        assert propagate(net).c == pytest.approx(0.5, rel=1e-9)
+        depths.clear()
+
+
 def test_like_gives_the_parameter_of_the_other():
     other = ResNet("relu", depth=17, sigma_w=1.7)
     for net in like(ResNet("gelu", depth=17, sigma_b=0.1), other):
@@ -146,7 +163,9 @@ def test_the_condition_number_comes_back(condition):
 
 
 def test_an_s_max_that_cannot_be():
-    with pytest.raises(NoAnswerError, match=r"s_max = 0.9 cannot be reached: log s_max = -0.10536"):
+    with pytest.raises(
+        NoAnswerError, match=r"s_max = 0.9, of logarithm -0.10536.* cannot be reached: weights of any"
+    ):
         c_of_s_max(0.9)
     with pytest.raises(NoAnswerError, match="cannot be reached"):
         c_of_s_max(1.0)

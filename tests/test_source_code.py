@@ -6,6 +6,7 @@ import pytest
 from isocalc import FeedForward, InvalidInputError, ResNet, activation
 from isocalc.activations import Activation, names
 from isocalc.blas_threads import one_blas_thread
+from isocalc.expression_text import FUNCTIONS
 from isocalc.judge import judge
 from isocalc.source_activations import SPELLINGS
 from isocalc.source_code import FRAMEWORKS, source
@@ -91,6 +92,30 @@ def test_activations_are_those_of_isocalc(act, framework):
     assert pasted.phi(x) == pytest.approx(activation(act).phi(x), rel=1e-12, abs=1e-13)
 
 
+EXPRESSIONS = [
+    "x*tanh(softplus(x))",
+    "max(x, 0.1*x, -2 - x) + min(1, 2 - x) + sin(tanh(x))",
+    "where(x > 1, 1, x) - (x <= -2)*x + clip(x, -1, sqrt(2))",
+    "silu(gelu(silu(2*x))) + Phi(x) - erfc(x)*relu(x)",
+    "exp(-x**2/2)*(x**3 - 1)/(1 + x**4) - -x",
+    "asinh(x) + atan(x) + log1p(exp(x)) + expm1(-abs(x))*sign(x - 0.3) + pi*sigmoid(x)",
+    "log(1 + x*x) + cosh(tanh(x)) + sinh(tanh(x)) + erf(x) + cos(tanh(x)) + tan(tanh(x)) + sqrt(1 + x**2)",
+    "2**0.5*x + (x - 1)/(2 - (3 - 4)) + exp(1)*(relu(x) + 1)**1.5",
+]
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+@pytest.mark.parametrize("text", EXPRESSIONS)
+def test_expressions_are_those_of_isocalc(text, framework):
+    pasted, x = IN[framework]().run(source(ResNet(text), framework)), np.linspace(-7, 7, 1000)
+    assert pasted.phi(x) == pytest.approx(activation(text).phi(x), rel=1e-12, abs=1e-12)
+
+
+def test_every_function_of_the_language_is_in_an_expression():
+    written_out = " ".join(EXPRESSIONS)
+    assert [name for name in FUNCTIONS if f"{name}(" not in written_out] == []
+
+
 def test_every_activation_has_a_spelling():
     assert tuple(SPELLINGS) == names()
 
@@ -98,6 +123,7 @@ def test_every_activation_has_a_spelling():
 NETWORKS = {
     "post": ResNet("tanh", depth=12, sigma_w=1.3, sigma_b=0.2),
     "orthogonal": ResNet("gelu", depth=12, sigma_w=1.9, weights="orthogonal", skip=0.9),
+    "expression": ResNet("max(0.3*x, x*tanh(softplus(x)))", depth=8, sigma_w=1.5),
     "pre": ResNet("relu", depth=1, sigma_w=1.2, block="pre"),
     "preln": ResNet("silu", depth=8, sigma_w=1.5, sigma_w2=1.6, sigma_b=0.1, block="preln", hidden_ratio=2),
     "wide orthogonal": ResNet("tanh", depth=8, sigma_w2=1.4, block="preln", weights="orthogonal"),
@@ -115,8 +141,8 @@ NETWORKS = {
     ("name", "framework"),
     [
         *((name, "numpy") for name in NETWORKS),
-        *((name, "torch") for name in ("post", "preln", "wide orthogonal", "isometric")),
-        *((name, "jax") for name in ("post", "preln", "narrow orthogonal", "isometric")),
+        *((name, "torch") for name in ("post", "expression", "preln", "wide orthogonal", "isometric")),
+        *((name, "jax") for name in ("post", "expression", "preln", "narrow orthogonal", "isometric")),
     ],
 )
 def test_the_spectrum_of_a_pasted_network_is_that_of_the_law(name, framework):

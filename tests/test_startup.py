@@ -54,7 +54,6 @@ def test_the_group_loads_no_command(arguments):
         ("param", "--act", "tanh", "--arch", "feedforward", "--sigma-w", "0.9,1,1.3", "--sigma-b", "0,0.2"),
         ("init", "--act", "relu", "--target-c", "0.5"),
         ("init", "--act", "tanh", "--critical", "--sigma-b", "0.1"),
-        ("init", "--act", "relu", "--schemes"),
         ("init", "--gain", "--act", "relu,tanh"),
     ],
 )

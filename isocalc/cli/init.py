@@ -10,6 +10,7 @@ import click
 from isocalc.cli.caveats import Doubles
 from isocalc.cli.init_options import OPTIONS, networks_asked, question_of, require_in_range
 from isocalc.cli.init_rows import (
+    COMPARED,
     FEEDFORWARD,
     GAIN,
     RESNET,
@@ -17,6 +18,7 @@ from isocalc.cli.init_rows import (
     compared_rows,
     critical_rows,
     gain_rows,
+    said,
     scheme_rows,
     solved_row,
 )
@@ -24,12 +26,11 @@ from isocalc.cli.options import NETWORK_OPTIONS, Function, decorated, is_given
 from isocalc.cli.output_options import Output, output_options
 from isocalc.cli.sweep import Row, Sweep, run, say
 from isocalc.errors import InvalidInputError
-from isocalc.limits import GOOD_ENOUGH
 
 if TYPE_CHECKING:
     from isocalc.critical_point import CriticalPoint
+    from isocalc.edge_targets import Solution
     from isocalc.network import FeedForward, ResNet
-    from isocalc.output import Table
 
 
 def _options(function: Function) -> Function:
@@ -40,15 +41,19 @@ def _options(function: Function) -> Function:
     name="init",
     epilog="""\b
 Columns of a ResNet: activation, depth, sigma_w, sigma_b, c, s_min, s_max,
-condition_number (universal law), q_first, q_last, mean_lambda, universal_error (see
-isocalc param); with --block preln sigma_w2, which is found at the given sigma_w; with
---compare scheme. --schemes: activation, depth, scheme, branch_scale (of block l of L;
-GPT-2's L counts layers of two branches: by branches it is inverse_sqrt_depth), and
-the spectrum. Feed-forward: activation, sigma_w, sigma_b, q_star, chi, xi_q, weights,
-depth, relative_variance (of one layer), sigma2_jjt (of all). --gain: activation,
+condition_number, q_first, q_last, mean_lambda, universal_error (see isocalc param),
+law (whose edges s_min and s_max are, and which the targets are of: what isocalc
+density --law auto takes); with --block preln sigma_w2, which is found at the given
+sigma_w; with --compare scheme, branch_factor (0: ReZero, SkipInit), status. --schemes:
+activation, depth, scheme, branch_scale (of block l of L; GPT-2's L counts layers of
+two branches: by branches it is inverse_sqrt_depth), and the spectrum.
+Feed-forward: activation, sigma_w, sigma_b, q_star, chi, xi_q, weights, depth,
+relative_variance (of one layer), sigma2_jjt (of all). --gain: activation,
 forward_gain 1/sqrt(E phi^2), backward_gain 1/sqrt(E phi'^2), critical_gain (the same,
 where sigma_b >= 0 keeps the variance, stably), critical_sigma_b, pytorch_gain (of
-torch.nn.init.calculate_gain).
+torch.nn.init.calculate_gain), status (why there is no critical_gain).
+A row without edges says why in status; rows of --compare and --schemes have the exact
+law with 256 gate paths.
 Every solution has a row. NUMBERS: a value, a list 0.5,1,2 or a range start:stop:count.
 
 \b
@@ -83,23 +88,8 @@ def command(ctx: click.Context, /, output: Output, **given: Any) -> None:
     view = _view(ctx, question, given, doubles)
     table, failed = run(networks, view.columns, view.rows, caption=view.caption)
     doubles.report()
-    _warn_of_universal_law(table)
     output.write(table)
     ctx.exit(int(failed))
-
-
-def _warn_of_universal_law(table: "Table") -> None:
-    """Say how far the law of s_min, s_max and condition_number is off, where it matters."""
-    if "universal_error" not in table.columns:
-        return
-    place = table.columns.index("universal_error")
-    errors = [row[place] for row in table.rows if isinstance(row[place], float)]
-    most = max((float(error) for error in errors if error is not None), default=0.0)
-    if most >= GOOD_ENOUGH:
-        say(
-            f"s_min, s_max and condition_number are those of the universal law, off by up to {most:.2g} here "
-            "(KS distance): isocalc density --summary has them at each depth and block"
-        )
 
 
 class View(NamedTuple):
@@ -111,7 +101,7 @@ class View(NamedTuple):
 
 
 OF_GAIN = "sigma_w of weights of variance sigma_w^2/N, for pre-activations of variance q_star"
-OF_RESNET = "ResNet; s_min, s_max, condition_number of the universal law (L -> infinity)"
+OF_RESNET = "ResNet; s_min, s_max, condition_number of the law named: see isocalc density --law"
 OF_FEEDFORWARD = "Feed-forward networks at the edge of chaos; the mean of s^2 is 1"
 
 
@@ -127,7 +117,7 @@ def _view(ctx: click.Context, question: str, given: dict[str, Any], doubles: Dou
         rows = partial(_of_points, solutions=solutions, doubles=doubles, both=both)
         return View(FEEDFORWARD, rows, OF_FEEDFORWARD)
     preln = ("sigma_w2",) if given["block"] == "preln" else ()
-    scheme = ("scheme",) if given["compare"] else ()
+    scheme = COMPARED if given["compare"] else ()
     rows = partial(_of_networks, solutions=solutions, doubles=doubles, compare=given["compare"])
     return View((*RESNET, *preln, *scheme), rows, OF_RESNET)
 
@@ -136,7 +126,8 @@ def _of_networks(
     net: "ResNet", *, solutions: Callable[..., Any], doubles: Doubles, compare: bool, **target: float
 ) -> Iterator[Row]:
     for found in solutions(net, **target):
-        yield solved_row(found, doubles)
+        network, law = found if isinstance(found, tuple) else (found, None)
+        yield said({**solved_row(network, doubles, law), "scheme": "solution", "branch_factor": 1.0})
     if compare:
         yield from compared_rows(net, doubles)
 
@@ -175,15 +166,14 @@ def _alike(net: "ResNet", **other: Any) -> tuple["ResNet", ...]:
     return like(net, replace(net, **other))
 
 
-def _with_target(net: "ResNet", **target: float) -> tuple["ResNet", ...]:
-    from isocalc.initialize import c_of_condition, c_of_s_max, for_c
+def _with_target(net: "ResNet", **target: float) -> "tuple[ResNet | Solution, ...]":
+    from isocalc.edge_targets import for_condition, for_s_max
+    from isocalc.initialize import for_c
 
-    ((name, c),) = target.items()
-    if name == "target_condition":
-        c = c_of_condition(c)
-    elif name == "target_smax":
-        c = c_of_s_max(c, depth=net.depth, skip=net.skip)
-    return for_c(net, c)
+    ((name, value),) = target.items()
+    if name == "target_c":
+        return for_c(net, value)
+    return (for_condition if name == "target_condition" else for_s_max)(net, value)
 
 
 def _critical(net: "FeedForward", *, known: str, q_star: float | None = None) -> Sequence["CriticalPoint"]:

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -20,6 +20,9 @@ from isocalc.limits import (
     MOST_Q,
     MOST_SPREAD,
 )
+
+if TYPE_CHECKING:
+    from isocalc.activations import Activation
 
 # What can be asked for, and of which networks.
 QUESTIONS = {
@@ -85,7 +88,7 @@ OPTIONS = (
     click.option(
         "--emit",
         type=OneOf(["torch", "jax", "numpy"]),
-        help="Print code that draws the network, not the table.",
+        help="Print code that draws the network, not the table; of --act, expressions too.",
     ),
 )
 
@@ -151,6 +154,9 @@ def networks_asked(ctx: click.Context, question: str, given: Mapping[str, Any]) 
         values["act"] = ("all",)
     if question == "target_variance" and not is_given(ctx, "weights"):
         values["weights"] = ("orthogonal",)
+    if question == "gain" and _has_steps(values["act"] or ()):
+        sweep = _functions(values["act"])
+        return sweep if given["q_star"] is None else sweep.crossed(q_star=given["q_star"])
     if values["arch"] == "resnet" and question != "schemes":
         _require_unknown(ctx, question, values)
     sweep = networks_of(ctx, values)
@@ -163,6 +169,30 @@ def networks_asked(ctx: click.Context, question: str, given: Mapping[str, Any]) 
     if given["q_star"] is not None:
         return sweep.crossed(q_star=given["q_star"])
     return sweep
+
+
+class _Function(NamedTuple):
+    """What gains are of: an activation, or a function made of steps, which no network has."""
+
+    act: "Activation"
+
+
+def _has_steps(specs: Sequence[str]) -> bool:
+    """Whether some expression is made of steps, in a list of single functions."""
+    if "all" in specs or not any("x" in spec for spec in specs):
+        return False
+    from isocalc.expression import step_function_of  # noqa: PLC0415 - numerics load when a command computes
+
+    return any(step_function_of(spec) for spec in specs)
+
+
+def _functions(specs: Sequence[str]) -> Sweep:
+    from isocalc.gains import function_of  # noqa: PLC0415 - numerics load when a command computes
+
+    return Sweep(
+        lambda activation: _Function(function_of(activation)),
+        {"activation": [function_of(spec).name for spec in specs]},
+    )
 
 
 def _unknown(ctx: click.Context, question: str, values: Mapping[str, Any]) -> Sequence[str]:

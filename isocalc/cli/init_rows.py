@@ -1,18 +1,22 @@
 """The rows of ``isocalc init``: the networks that were looked for."""
 # ruff: noqa: PLC0415 - numerics load when a command computes
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from isocalc.cli.caveats import Doubles
-from isocalc.cli.param import RESNET as PARAM_COLUMNS
-from isocalc.cli.param import resnet_rows
+from isocalc.cli.param import has_signal
 from isocalc.cli.sweep import Row, say
 from isocalc.errors import NoAnswerError
 
 if TYPE_CHECKING:
     from isocalc.critical_point import CriticalPoint
+    from isocalc.law import Law
+    from isocalc.law_choice import Choice
     from isocalc.network import FeedForward, ResNet
+    from isocalc.propagation import Propagation
 
 RESNET = (
     "activation",
@@ -27,6 +31,7 @@ RESNET = (
     "q_last",
     "mean_lambda",
     "universal_error",
+    "law",
 )
 SCHEMES = (
     "activation",
@@ -40,7 +45,14 @@ SCHEMES = (
     "q_first",
     "q_last",
     "mean_lambda",
+    "universal_error",
+    "law",
+    "status",
 )
+COMPARED = ("scheme", "branch_factor", "status")
+EDGES = ("s_min", "s_max", "condition_number")
+# Gate paths of the exact law in tables of many networks.
+FEW_PATHS = 256
 FEEDFORWARD = (
     "activation",
     "sigma_w",
@@ -60,18 +72,67 @@ GAIN = (
     "critical_gain",
     "critical_sigma_b",
     "pytorch_gain",
+    "status",
 )
 
 
-def solved_row(net: "ResNet", doubles: Doubles, scheme: str = "solution") -> Row:
-    """Return the row of a residual network."""
-    found = next(resnet_rows(net, columns=PARAM_COLUMNS, doubles=doubles))
+def solved_row(net: "ResNet", doubles: Doubles, law: "Law | None" = None, paths: int | None = None) -> Row:
+    """Return the row of a residual network, with the edges of the law that it takes, or of one."""
+    from isocalc.propagation import propagate
+
+    signal = propagate(net)
+    known = {"sigma_w": net.sigma_w, "sigma_b": net.sigma_b, "sigma_w2": net.sigma_w2}
+    return _row(net, signal, doubles, law or partial(_own_law, net, paths=paths)) | known
+
+
+def _own_law(net: "ResNet", signal: "Propagation", choice: "Choice", paths: int | None) -> "Law":
+    from isocalc.laws import law_of, require_quick
+
+    if choice.law == "exact":
+        require_quick(net, signal)
+    return law_of(net, choice, paths=paths)
+
+
+def _row(
+    net: "ResNet", signal: "Propagation", doubles: Doubles, law: "Law | Callable[..., Law]"
+) -> dict[str, str | float | None]:
+    """Return a row from the signal in a network and its law, or what makes that."""
+    from isocalc.law_choice import Choice, cheapest
+    from isocalc.universal_error import law_errors
+
+    variance = doubles.positive if has_signal(net) else doubles.finite
+    row: dict[str, str | float | None] = dict.fromkeys(RESNET) | {
+        "activation": net.act.name,
+        "depth": net.depth,
+        "c": doubles.positive("c", signal.c) if net.has_weights else 0.0,
+        "q_first": variance("q_first", signal.q_first),
+        "q_last": variance("q_last", signal.q_last),
+        "mean_lambda": doubles.positive("mean_lambda", signal.mean_lambda),
+        "status": "ok",
+    }
+    try:
+        try:
+            errors = law_errors(net, signal)
+        except NoAnswerError as error:
+            choice = Choice("universal", None, f"its error is not known: {error}", signal.c)
+        else:
+            choice, row["universal_error"] = cheapest(errors, signal.c), errors.universal
+        law = law(signal=signal, choice=choice) if callable(law) else law
+        row["law"] = law.name
+        row |= _edges(law, doubles)
+    except NoAnswerError as error:
+        row["law"] = None
+        row["status"] = f"{', '.join(EDGES)} are not known: {error}"
+    return row
+
+
+def _edges(law: "Law", doubles: Doubles) -> dict[str, float | None]:
+    ends = law.log_s_min, law.log_s_max
+    width = ends[1] - ends[0] if -math.inf not in ends else math.inf
     return {
-        **found,
-        "sigma_w": net.sigma_w,
-        "sigma_b": net.sigma_b,
-        "sigma_w2": net.sigma_w2,
-        "scheme": scheme,
+        "s_min": doubles.at("s_min", law.s_min, ends[0]),
+        "s_max": doubles.at("s_max", law.s_max, ends[1]),
+        "condition_number": doubles.at("condition_number", law.condition_number, width),
     }
 
 
@@ -79,45 +140,52 @@ def compared_rows(net: "ResNet", doubles: Doubles) -> Iterator[Row]:
     """Yield the rows of a network with the common initialisations."""
     from isocalc.schemes import INITIALISATIONS, initialised
 
+    scale = "sigma_w2" if net.block == "preln" else "sigma_w"
     for scheme in INITIALISATIONS:
-        start = initialised(net, scheme)
+        start, branch = initialised(net, scheme), initialised(net, scheme._replace(last=1.0))
+        row: dict[str, str | float | None] = dict.fromkeys(RESNET) | {"activation": net.act.name}
+        row |= {"depth": net.depth, "sigma_b": start.sigma_b, "sigma_w": start.sigma_w}
         try:
-            yield solved_row(start, doubles, scheme.name)
+            row |= solved_row(start, doubles, paths=FEW_PATHS)
         except NoAnswerError as error:
-            say(f"{net.act.name}, {scheme.name}: {error}")
-            known = {"activation": net.act.name, "depth": net.depth, "scheme": scheme.name}
-            scales = {"sigma_w": start.sigma_w, "sigma_b": start.sigma_b, "sigma_w2": start.sigma_w2}
-            yield dict.fromkeys(RESNET) | known | scales
+            row["status"] = str(error)
+        yield said(
+            {
+                **row,
+                "sigma_w2": start.sigma_w2,
+                scale: getattr(branch, scale),
+                "scheme": scheme.name,
+                "branch_factor": scheme.last,
+            }
+        )
+
+
+def said(row: dict[str, str | float | None]) -> Row:
+    """Return a row, after its status is on standard error where something is missing."""
+    if row["status"] != "ok":
+        scheme = f", {row['scheme']}" if "scheme" in row else ""
+        say(f"{row['activation']}{scheme}: {row['status']}")
+    return row
 
 
 def scheme_rows(net: "ResNet", *, doubles: Doubles) -> Iterator[Row]:
     """Yield the row of a residual network under each way to scale its branches."""
-    from isocalc.laws import UniversalLaw
-    from isocalc.schemes import BRANCH_SCALES, propagate_scaled
-    from isocalc.universal_error import STRONG
+    from isocalc.schemes import BRANCH_SCALES, law_scaled, propagate_scaled, scaled
 
     for scheme in BRANCH_SCALES:
         row: dict[str, str | float | None] = dict.fromkeys(SCHEMES)
         row |= {"activation": net.act.name, "depth": net.depth}
-        row |= {"scheme": scheme.name, "branch_scale": scheme.formula}
         try:
-            signal = propagate_scaled(net, scheme.factors(net.depth))
-            law = UniversalLaw(signal.c, depth=net.depth, skip=net.skip)
-            edges: dict[str, float | None] = dict.fromkeys(SCHEMES[5:8])
-            strongest = float(signal.c_per_layer.max()) / net.depth
-            if strongest > STRONG:
-                say(
-                    f"{net.act.name}, {scheme.name}: no universal law where a layer alone has c/L = "
-                    f"{strongest:.2g}; s_min, s_max and condition_number are left empty"
-                )
+            factors = scheme.factors(net.depth)
+            uniform = scaled(net, factors)
+            if uniform is None:
+                law = partial(law_scaled, net, factors)
+                row |= _row(net, propagate_scaled(net, factors), doubles, law)
             else:
-                edges = {name: doubles.positive(name, getattr(law, name)) for name in edges}
+                row |= solved_row(uniform, doubles, paths=FEW_PATHS)
         except NoAnswerError as error:
-            say(f"{net.act.name}, {scheme.name}: {error}")
-        else:
-            row |= {"c": signal.c, **edges, "q_first": signal.q_first, "q_last": signal.q_last}
-            row["mean_lambda"] = doubles.positive("mean_lambda", signal.mean_lambda)
-        yield row
+            row["status"] = str(error)
+        yield said({**row, "scheme": scheme.name, "branch_scale": scheme.formula})
 
 
 def critical_rows(net: "FeedForward", point: "CriticalPoint", doubles: Doubles) -> Row:
@@ -158,4 +226,5 @@ def gain_rows(net: "FeedForward", q_star: float = 1.0) -> Iterator[Row]:
         "critical_gain": found.critical,
         "critical_sigma_b": found.critical_sigma_b,
         "pytorch_gain": found.pytorch,
+        "status": found.why_not_critical or "ok",
     }

@@ -3,11 +3,11 @@
 
 from typing import TYPE_CHECKING, Any
 
-from isocalc.errors import InvalidInputError
-from isocalc.limits import GOOD_ENOUGH
+from isocalc.errors import InvalidInputError, NoAnswerError
 
 if TYPE_CHECKING:
     from isocalc.critical_point import CriticalPoint
+    from isocalc.law import Law
     from isocalc.network import FeedForward, ResNet
 
 
@@ -24,25 +24,33 @@ def code(net: "ResNet | FeedForward", found: Any, framework: Any) -> str:
 
     try:
         if isinstance(net, ResNet):
-            return source(found, framework, _about_residual(found))
+            network, law = found if isinstance(found, tuple) else (found, None)
+            return source(network, framework, _about_residual(network, law))
         return source(found.network(net.depth, net.weights), framework, _about_critical(net, found))
     except InvalidInputError as error:
         error.parameter = "emit"
         raise
 
 
-def _about_residual(net: "ResNet") -> str:
-    from isocalc.laws import UniversalLaw
+def _about_residual(net: "ResNet", law: "Law | None") -> str:
+    from isocalc.law_choice import choose
+    from isocalc.laws import law_of, require_quick
     from isocalc.propagation import propagate
-    from isocalc.universal_error import law_errors
 
-    c, error = propagate(net).c, law_errors(net).universal
-    off = "" if error is not None and error < GOOD_ENOUGH else " or so: the universal law is off here"
-    law = UniversalLaw(c, depth=net.depth, skip=net.skip)
+    signal = propagate(net)
+    try:
+        if law is None:
+            choice = choose(net, signal=signal)
+            if choice.law == "exact":
+                require_quick(net, signal)
+            law = law_of(net, choice)
+        edges = f", singular values of the Jacobian from {law.s_min:.6g} to {law.s_max:.6g} ({law.name} law)"
+    except NoAnswerError as error:
+        edges = f"; the singular values of the Jacobian are not known: {error}"
     shape = {"post": "phi(W x + b)", "pre": "W phi(x) + b", "preln": "W2 phi(W1 LayerNorm(x) + b)"}[net.block]
     return (
         f"{net.depth} residual blocks x + {shape}, phi = {net.act.name}, {net.weights} weights:\n"
-        f"c = {c:.6g}, singular values of the Jacobian from {law.s_min:.6g} to {law.s_max:.6g}{off},\n"
+        f"c = {signal.c:.6g}{edges},\n"
         f"for inputs whose entries have mean square {net.input_variance:.6g}."
     )
 

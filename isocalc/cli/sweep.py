@@ -126,7 +126,7 @@ def run(
     sweep : Sweep
         What to compute on.
     columns : sequence of str
-        Columns of the table of one point.
+        Columns of the table of one point; ``status`` among them is the last one.
     compute : callable
         Called with the object of each point (and the values of extra axes by name); returns rows as
         mappings with the columns as keys.
@@ -154,7 +154,8 @@ def run(
     if sweep.single:
         (point,) = sweep.points()
         return Table(columns, _cells(columns, sweep.compute(compute, point)), caption), False
-    columns = [*sweep.swept, *(name for name in columns if name not in sweep.swept), "status"]
+    others = [name for name in columns if name not in sweep.swept and name != "status"]
+    columns = [*sweep.swept, *others, "status"]
     rows: list[list[Value | None]] = []
     failures = 0
     for count, point in enumerate(sweep.points(), start=1):
