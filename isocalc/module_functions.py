@@ -1,4 +1,4 @@
-"""Element-wise functions of a PyTorch module, as trees of its operations, and the activations that they are."""
+"""Element-wise functions of a PyTorch module: trees of its operations, and the activations that they are."""
 
 import math
 import re
@@ -11,7 +11,7 @@ import numpy as np
 from isocalc.activations import FAMILIES, Activation, activation
 from isocalc.errors import InvalidInputError
 
-# The argument, a number as text, or an operation with its text, its own name where there is one, and what it is of.
+# The argument, a number as text, or an operation: its text, its name as an activation if any, what it is of.
 Tree = str | tuple[str, str, tuple["Tree", ...]]
 IDENTITY = "x"
 

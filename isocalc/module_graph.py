@@ -1,7 +1,7 @@
 """What a PyTorch module computes, as weights, sums and element-wise functions between them.
 
-The module is traced by calling it once (`torch.fx`), so that any Python in it is followed, and every operation
-that does not depend on the input is folded into a number or matrix.
+The module is traced by calling it once (`torch.fx`), so that any Python in it is followed, and every
+operation that does not depend on the input is folded into a number or matrix.
 """
 # ruff: noqa: PLC0415 - PyTorch is optional, and takes seconds to load
 
@@ -104,8 +104,8 @@ def traced(call: Call) -> Term:
 
     try:
         with torch.no_grad():
-            graph = make_fx(torch.func.functionalize(function, remove="mutations"))(call.batch)
-    except Exception as error:  # tracing runs the user's code, which may raise anything
+            graph = make_fx(function)(call.batch)
+    except Exception as error:  # noqa: BLE001 - tracing runs the user's code, which may raise anything
         raise OpaqueError(f"code that cannot be traced ({type(error).__name__})") from None
     return _Reader(graph).read()
 
@@ -142,46 +142,58 @@ class _Reader:
 
     def _computed(self, node: "Node") -> Any:
         arguments, keywords = self._of(node.args), self._of(node.kwargs)
-        if not _has_term(arguments) and not _has_term(tuple(keywords.values())):
-            return node.target(*arguments, **keywords)
         if not hasattr(node.target, "_schema"):  # picks one of several results, which are in a tuple
             return arguments[0][arguments[1]]
         name, given = _bound(node.target, arguments, keywords)
+        in_place = name.endswith("_")
+        if not _has_term(arguments) and not _has_term(tuple(keywords.values())):
+            if in_place:
+                raise OpaqueError(f"the operation {name} on its own numbers")
+            return node.target(*arguments, **keywords)
         terms = [value for value in given.values() if isinstance(value, Term)]
         if any(_has_term(value) for value in given.values() if not isinstance(value, Term)):
             raise OpaqueError(_IN_WORDS.get(name, f"the operation {name}"))
         value = node.meta["val"]
-        if name in _SAME_NUMBERS:
-            return terms[0]
-        if name in {"addmm", "mm", "linear"}:
-            return _product(name, given)
-        if name == "native_layer_norm":
-            return (_normalised(given, value[0].numel()), None, None)
-        if name in {"native_batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm"}:
-            return (_batch_normalised(given, value[0]), None, None)
         result = value[0] if isinstance(value, tuple) else value
-        found = self._elementwise(name, str(node.target), given, result)
-        return (found, None) if isinstance(value, tuple) else found
+        plain = name.removesuffix("_")
+        found = _term(plain, str(node.target).replace(f".{name}.", f".{plain}."), given, terms, result)
+        if in_place:
+            self._values[node.args[0]] = found
+        return (found, None, None) if isinstance(value, tuple) else found
 
-    def _elementwise(self, name: str, full: str, given: dict[str, Any], result: "Tensor") -> Term:
-        import torch
 
-        operands = {key: value for key, value in given.items() if isinstance(value, (Term, torch.Tensor))}
-        terms = [value for value in operands.values() if isinstance(value, Term)]
-        arrays = {k: _array(v) for k, v in operands.items() if not isinstance(v, Term)}
-        alone = all(np.all(array == array.flat[0]) for array in arrays.values())
-        if len({id(term.base) for term in terms}) > 1:
-            return _added(name, given, terms)
-        if not is_elementwise(full):
-            raise OpaqueError(_IN_WORDS.get(name, f"the operation {name}"))
-        if alone:
-            trees = [
-                value.function if isinstance(value, Term) else number(float(arrays[key].flat[0]))
-                for key, value in operands.items()
-            ]
-            plain = {key: value for key, value in given.items() if key not in operands}
-            return Term(terms[0].base, combined(full, trees, plain))
-        return _by_vectors(name, given, terms[0], next(iter(arrays.values())), result.numel())
+def _term(name: str, full: str, given: dict[str, Any], terms: list[Term], result: "Tensor") -> Term:
+    """Return what one operation makes of terms."""
+    if name in _SAME_NUMBERS:
+        return terms[0]
+    if name in {"addmm", "mm", "linear"}:
+        return _product(name, given)
+    if name == "native_layer_norm":
+        return _normalised(given, result.numel())
+    if name in {"native_batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm"}:
+        return _batch_normalised(given, result)
+    return _elementwise(name, full, given, result)
+
+
+def _elementwise(name: str, full: str, given: dict[str, Any], result: "Tensor") -> Term:
+    import torch
+
+    operands = {key: value for key, value in given.items() if isinstance(value, (Term, torch.Tensor))}
+    terms = [value for value in operands.values() if isinstance(value, Term)]
+    arrays = {k: _array(v) for k, v in operands.items() if not isinstance(v, Term)}
+    alone = all(np.all(array == array.flat[0]) for array in arrays.values())
+    if len({id(term.base) for term in terms}) > 1:
+        return _added(name, given, terms)
+    if not is_elementwise(full):
+        raise OpaqueError(_IN_WORDS.get(name, f"the operation {name}"))
+    if alone:
+        trees = [
+            value.function if isinstance(value, Term) else number(float(arrays[key].flat[0]))
+            for key, value in operands.items()
+        ]
+        plain = {key: value for key, value in given.items() if key not in operands}
+        return Term(terms[0].base, combined(full, trees, plain))
+    return _by_vectors(name, given, terms[0], next(iter(arrays.values())), result.numel())
 
 
 def _bound(target: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[str, dict[str, Any]]:

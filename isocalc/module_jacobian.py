@@ -28,7 +28,7 @@ _MOST_ROWS_AT_ONCE = 512
 
 def is_small(call: Call) -> bool:
     """Whether the smaller side of the Jacobian is one that is factorised whole."""
-    return min(call.batch.numel(), call.output.numel()) <= MOST_DENSE
+    return bool(min(call.batch.numel(), call.output.numel()) <= MOST_DENSE)
 
 
 def rounding(call: Call) -> float:
