@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from isocalc.activations import Activation, activation
 from isocalc.forward import Mark, normalised
+from isocalc.haar import Floats
 from isocalc.module_functions import IDENTITY, Tree, activation_of, factored, text_of, times, unscaled
 from isocalc.module_graph import Input, Norm, OpaqueError, Sum, Term, Weights
 from isocalc.universal_error import is_linear
@@ -239,26 +240,26 @@ class StepsPass:
         """Go back."""
         self.done = mark.done
 
-    def advance(self, rows: Array) -> tuple[Array, Mask | None]:
+    def advance(self, rows: Floats) -> tuple[Floats, Mask | None]:
         """Send a signal, the last row, and directions tangent to it, the others, through the next step."""
         step = self._steps[self.done]
         self.done += 1
         if isinstance(step, Block):
             return _through_block(step, rows), None
         images, slopes = _through_layer(step, rows)
-        return images, slopes != 0
+        return images, np.asarray(slopes != 0)
 
 
-def _through_layer(layer: Layer, rows: Array) -> tuple[Array, Array]:
+def _through_layer(layer: Layer, rows: Floats) -> tuple[Floats, Floats]:
     images = rows @ layer.matrix.T
     pre_activation = images[-1] + layer.bias
     slopes = layer.act.dphi(pre_activation)
     images[:-1] *= slopes
     images[-1] = layer.act.phi(pre_activation)
-    return images, np.asarray(slopes)
+    return images, slopes
 
 
-def _through_block(block: Block, rows: Array) -> Array:
+def _through_block(block: Block, rows: Floats) -> Floats:
     first = block.layers[0]
     if block.kind == "post":
         branch, _ = _through_layer(Layer(first.matrix, first.bias, block.act), rows)
@@ -267,7 +268,7 @@ def _through_block(block: Block, rows: Array) -> Array:
         gated[-1] = block.act.phi(rows[-1])
         branch, _ = _through_layer(first, gated)
     else:
-        unit = normalised(rows, block.eps).astype(np.float64, copy=False)
-        hidden, _ = _through_layer(Layer(first.matrix, first.bias, block.act), unit)
-        branch, _ = _through_layer(block.layers[1], hidden)
+        hidden = Layer(first.matrix, first.bias, block.act)
+        images, _ = _through_layer(hidden, normalised(rows, block.eps))
+        branch, _ = _through_layer(block.layers[1], images)
     return block.skip * rows + branch

@@ -177,7 +177,7 @@ def _chain(steps: Sequence[Step], scales: Sequence[Scale], power: float, trials:
         input_variance=power,
     )
     if all(chain.sigma_w):
-        require_usual_biases(scales, chain.q, trials)
+        require_usual_biases(scales, chain.acts, chain.q, trials)
     return Recognised(chain, f"{chain.in_words()}; {_weights(chain.weights)}, {_scales(chain)}")
 
 
@@ -224,7 +224,7 @@ def _residual(blocks: Sequence[Block], scales: Sequence[Scale], power: float, tr
     )
     q = propagate(network).q
     require_common_biases(scales[::inner], q, trials)
-    require_usual_biases(scales[::inner], q, trials)
+    require_usual_biases(scales[::inner], [first.act] * depth, q, trials)
     if inner == 2:
         _require_plain(network, blocks, scales, power)
     return Recognised(network, _told(network, width))

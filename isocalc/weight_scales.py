@@ -7,8 +7,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from isocalc.activations import Activation
 from isocalc.module_layers import Layer
 from isocalc.network import Weights
+from isocalc.universal_error import is_linear
 
 Array = npt.NDArray[np.float64]
 
@@ -16,6 +18,8 @@ Array = npt.NDArray[np.float64]
 _ORTHOGONAL, _INDEPENDENT = 0.02, 0.1
 # Standard errors from 0, or from each other, that are too many.
 _TOO_FAR = 6.0
+# Of biases, over the variance of pre-activations; of pre-activations' excess kurtosis.
+_SMALL_MEAN, _SMALL_KURTOSIS = 0.01, 0.05
 # Scales of weights this close to each other are one.
 _ALIKE = 0.02
 
@@ -132,15 +136,19 @@ def common_sigma(layers: Sequence[Scale], trials: int, what: str = "") -> float:
     return common
 
 
-def require_usual_biases(layers: Sequence[Scale], q: Array, trials: int) -> None:
+def require_usual_biases(layers: Sequence[Scale], acts: Sequence[Activation], q: Array, trials: int) -> None:
     """Raise NoLawError where biases that matter are not like independent Gaussian numbers of mean 0."""
-    for layer, variance in zip(layers, q.tolist(), strict=True):
+    for layer, act, variance in zip(layers, acts, q.tolist(), strict=True):
         square, size = layer.bias_mean_square, layer.outputs * trials
-        if square <= _ALIKE * variance:
+        if is_linear(act) or not square:
             continue
-        if abs(layer.bias_mean) > _TOO_FAR * math.sqrt(square / layer.outputs):
+        mean = abs(layer.bias_mean)
+        if mean > _TOO_FAR * math.sqrt(square / size) and mean**2 > _SMALL_MEAN * variance:
             raise NoLawError("the mean of its biases is not 0")
-        if abs(layer.bias_fourth / square**2 - 3) > _TOO_FAR * math.sqrt(24 / size) + 0.3:
+        # What they add to the kurtosis of pre-activations; scale-free gates see their sign alone.
+        excess = abs(layer.bias_fourth / square**2 - 3)
+        matters = not act.scale_free and excess * (square / variance) ** 2 > _SMALL_KURTOSIS
+        if matters and excess > _TOO_FAR * math.sqrt(24 / size):
             raise NoLawError("its biases are strong, and not Gaussian")
 
 

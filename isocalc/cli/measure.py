@@ -1,4 +1,4 @@
-"""``isocalc measure``: the singular values of a PyTorch module of the user's own, and the theory beside them."""
+"""``isocalc measure``: the singular values of a PyTorch module of one's own, and the theory beside them."""
 # ruff: noqa: PLC0415 - numerics and PyTorch load when a command computes
 
 import math
