@@ -92,7 +92,7 @@ class Target:
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's code may raise anything
             raise InvalidInputError("target", RULE, self.spec, f"Calling it: {quoted(error)}.") from None
         if not isinstance(made, nn.Module):
-            raise InvalidInputError("target", RULE, self.spec, f"It returned a {type(made).__name__}.")
+            raise InvalidInputError("target", RULE, self.spec, f"It returned type {type(made).__name__}.")
         part = self._part(made)
         if next(part.parameters(), None) is None:
             advice = "It holds no parameters, so that nothing of it is random."
@@ -183,9 +183,11 @@ class Call:
             shape = ",".join(map(str, self.x.shape))
             raise InvalidInputError("input_shape", rule, shape, f"The module: {quoted(error)}.") from None
         if not isinstance(output, torch.Tensor) or not output.is_floating_point():
-            kind = output.dtype if isinstance(output, torch.Tensor) else f"a {type(output).__name__}"
-            advice = f"It returns {kind}; wrap it in one that returns the tensor, or take a part: --module."
-            raise InvalidInputError("target", "a module that returns one tensor of reals", "it", advice)
+            kind = str(output.dtype) if isinstance(output, torch.Tensor) else type(output).__name__
+            advice = "Wrap it in one that returns the tensor, or take a part: --module."
+            raise InvalidInputError(
+                "target", "a module that returns one tensor of real numbers", kind, advice
+            )
         if not bool(torch.isfinite(output).all()):
             raise NoAnswerError("the module's output is not finite: take inputs of a smaller mean square")
         object.__setattr__(self, "output", output)
@@ -201,6 +203,9 @@ def _floating(module: "nn.Module") -> "Tensor":
     """Return the first parameter or buffer that has real numbers."""
     for tensor in (*module.parameters(), *module.buffers()):
         if tensor.is_floating_point():
+            if tensor.is_meta:
+                advice = "They are on PyTorch's device meta."
+                raise InvalidInputError("target", "a module whose parameters have values", "none", advice)
             return tensor
     raise InvalidInputError("target", "a module with real parameters", "none", "Its parameters are not real.")
 
@@ -216,4 +221,4 @@ def _require_one_input(module: "nn.Module") -> None:
     if len(needed) > 1:
         names = ", ".join(p.name for p in needed)
         advice = f"Its forward takes {len(needed)}: {names}. Wrap it in one that gives the others."
-        raise InvalidInputError("target", "a module of one input", names, advice)
+        raise InvalidInputError("target", "a module of one input", type(module).__name__, advice)

@@ -61,12 +61,11 @@ Examples:
   isocalc measure model:wide --input-shape 20000 --largest 5
 """,
 )
-@click.argument("target", metavar="TARGET")
+@click.argument("target", metavar="TARGET", required=False)
 @click.option(
     "--input-shape",
     type=Shape(),
     metavar="SHAPE",
-    required=True,
     help="Of one input, such as 784 or 3,32,32; a batch of one is added.",
 )
 @click.option("--module", default="", metavar="PATH", help="Measure this part of it alone, such as blocks.")
@@ -100,21 +99,23 @@ Examples:
 @click.option("--spectrum", is_flag=True, help="Print the singular values instead.")
 @output_options
 @click.pass_context
-def command(ctx: click.Context, /, target: str, output: Output, **given: Any) -> None:
+def command(ctx: click.Context, /, target: str | None, output: Output, **given: Any) -> None:
     """Measure the Jacobian of a PyTorch module of your own, and put the theory beside it.
 
     This imports TARGET and runs it: it is your own code, and can do all that you can.
     Needs PyTorch: pip install 'isocalc[torch]'.
     """
+    if target is None:
+        raise click.UsageError("TARGET must be given: package.module:name of a PyTorch module.", ctx)
     _check(ctx, given)
     from isocalc.output import Table
     from isocalc.torch_module import require_torch
 
     require_torch()
     seed = given["seed"] if given["seed"] is not None else int.from_bytes(os.urandom(4))
+    found = _measured(target, seed, given)
     if given["seed"] is None:
         say(f"--seed {seed}")
-    found = _measured(target, seed, given)
     _tell(found)
     if given["spectrum"]:
         doubles = Doubles()
@@ -130,6 +131,8 @@ def command(ctx: click.Context, /, target: str, output: Output, **given: Any) ->
 
 def _check(ctx: click.Context, given: dict[str, Any]) -> None:
     """Refuse what cannot be measured, before anything is loaded."""
+    if given["input_shape"] is None:
+        raise click.UsageError("--input-shape must be given: that of one input, such as 784 or 3,32,32.", ctx)
     variance = given["input_variance"]
     if variance is not None and not (math.isfinite(variance) and variance > 0):
         raise InvalidInputError("input_variance", "a finite number greater than 0", variance)
@@ -184,7 +187,7 @@ def _read(path: str, shape: tuple[int, ...]) -> "Array":
 def _tell(found: "Measurement") -> None:
     """Say what was recognised, and what the numbers are of."""
     if found.frozen:
-        say(f"in evaluation mode, in which {' and '.join(found.frozen)} is fixed")
+        say(f"measured in evaluation mode, without randomness of {' or '.join(found.frozen)}")
     if found.recognised is None:
         say(f"no law of this module is known: {found.reason}")
     else:
