@@ -14,7 +14,7 @@ from isocalc.judge import Judgement, Statistic, compare, judged, set_aside
 from isocalc.law import Law
 from isocalc.laws import spectrum
 from isocalc.module_jacobian import dense_log_s, is_small, largest_log_s, rounding
-from isocalc.module_layers import StepsPass
+from isocalc.module_pass import StepsPass
 from isocalc.network import ResNet
 from isocalc.plain_findings import plain_finding, plain_findings
 from isocalc.recognition import Recognised, Recognition

@@ -5,20 +5,27 @@ operation that does not depend on the input is folded into a number or matrix.
 """
 # ruff: noqa: PLC0415 - PyTorch is optional, and takes seconds to load
 
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from isocalc.module_functions import IDENTITY, Tree, combined, is_elementwise, number, scaled
+from isocalc.module_functions import combined, is_elementwise, number
+from isocalc.module_terms import (
+    Input,
+    OpaqueError,
+    Term,
+    added,
+    array,
+    batch_normalised,
+    by_vectors,
+    normalised,
+    product,
+)
 from isocalc.torch_module import Call
 
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.fx import Node
-
-Array = npt.NDArray[np.float64]
 
 _SAME_NUMBERS = {
     "view",
@@ -38,54 +45,6 @@ _IN_WORDS = {
     "bmm": "attention or a batched product",
     "embedding": "an embedding",
 }
-
-
-@dataclass(frozen=True, eq=False)
-class Term:
-    """An element-wise function of the entries of a base.
-
-    Parameters
-    ----------
-    base : Input, Weights, Norm or Sum
-    function : Tree
-    """
-
-    base: "Input | Weights | Norm | Sum"
-    function: Tree = IDENTITY
-
-
-@dataclass(frozen=True, eq=False)
-class Input:
-    """The input of the module."""
-
-
-@dataclass(frozen=True, eq=False)
-class Weights:
-    """W f(x) + b: ``matrix`` of shape (outputs, inputs), ``bias`` of shape (outputs,)."""
-
-    argument: Term
-    matrix: Array
-    bias: Array
-
-
-@dataclass(frozen=True, eq=False)
-class Norm:
-    """LayerNorm over all entries, before its learned gain and bias."""
-
-    argument: Term
-    eps: float
-
-
-@dataclass(frozen=True, eq=False)
-class Sum:
-    """Two terms of different bases, added."""
-
-    left: Term
-    right: Term
-
-
-class OpaqueError(Exception):
-    """The module does something that is no layer of a fully connected network."""
 
 
 def traced(call: Call) -> Term:
@@ -167,11 +126,11 @@ def _term(name: str, full: str, given: dict[str, Any], terms: list[Term], result
     if name in _SAME_NUMBERS:
         return terms[0]
     if name in {"addmm", "mm", "linear"}:
-        return _product(name, given)
+        return product(name, given)
     if name == "native_layer_norm":
-        return _normalised(given, result.numel())
+        return normalised(given, result.numel())
     if name in {"native_batch_norm", "_native_batch_norm_legit_no_training", "cudnn_batch_norm"}:
-        return _batch_normalised(given, result)
+        return batch_normalised(given, result)
     return _elementwise(name, full, given, result)
 
 
@@ -180,10 +139,10 @@ def _elementwise(name: str, full: str, given: dict[str, Any], result: "Tensor") 
 
     operands = {key: value for key, value in given.items() if isinstance(value, (Term, torch.Tensor))}
     terms = [value for value in operands.values() if isinstance(value, Term)]
-    arrays = {k: _array(v) for k, v in operands.items() if not isinstance(v, Term)}
+    arrays = {k: array(v) for k, v in operands.items() if not isinstance(v, Term)}
     alone = all(np.all(array == array.flat[0]) for array in arrays.values())
     if len({id(term.base) for term in terms}) > 1:
-        return _added(name, given, terms)
+        return added(name, given, terms)
     if not is_elementwise(full):
         raise OpaqueError(_IN_WORDS.get(name, f"the operation {name}"))
     if alone:
@@ -193,7 +152,7 @@ def _elementwise(name: str, full: str, given: dict[str, Any], result: "Tensor") 
         ]
         plain = {key: value for key, value in given.items() if key not in operands}
         return Term(terms[0].base, combined(full, trees, plain))
-    return _by_vectors(name, given, terms[0], next(iter(arrays.values())), result.numel())
+    return by_vectors(name, given, terms[0], next(iter(arrays.values())), result.numel())
 
 
 def _bound(target: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> tuple[str, dict[str, Any]]:
@@ -206,78 +165,3 @@ def _bound(target: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) ->
 
 def _has_term(value: Any) -> bool:
     return isinstance(value, Term) or (isinstance(value, (tuple, list)) and any(map(_has_term, value)))
-
-
-def _array(tensor: "Tensor") -> Array:
-    return np.asarray(tensor.detach().to("cpu").double().numpy(), dtype=np.float64)
-
-
-def _product(name: str, given: dict[str, Any]) -> Term:
-    """Return W f(x) + b."""
-    if name == "linear":
-        term, matrix, bias = given["input"], given["weight"], given["bias"]
-    elif name == "mm":
-        term, matrix, bias = given["self"], given["mat2"], None
-    else:
-        term, matrix, bias = given["mat1"], given["mat2"], given["self"]
-        if given["beta"] != 1 or given["alpha"] != 1:
-            raise OpaqueError("the operation addmm with factors")
-    if not isinstance(term, Term) or isinstance(matrix, Term) or isinstance(bias, Term):
-        raise OpaqueError("a product of two images of the input")
-    weights = _array(matrix) if name == "linear" else _array(matrix).T
-    shift = np.zeros(len(weights)) if bias is None else np.broadcast_to(_array(bias), len(weights))
-    return Term(Weights(term, weights, shift))
-
-
-def _normalised(given: dict[str, Any], size: int) -> Term:
-    if list(given["normalized_shape"]) != [size]:
-        raise OpaqueError("a LayerNorm over a part of the entries")
-    norm = Term(Norm(given["input"], float(given["eps"])))
-    gain = np.ones(size) if given["weight"] is None else _array(given["weight"])
-    bias = np.zeros(size) if given["bias"] is None else _array(given["bias"])
-    return _affine(norm, gain, bias)
-
-
-def _batch_normalised(given: dict[str, Any], result: "Tensor") -> Term:
-    """Return what batch normalisation does in evaluation: a fixed gain and bias for each entry."""
-    if given.get("training") or result.dim() != 2:
-        raise OpaqueError("a batch normalisation")
-    term = given["input"]
-    gain = 1 / np.sqrt(_array(given["running_var"]) + float(given["eps"]))
-    shift = -_array(given["running_mean"]) * gain
-    if given["weight"] is not None:
-        gain, shift = gain * _array(given["weight"]), shift * _array(given["weight"])
-    return _affine(term, gain, shift + (0 if given["bias"] is None else _array(given["bias"])))
-
-
-def _by_vectors(name: str, given: dict[str, Any], term: Term, vector: Array, size: int) -> Term:
-    """Return a term plus, or times, a vector."""
-    vector = np.broadcast_to(vector, (1, size)).reshape(-1)
-    left = isinstance(given["self"], Term)
-    if name in {"add", "sub"} and given["alpha"] == 1:
-        sign = -1.0 if name == "sub" else 1.0
-        gain = np.full(size, 1.0 if left else sign)
-        return _affine(term, gain, vector * (sign if left else 1.0))
-    if name == "mul" or (name == "div" and left):
-        return _affine(term, vector if name == "mul" else 1 / vector, np.zeros(size))
-    raise OpaqueError(f"the operation {name} with a vector")
-
-
-def _affine(term: Term, gain: Array, shift: Array) -> Term:
-    """Return gain times a term plus shift, entry by entry, folded into weights where it has to be."""
-    if np.all(gain == gain[0]) and not shift.any():
-        return Term(term.base, scaled(float(gain[0]), term.function))
-    if term.function == IDENTITY and isinstance(term.base, Weights):
-        base = term.base
-        return Term(replace(base, matrix=gain[:, None] * base.matrix, bias=gain * base.bias + shift))
-    if term.function == IDENTITY and isinstance(term.base, Norm):
-        return Term(Weights(term, np.diag(gain), shift))
-    raise OpaqueError("a gain or bias of each entry that no weights come before")
-
-
-def _added(name: str, given: dict[str, Any], terms: list[Term]) -> Term:
-    """Return the sum of two terms, a skip connection most often."""
-    if name not in {"add", "sub"} or len(terms) != 2:
-        raise OpaqueError("a product of two branches" if name == "mul" else f"{name} of two branches")
-    factor = float(given["alpha"]) * (-1.0 if name == "sub" else 1.0)
-    return Term(Sum(terms[0], Term(terms[1].base, scaled(factor, terms[1].function))))

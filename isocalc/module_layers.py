@@ -8,14 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from isocalc.activations import Activation, activation
-from isocalc.forward import Mark, normalised
-from isocalc.haar import Floats
 from isocalc.module_functions import IDENTITY, Tree, activation_of, factored, text_of, times, unscaled
-from isocalc.module_graph import Input, Norm, OpaqueError, Sum, Term, Weights
+from isocalc.module_terms import Input, Norm, OpaqueError, Sum, Term, Weights
 from isocalc.universal_error import is_linear
 
 Array = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 
 LINEAR = activation("linear")
 
@@ -27,10 +24,6 @@ class Layer:
     matrix: Array
     bias: Array
     act: Activation
-
-    def __call__(self, x: Array) -> Array:
-        """Return the layer's output."""
-        return self.act.phi(self.matrix @ x + self.bias)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,19 +48,6 @@ class Block:
     skip: float
     layers: tuple[Layer, ...]
     eps: float = 0.0
-
-    def __call__(self, x: Array) -> Array:
-        """Return the block's output."""
-        first = self.layers[0]
-        if self.kind == "post":
-            branch = self.act.phi(first(x))
-        elif self.kind == "pre":
-            branch = first(self.act.phi(x))
-        else:
-            centred = x - x.mean()
-            unit = centred / np.sqrt(np.mean(centred**2) + self.eps)
-            branch = self.layers[1](self.act.phi(first(unit)))
-        return self.skip * x + branch
 
 
 Step = Layer | Block
@@ -206,69 +186,3 @@ def _in_words(bases: Sequence[object], functions: Sequence[Tree]) -> str:
         text = f"LN({text})" if isinstance(base, Norm) else f"W {text}"
         text = text if factored(function)[1] == IDENTITY else f"f({text})"
     return f"x + {text}"
-
-
-def output_of(steps: tuple[Step, ...], x: Array) -> Array:
-    """Return what layers and blocks make of an input."""
-    for step in steps:
-        x = step(x)
-    return x
-
-
-class StepsPass:
-    """A signal and its tangents on their way through layers and blocks, as `jacobian.log_spectrum` asks.
-
-    Parameters
-    ----------
-    steps : tuple of Layer or Block
-    """
-
-    def __init__(self, steps: tuple[Step, ...]) -> None:
-        self._steps = steps
-        self.depth, self.done = len(steps), 0
-
-    @property
-    def network(self) -> "StepsPass":
-        """What has the depth."""
-        return self
-
-    def mark(self) -> Mark:
-        """Return where the pass stands, for `return_to`."""
-        return Mark(self.done, None)
-
-    def return_to(self, mark: Mark) -> None:
-        """Go back."""
-        self.done = mark.done
-
-    def advance(self, rows: Floats) -> tuple[Floats, Mask | None]:
-        """Send a signal, the last row, and directions tangent to it, the others, through the next step."""
-        step = self._steps[self.done]
-        self.done += 1
-        if isinstance(step, Block):
-            return _through_block(step, rows), None
-        images, slopes = _through_layer(step, rows)
-        return images, np.asarray(slopes != 0)
-
-
-def _through_layer(layer: Layer, rows: Floats) -> tuple[Floats, Floats]:
-    images = rows @ layer.matrix.T
-    pre_activation = images[-1] + layer.bias
-    slopes = layer.act.dphi(pre_activation)
-    images[:-1] *= slopes
-    images[-1] = layer.act.phi(pre_activation)
-    return images, slopes
-
-
-def _through_block(block: Block, rows: Floats) -> Floats:
-    first = block.layers[0]
-    if block.kind == "post":
-        branch, _ = _through_layer(Layer(first.matrix, first.bias, block.act), rows)
-    elif block.kind == "pre":
-        gated = rows * block.act.dphi(rows[-1])
-        gated[-1] = block.act.phi(rows[-1])
-        branch, _ = _through_layer(first, gated)
-    else:
-        hidden = Layer(first.matrix, first.bias, block.act)
-        images, _ = _through_layer(hidden, normalised(rows, block.eps))
-        branch, _ = _through_layer(block.layers[1], images)
-    return block.skip * rows + branch

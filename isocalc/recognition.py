@@ -1,18 +1,18 @@
 """Which network, of those that have a law, a PyTorch module is."""
-# ruff: noqa: PLC0415 - PyTorch is optional, and takes seconds to load
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from isocalc.errors import InvalidInputError, NoAnswerError
 from isocalc.layer_chain import LayerChain
-from isocalc.module_graph import OpaqueError, traced
-from isocalc.module_layers import Block, Layer, Step, output_of, steps_of
+from isocalc.module_check import verify
+from isocalc.module_graph import traced
+from isocalc.module_layers import Block, Layer, Step, steps_of
+from isocalc.module_terms import OpaqueError
 from isocalc.network import ResNet
 from isocalc.propagation import propagate
 from isocalc.torch_module import Call
@@ -27,14 +27,8 @@ from isocalc.weight_scales import (
     scale_of,
 )
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
 Array = npt.NDArray[np.float64]
 
-# Relative difference of outputs, in double precision, up to which the module is what was read.
-_SAME = 1e-5
-_ROUNDINGS = 3e4
 # Mean squares that are left out, over those beside them.
 _SMALL = 0.01
 # Of inputs of one network.
@@ -78,7 +72,7 @@ class Recognition:
             return
         try:
             steps = steps_of(traced(call))
-            _verify(steps, call)
+            verify(steps, call)
             _require_alike(steps, self.steps)
             self.steps = steps
             self._scales.append([scale_of(layer) for step in steps for layer in _layers(step)])
@@ -131,40 +125,6 @@ def _structure(steps: Sequence[Step]) -> list[tuple[object, ...]]:
         (getattr(step, "kind", ""), step.act.name, *(layer.matrix.shape for layer in _layers(step)))
         for step in steps
     ]
-
-
-def _verify(steps: tuple[Step, ...], call: Call) -> None:
-    """Raise OpaqueError where layers and blocks do not do what the module does."""
-    x = call.batch.detach().to("cpu").double().numpy().reshape(-1)
-    for given in (x, -0.7 * x[::-1]):
-        output, rounding = _precise_output(call, given)
-        with np.errstate(all="ignore"):
-            apart = np.sqrt(np.mean((output_of(steps, given) - output) ** 2))
-        if not apart <= max(_SAME, _ROUNDINGS * rounding) * max(np.sqrt(np.mean(output**2)), 1e-300):
-            raise OpaqueError("something beside the layers that were recognised: their output is another")
-
-
-def _precise_output(call: Call, x: Array) -> tuple[Array, float]:
-    """Return a module's output in double precision if it can, and the rounding of its numbers."""
-    import torch
-
-    def double(tensor: "Tensor") -> "Tensor":
-        return tensor.double() if tensor.is_floating_point() else tensor
-
-    flat = torch.as_tensor(x.copy()).reshape(call.batch.shape)
-    with torch.no_grad():
-        try:
-            named = (*call.module.named_parameters(), *call.module.named_buffers())
-            state = {name: double(tensor.detach()) for name, tensor in named}
-            output = torch.func.functional_call(call.module, state, (flat.to(call.batch.device),))
-            rounding = 0.0
-        except (
-            RuntimeError,
-            TypeError,
-        ):  # numbers of another precision in its code, or no doubles on its device
-            output = call.module(flat.to(call.batch))
-            rounding = float(torch.finfo(call.batch.dtype).eps)
-    return np.asarray(output.detach().to("cpu").double().numpy().reshape(-1), dtype=np.float64), rounding
 
 
 def _chain(steps: Sequence[Step], scales: Sequence[Scale], power: float, trials: int) -> Recognised:
