@@ -163,7 +163,8 @@ def activation_of(tree: Tree) -> Activation | None:
         if tree == IDENTITY:
             return activation("linear")
         if not isinstance(tree, str) and tree[1] and tree[2] == (IDENTITY,):
-            return activation(tree[1])
+            named = activation(tree[1])
+            return activation("relu6") if named.name == "hardtanh:0:6" else named
         found = activation(text_of(tree))
     except InvalidInputError:
         return None

@@ -58,16 +58,19 @@ def test_small_singular_values_come_from_the_layers():
     for trial, log_s in enumerate(found.log_s):
         layers = Target("torch_models:deep_linear").build(5, trial)
         exact = sum(np.linalg.slogdet(layer.weight.double().detach().numpy())[1] for layer in layers)
-        assert log_s.sum() == pytest.approx(exact, rel=1e-12)
+        assert log_s.sum() == pytest.approx(exact, rel=1e-10)
     assert np.ptp(found.log_s[0]) > np.log(1e8)
 
 
-def test_layers_and_a_dense_decomposition_agree_where_both_resolve():
-    layers = measure(Target("torch_models:deep_leaky"), (60,), trials=2, seed=5)
-    dense = measure(Target("torch_models:deep_leaky", dtype="float64"), (60,), trials=2, seed=5)
-    assert (layers.by_layers, dense.by_layers) == (2, 0)
-    # The same weights; the input is rounded to float32 in one of them.
-    assert layers.log_s == pytest.approx(dense.log_s, abs=1e-3)
+@pytest.mark.parametrize("name", ["mlp", "post", "pre", "preln"])
+def test_layers_and_a_dense_decomposition_agree(name, monkeypatch):
+    target = Target(f"torch_models:{name}", dtype="float64")
+    dense = measure(target, SHAPES[name], trials=1, seed=5)
+    monkeypatch.setattr("isocalc.measure._FAINT", 1e12)
+    layers = measure(target, SHAPES[name], trials=1, seed=5)
+    most = min(dense.inputs, dense.outputs)
+    assert (layers.by_layers, dense.by_layers) == (1, 0)
+    assert layers.log_s[:, -most:] == pytest.approx(dense.log_s[:, -most:], abs=1e-10)
 
 
 AGREE = {
@@ -174,7 +177,7 @@ def test_a_part_is_measured_alone():
 def test_a_jacobian_that_does_not_fit_is_refused(monkeypatch):
     call = call_of("wide", (10,))
     monkeypatch.setattr("isocalc.module_jacobian.machine_memory", lambda: 5000)
-    with pytest.raises(NoAnswerError, match="a Jacobian of 30 by 10 needs .* give --largest"):
+    with pytest.raises(NoAnswerError, match=r"a Jacobian of 30 by 10 needs .* give --largest"):
         dense_log_s(call)
 
 

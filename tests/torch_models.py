@@ -3,7 +3,7 @@
 import math
 
 import torch
-import torch.nn.functional as F
+import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 
@@ -15,7 +15,7 @@ def gaussian(fan_in, fan_out, sigma, sigma_b=0.0):
 
 
 def orthogonal(width, sigma):
-    layer = nn.Linear(width, width, bias=False)
+    layer = nn.Linear(width, width, bias=False, dtype=torch.float64)
     nn.init.orthogonal_(layer.weight, gain=sigma)
     return layer
 
@@ -93,7 +93,7 @@ class Branching(nn.Module):
 
     def forward(self, x):
         y = self.layer(x)
-        return torch.tanh(y) if float(y.sum()) > 0 else torch.sin(y)
+        return torch.tanh(y) if float(y.detach().sum()) > 0 else torch.sin(y)
 
 
 def isometry():
@@ -110,6 +110,11 @@ def deep_leaky():
 
 def wide():
     return nn.Sequential(gaussian(10, 40, 1.0), nn.GELU(), gaussian(40, 30, 1.0))
+
+
+def autoencoder():
+    """Layers that share their weights, transposed: not free of each other."""
+    return Of(lambda layers, x: F.linear(layers[0](x), layers[0].weight.t()), gaussian(100, 100, 1.0))
 
 
 def noisy_import():

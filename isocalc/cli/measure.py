@@ -194,8 +194,8 @@ def _tell(found: "Measurement") -> None:
         say(f"recognised: {found.recognised.words}")
     if found.by_layers:
         say(
-            f"{found.by_layers} trials have singular values near or below the rounding of {found.dtype}, "
-            "and all of theirs were computed from the layers that were recognised"
+            f"singular values near or below the rounding of {found.dtype} in {found.by_layers} of "
+            f"{len(found.log_s)} trials: all of theirs are computed from the layers that were recognised"
         )
     if found.lost:
         say(
