@@ -130,10 +130,10 @@ class LayerChain:
         names = list(dict.fromkeys(act.name for act in self.acts))
         last = self.acts[-1]
         hidden = list(dict.fromkeys(act.name for act in self.acts[:-1]))
-        if self.depth > 1 and last.name == "linear" and hidden != ["linear"]:
-            what = f"{self.depth - 1} layers f(W x + b), f = {', '.join(hidden)}, and a linear one"
-        else:
-            what = f"{self.depth} layer{'s' * (self.depth > 1)} f(W x + b), f = {', '.join(names)}"
+        has_readout = self.depth > 1 and last.name == "linear" and hidden != ["linear"]
+        count, acts = (self.depth - 1, hidden) if has_readout else (self.depth, names)
+        what = f"{count} layer{'s' * (count > 1)} f(W x + b), f = {', '.join(acts)}"
+        what += ", and a linear one" if has_readout else ""
         return f"{what}, widths {_listed(self.widths)}"
 
 

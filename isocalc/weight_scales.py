@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from numpy.random import default_rng
 
 from isocalc.activations import Activation
 from isocalc.module_layers import Layer
@@ -15,7 +16,10 @@ from isocalc.universal_error import is_linear
 Array = npt.NDArray[np.float64]
 
 # Of the second moment of the squared singular values of a matrix.
-_ORTHOGONAL, _INDEPENDENT = 0.02, 0.1
+_ORTHOGONAL, _INDEPENDENT, _FEW = 0.02, 0.1, 12.0
+# Sides up to which that is computed; above, so many random vectors of signs find it to 2 % or better, and
+# exactly where the singular values are all the same.
+_EXACT, _SIGNS = 256, 64
 # Standard errors from 0, or from each other, that are too many.
 _TOO_FAR = 6.0
 # Of biases, over the variance of pre-activations; of pre-activations' excess kurtosis.
@@ -88,15 +92,24 @@ def _kind(matrix: Array, square: float) -> Weights:
     if abs(mean) > _TOO_FAR:
         raise NoLawError(f"the mean of its weights is not 0 ({abs(mean):.2g} standard errors from it)")
     small, large = sorted(matrix.shape)
-    gram = matrix @ matrix.T if matrix.shape[0] == small else matrix.T @ matrix
-    spread = float(np.sum(gram**2)) / small / (square * large) ** 2 - 1
+    spread = _second_moment(matrix if matrix.shape[0] == small else matrix.T) / (square * large) ** 2 - 1
     if spread < _ORTHOGONAL * small / large:
         return "orthogonal"
-    if abs(spread * large / small - 1) > _INDEPENDENT + 5 / small:
+    if abs(spread * large / small - 1) > _INDEPENDENT + _FEW / small:
         raise NoLawError(
             "the singular values of its weights are neither those of independent entries nor all the same"
         )
     return "gaussian"
+
+
+def _second_moment(wide: Array) -> float:
+    """Return the mean squared eigenvalue of W Wᵀ, of a large W over random signs (Hutchinson)."""
+    size = len(wide)
+    signs = np.eye(size)
+    if size > _EXACT:
+        signs = default_rng(0).choice([-1.0, 1.0], size=(size, _SIGNS))
+    images = wide @ (wide.T @ signs)
+    return float(np.sum(images**2) / np.sum(signs**2))
 
 
 def pooled(trials: Sequence[Sequence[Scale]]) -> list[Scale]:

@@ -15,11 +15,11 @@ from isocalc import ResNet, activation  # noqa: E402
 from isocalc.activations import names  # noqa: E402
 from isocalc.layer_chain import LayerChain  # noqa: E402
 from isocalc.module_graph import traced  # noqa: E402
-from isocalc.module_layers import Block, steps_of  # noqa: E402
+from isocalc.module_layers import Block, Layer, steps_of  # noqa: E402
 from isocalc.recognition import Recognition  # noqa: E402
 from isocalc.source_activations import spelled  # noqa: E402
 from isocalc.torch_module import Call, drawn_input  # noqa: E402
-from isocalc.weight_scales import NoLawError  # noqa: E402
+from isocalc.weight_scales import NoLawError, scale_of  # noqa: E402
 
 WIDTH = 60
 
@@ -125,6 +125,21 @@ def test_orthogonal_weights_are_told_from_others():
     chain = recognised(lambda: nn.Sequential(*made), trials=1).network
     assert chain.weights == ("orthogonal", "orthogonal", "gaussian")
     assert chain.sigma_w[:2] == pytest.approx((1.1, 1.1), rel=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (12, 50), (50, 12), (300, 300), (300, 900), (700, 300)])
+@pytest.mark.parametrize("draw", [torch.randn, torch.rand])
+def test_independent_entries_and_orthogonal_ones_of_any_shape(shape, draw):
+    """200 matrices of a few neurons, 5 of many: none is taken for another kind."""
+    torch.manual_seed(1)
+    for _ in range(200 if max(shape) < 100 else 5):
+        entries = draw(shape, dtype=torch.float64)
+        entries = entries - 0.5 if draw is torch.rand else entries
+        bias = np.zeros(shape[0])
+        assert scale_of(Layer(entries.numpy(), bias, activation("relu"))).kind == "gaussian"
+        matrix = nn.init.orthogonal_(entries, gain=1.3).numpy()
+        scale = scale_of(Layer(matrix, bias, activation("relu")))
+        assert (scale.kind, scale.sigma_w) == ("orthogonal", pytest.approx(1.3, rel=1e-12))
 
 
 def test_dropout_and_batch_normalisation_are_as_in_evaluation():
