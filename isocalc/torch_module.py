@@ -40,8 +40,8 @@ class Target:
 
     Parameters
     ----------
-    spec : str
-        ``package.module:name``, which is imported.
+    spec : str, nn.Module or callable
+        ``package.module:name``, which is imported; or, in Python, what it would name.
     submodule : str
         Dotted path of a part of it that is measured alone; empty for all of it.
     dtype : str
@@ -53,20 +53,17 @@ class Target:
         PyTorch is missing, the name is of another form, cannot be loaded or is no module.
     """
 
-    spec: str
+    spec: "str | nn.Module | Callable[[], nn.Module]"
     submodule: str = ""
     dtype: str = "own"
     _found: Any = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
         require_torch()
-        module, _, name = self.spec.partition(":")
-        if not all(part.isidentifier() for part in (*module.split("."), name)):
-            raise InvalidInputError("target", RULE, self.spec, "An example: my_package.model:make.")
-        found = loaded("target", RULE, self.spec, module, name)
-        if not callable(found):
-            raise InvalidInputError("target", RULE, self.spec, f"{name} is of type {type(found).__name__}.")
-        object.__setattr__(self, "_found", found)
+        object.__setattr__(self, "_found", _named(self.spec) if isinstance(self.spec, str) else self.spec)
+        if not callable(self._found):
+            kind = type(self._found).__name__
+            raise InvalidInputError("target", RULE, self.spec, f"It is of type {kind}.")
 
     @property
     def is_instance(self) -> bool:
@@ -112,6 +109,14 @@ class Target:
             raise InvalidInputError("module", rule, self.submodule, advice) from None
         # A list of blocks has no forward of its own.
         return nn.Sequential(*part) if isinstance(part, nn.ModuleList) else part
+
+
+def _named(spec: str) -> Any:
+    """Import what ``package.module:name`` names."""
+    module, _, name = spec.partition(":")
+    if not all(part.isidentifier() for part in (*module.split("."), name)):
+        raise InvalidInputError("target", RULE, spec, "An example: my_package.model:make.")
+    return loaded("target", RULE, spec, module, name)
 
 
 def _plant(seed: int, trial: int) -> None:

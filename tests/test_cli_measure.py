@@ -125,7 +125,7 @@ def test_inputs_of_a_file(tmp_path):
         ),
         ("torch_models:nothing", "AttributeError: module 'torch_models' has no attribute 'nothing'."),
         ("torch_models", "TARGET must be package.module:name"),
-        ("torch_models:math", "math is of type module."),
+        ("torch_models:math", "It is of type module."),
         ("torch_models:a_number", "It returned type int."),
         ("torch_models:fails", "Calling it: ValueError: no configuration."),
         ("torch_models:PreLayerNorm", "missing 1 required positional argument: 'width'"),

@@ -5,6 +5,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+import torch_models  # noqa: E402
+
 from isocalc import FeedForward, InvalidInputError, NoAnswerError, ResNet, spectrum  # noqa: E402
 from isocalc.measure import measure  # noqa: E402
 from isocalc.module_jacobian import dense_log_s, jacobian, largest_log_s  # noqa: E402
@@ -143,6 +145,12 @@ def test_trials_have_networks_and_inputs_of_their_own():
     assert not np.allclose(few, measure(target, (10,), trials=2, seed=5).log_s)
     x = drawn_input(4, 0, (3, 5), 2.5)
     assert np.mean(x**2) == pytest.approx(2.5, rel=1e-14)
+
+
+def test_a_target_may_be_the_thing_itself():
+    named = measure(Target("torch_models:wide"), (10,), trials=2, seed=4)
+    assert np.array_equal(measure(Target(torch_models.wide), (10,), trials=2, seed=4).log_s, named.log_s)
+    assert not measure(Target(torch_models.instance), (40,), trials=2).networks
 
 
 def test_inputs_of_a_file_are_taken_in_turn():

@@ -83,7 +83,12 @@ Examples:
     help="Instead, one input or an array of them, which trials take in turn.",
 )
 @click.option(
-    "--trials", type=Whole(1, MOST_TRIALS), metavar="N", default="8", show_default=True, help="Modules."
+    "--trials",
+    type=Whole(1, MOST_TRIALS),
+    metavar="N",
+    default="8",
+    show_default=True,
+    help="Modules, or inputs of one.",
 )
 @click.option("--seed", type=Whole(0, MOST_SEED), metavar="N", help="Drawn, and reported, if not given.")
 @click.option(
