@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from isocalc import gains as gains
     from isocalc import initialize as initialize
     from isocalc import judge as judge
+    from isocalc import measure as measure
     from isocalc import replicates as replicates
     from isocalc import schemes as schemes
     from isocalc import simulate as simulate
@@ -57,7 +58,17 @@ _HOME = {
     "spectrum": "laws",
 }
 # Modules of the public API that are reached as attributes.
-_MODULES = ("criticality", "gains", "initialize", "judge", "replicates", "schemes", "simulate", "source_code")
+_MODULES = (
+    "criticality",
+    "gains",
+    "initialize",
+    "judge",
+    "measure",
+    "replicates",
+    "schemes",
+    "simulate",
+    "source_code",
+)
 
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604 - the names are strings, one step removed
 

@@ -106,7 +106,7 @@ def findings(log_s: Array, law: WidthLaw) -> tuple[Finding, ...]:
     if law.vanishes or min(map(len, rest)) < 2:
         names = [name for name in NAMES if name != "mass_at_zero"]
         return (*found, *(Finding(name, None, None, None, None, _ALL_ZERO) for name in names))
-    found += [_mean_lambda(log_s, law), *_moments(rest, law), *_quantiles(rest, law), *_edges(rest, law)]
+    found += [_mean_lambda(log_s, law), *_moments(rest, law), *_quantiles(rest, law), *edges(rest, law)]
     return (*found, _ks(log_s, law), _wasserstein(rest, law))
 
 
@@ -187,7 +187,8 @@ def _moved_by_atoms(law: WidthLaw, share: float) -> float:
     return 0.0
 
 
-def _edges(rest: Sequence[Array], law: WidthLaw) -> Iterator[Finding]:
+def edges(rest: Sequence[Array], law: WidthLaw) -> Iterator[Finding]:
+    """Yield the findings of the smallest and of the largest value of each trial."""
     obstacle = _FEW_NEURONS if law.lone_neurons > _LONE else ""
     allowed = FURTHEST if law.strays else EDGE_SPACINGS
     for k, name in ((0, "log_s_min"), (-1, "log_s_max")):

@@ -203,14 +203,14 @@ class ForwardPass:
         return weights, self.network.sigma_b * self._rng.standard_normal(width)
 
 
-def normalised(rows: Floats) -> Floats:
+def normalised(rows: Floats, eps: float = 0.0) -> Floats:
     """Return the LayerNorm of a signal, the last row, and its directional derivatives along the others.
 
-    LN(x) = (x − mean)/std, with the Jacobian (I − 11ᵀ/N − LN(x) LN(x)ᵀ/N)/std.
+    LN(x) = (x − mean)/std, with the Jacobian (I − 11ᵀ/N − LN(x) LN(x)ᵀ/N)/std; std² is the variance and eps.
     """
     signal = rows[-1].astype(float)
     signal -= signal.mean()
-    std = math.sqrt(np.mean(signal**2))
+    std = math.sqrt(np.mean(signal**2) + eps)
     unit = (signal / std).astype(rows.dtype)
     images: Floats = rows - rows.mean(axis=1, keepdims=True)
     along = images @ unit

@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from isocalc.errors import NoAnswerError
-from isocalc.forward import ForwardPass, Mark
+from isocalc.forward import Mark
 from isocalc.graded_product import Factors, GradedProduct
 from isocalc.graded_values import log_singular_values
 from isocalc.haar import Floats
@@ -24,6 +24,33 @@ _RESOLVED = 1e4
 _STRIDE = 4
 # Powers of two by which tangents may grow or shrink before they are rescaled.
 _HEADROOM = 30
+
+
+class Deep(Protocol):
+    """What has layers."""
+
+    @property
+    def depth(self) -> int:
+        """Number of layers."""
+
+
+class Pass(Protocol):
+    """A signal and directions tangent to it on their way through a network (`forward.ForwardPass`)."""
+
+    done: int
+
+    @property
+    def network(self) -> Deep:
+        """The network."""
+
+    def mark(self) -> Mark:
+        """Return where the pass stands."""
+
+    def return_to(self, mark: Mark) -> None:
+        """Go back."""
+
+    def advance(self, rows: Floats) -> tuple[Floats, Mask | None]:
+        """Send rows, the last one the signal, through the next layer; tell which gates are open."""
 
 
 class Stretch(NamedTuple):
@@ -53,7 +80,7 @@ class Stretch(NamedTuple):
         return self._replace(rows=self.rows.copy())
 
 
-def log_spectrum(forward: ForwardPass, signal: Floats, progress: Callable[[], None] | None = None) -> Array:
+def log_spectrum(forward: Pass, signal: Floats, progress: Callable[[], None] | None = None) -> Array:
     """Return the logarithms of the non-zero singular values of the Jacobian of a random network.
 
     Layers are multiplied as long as the product's condition number allows, which is looked at after 1, 4, 16
@@ -63,7 +90,7 @@ def log_spectrum(forward: ForwardPass, signal: Floats, progress: Callable[[], No
 
     Parameters
     ----------
-    forward : ForwardPass
+    forward : Pass
         At its start.
     signal : array, shape (N_0,), float64 or float32
         The input.
@@ -84,7 +111,7 @@ def log_spectrum(forward: ForwardPass, signal: Floats, progress: Callable[[], No
 
 
 class _Run:
-    def __init__(self, forward: ForwardPass, signal: Floats, progress: Callable[[], None] | None) -> None:
+    def __init__(self, forward: Pass, signal: Floats, progress: Callable[[], None] | None) -> None:
         self.forward, self.progress, self.told = forward, progress, 0
         self.product = GradedProduct(signal.size)
         self.single = signal.dtype == np.float32

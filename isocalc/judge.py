@@ -160,8 +160,14 @@ def compare(
     -------
     tuple of Statistic
     """
-    found = findings(log_s, law)
-    t = student_quantile(found, len(log_s), false_alarm_rate)
+    return judged(findings(log_s, law), len(log_s), false_alarm_rate)
+
+
+def judged(
+    found: Sequence[Finding], trials: int, false_alarm_rate: float = FALSE_ALARM_RATE
+) -> tuple[Statistic, ...]:
+    """Return findings with their verdicts."""
+    t = student_quantile(found, trials, false_alarm_rate)
     return tuple(_judge(finding, t) for finding in found)
 
 

@@ -23,7 +23,7 @@ from isocalc.transforms import Factor
 
 Array = npt.NDArray[np.float64]
 Pairs = tuple[tuple[float, float], ...]
-Part = tuple[GateRule, float, float, float]
+Part = tuple[GateRule, float, float, float, bool]
 
 # Layers whose gates are closed most often decide what happens near 0: so many keep a factor each.
 _KEPT = 4
@@ -100,10 +100,12 @@ def layers(network: ResNet | FeedForward) -> Layers:
         return Layers((), (), (), vanishes=True)
     if gate := _one_gate(network):
         return Layers((), (), ((network.sigma_w, 1.0),), gate=gate)
-    widths = network.layer_widths or ()
+    widths, orthogonal = network.layer_widths or (), network.weights == "orthogonal"
+    scale = ((network.sigma_w, float(network.depth)),)
     if len(set(widths)) > 1:
-        return _feed_forward(network, _rectangular(network, widths))
-    return _feed_forward(network, ((gate, count, 1.0, 1.0) for gate, count in _gates(network)))
+        return feed_forward_layers(_rectangular(network, widths), scale)
+    square = ((gate, count, 1.0, 1.0, orthogonal) for gate, count in _gates(network))
+    return feed_forward_layers(square, scale)
 
 
 def _one_gate(network: FeedForward) -> OneGate | None:
@@ -176,13 +178,20 @@ def _first_to_keep(act: Activation) -> Callable[[Array], Whole] | None:
     return most_closed
 
 
-def _feed_forward(network: FeedForward, parts: Iterable[Part]) -> Layers:
-    """Return the factors of layers, each a gate, how often it occurs, share and growth."""
-    orthogonal = network.weights == "orthogonal"
-    centre = [(network.sigma_w, float(network.depth))]
+def feed_forward_layers(parts: Iterable[Part], scales: Pairs) -> Layers:
+    """Return the factors of feed-forward layers.
+
+    Parameters
+    ----------
+    parts : iterable of (GateRule, float, float, float, bool)
+        Of each layer the gate, how often it occurs, N_0/N_l, N_l/N_{l-1}, and whether weights are orthogonal.
+    scales : tuple of (float, float)
+        σ_w of the layers, and how often each occurs.
+    """
+    centre = list(scales)
     factors: list[Factor] = []
     counts = []
-    for gate, count, share, growth in parts:
+    for gate, count, share, growth, orthogonal in parts:
         if gate.mean < NOTHING:
             return Layers((), (), (), vanishes=True)
         if growth != 1 and (not orthogonal or growth < 1):
@@ -204,4 +213,5 @@ def _rectangular(network: FeedForward, widths: Sequence[int]) -> Iterator[Part]:
     alike = Counter(zip(variances, widths, widths[1:], strict=False))
     gates = {q: gate_rule(network.act, q) for q, _, _ in alike}
     for (q, before, width), count in alike.items():
-        yield gates[q], float(count), widths[0] / width, width / before
+        orthogonal = network.weights == "orthogonal"
+        yield gates[q], float(count), widths[0] / width, width / before, orthogonal

@@ -1,11 +1,8 @@
 """Activations that are Python functions of the user's own, named ``module:function``. They are run."""
 
 import math
-import sys
 from collections.abc import Callable
 from hashlib import sha256
-from importlib import import_module
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +13,7 @@ from isocalc.errors import InvalidInputError, NoAnswerError
 from isocalc.expression_pieces import Pieces
 from isocalc.expression_shape import resolved
 from isocalc.expression_tree import RefusedError, X
+from isocalc.own_code import loaded, quoted
 
 Array = npt.NDArray[np.float64]
 Numbers = npt.NDArray[Any]
@@ -103,21 +101,10 @@ def building_with(spec: str, build: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _loaded(spec: str, module: str, name: str) -> Callable[[Numbers], Numbers]:
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        function = getattr(import_module(module), name)
-    except Exception as error:  # noqa: BLE001 - the user's module may raise anything
-        raise InvalidInputError("act_from", RULE, spec, _quoted(error) + ".") from None
+    function = loaded("act_from", RULE, spec, module, name)
     if not callable(function):
         raise InvalidInputError("act_from", RULE, spec, f"{name} is no function.")
     return function  # type: ignore[no-any-return] # whatever the user's function is
-
-
-def _quoted(error: BaseException) -> str:
-    text = " ".join(str(error).split())[:200]
-    return f"{type(error).__name__}: {text}".rstrip(".: ")
 
 
 class _Own:
@@ -159,7 +146,7 @@ class _Own:
         except NoAnswerError:
             raise
         except Exception as error:  # noqa: BLE001 - the user's function may raise anything
-            raise NoAnswerError(f"{self.spec} failed: {_quoted(error)}") from None
+            raise NoAnswerError(f"{self.spec} failed: {quoted(error)}") from None
         if result.shape != x.shape or result.dtype.kind not in "fc":
             kind = f"shape {result.shape} and type {result.dtype}"
             raise NoAnswerError(

@@ -60,7 +60,7 @@ def expected_rank(network: ResNet | FeedForward, width: int | None) -> Rank:
         return Rank(0.0, 0.0)
     widths = network.layer_widths or (width or 0,) * (network.depth + 1)
     layers = Counter(zip(widths[1:], _opening(network), strict=True))
-    return _least(widths[0], layers)
+    return least_rank(widths[0], layers)
 
 
 def _opening(network: FeedForward) -> list[float]:
@@ -77,7 +77,8 @@ def _rounded(q: float) -> float:
     return round(_SAME * math.log(q)) if q > 0 else -math.inf
 
 
-def _least(inputs: int, layers: Counter[tuple[int, float]]) -> Rank:
+def least_rank(inputs: int, layers: Counter[tuple[int, float]]) -> Rank:
+    """Return the rank of a chain of layers, counted by width and by the probability that a gate is open."""
     from scipy.special import bdtrc  # noqa: PLC0415 - most networks do not need it
 
     fewest = min(inputs, *(width for width, _ in layers))

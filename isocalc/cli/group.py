@@ -22,9 +22,10 @@ COMMANDS = {
     "density": "The limiting density of the singular values.",
     "mc": "Simulate networks and hold them against the theory.",
     "init": "The initialisation that gives the spectrum which is wanted.",
+    "measure": "A PyTorch module of your own, with the theory beside it.",
     "acts": "The activations isocalc knows.",
 }
-OPTION_NAMES = {"activation": "--act", "form": "--format"}
+OPTION_NAMES = {"activation": "--act", "form": "--format", "target": "TARGET"}
 
 
 class LazyGroup(click.Group):
@@ -131,6 +132,7 @@ class LazyGroup(click.Group):
       isocalc density --act tanh --depth 100 -o tanh.json
       isocalc mc --act tanh --depth 100 --width 500
       isocalc init --act relu,tanh,gelu --target-c 0.5
+      isocalc measure model:make --input-shape 784
 
     See isocalc COMMAND --help for the options of each.""",
 )

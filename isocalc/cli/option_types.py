@@ -109,6 +109,25 @@ class Widths(click.ParamType):  # type: ignore[type-arg] # not generic before cl
         return widths
 
 
+class Shape(click.ParamType):  # type: ignore[type-arg] # not generic before click 8.4
+    """Shape of an array; a tuple of ints."""
+
+    name = "shape"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        """Parse the text of the option; raise InvalidInputError where it is no list of whole numbers."""
+        del ctx
+        if not isinstance(value, str):
+            return tuple(value)
+        sides = tuple(_whole(item.strip(), 0) for item in value.split(","))
+        if min(sides) < 1 or math.prod(sides) > MOST_VALUES:
+            rule = f"whole numbers such as 784 or 3,32,32, of at most {MOST_VALUES} entries"
+            raise InvalidInputError((param.name if param else None) or "value", rule, value)
+        return sides
+
+
 def _whole(text: str, otherwise: int) -> int:
     """Return the whole number that a text such as 10 or 1e4 means, ``otherwise`` where it means none."""
     if text.isascii() and text.lstrip("+-").isdigit() and len(text) <= _MOST_DIGITS:

@@ -57,11 +57,11 @@ class Verdicts:
         trials, width = log_s.shape
         self._judgements[width], self._trials[width] = judgement, trials
         if judgement.outliers:
-            tell(_told_of_outliers(judgement.outliers, trials))
+            tell(told_of_outliers(judgement.outliers, trials))
         status = self._status(judgement, tell)
         if judgement.disagrees and not self._several:
             self._disagree(", ".join(judgement.disagrees), network, tell)
-        return ({**_row(statistic), **status} for statistic in judgement.statistics)
+        return ({**row_of(statistic), **status} for statistic in judgement.statistics)
 
     def conclude(self, network: "ResNet | FeedForward", tell: Tell) -> Iterator[Row]:
         """Judge a network by what its widths say together of N → ∞, where they are two or more."""
@@ -104,7 +104,7 @@ class Verdicts:
         """Say what could not be judged, and return the status of rows where that is too much."""
         from isocalc.judge import enough_judged
 
-        reasons = "; ".join(_reasons(judgement.statistics))
+        reasons = "; ".join(reasons_of(judgement.statistics))
         if not enough_judged(judgement.verdicts):
             self._failures.append(f"not enough could be judged: {reasons}")
             tell(self._failures[-1])
@@ -138,7 +138,8 @@ def _unresolved(widest: "Judgement", trends: "Sequence[Trend]") -> list[str]:
     ]
 
 
-def _row(statistic: "Statistic") -> Row:
+def row_of(statistic: "Statistic") -> Row:
+    """Return the row of a statistic."""
     return {
         "statistic": statistic.name,
         "theory": statistic.theory,
@@ -161,7 +162,8 @@ def _row_of_limit(trend: "Trend") -> Row:
     }
 
 
-def _told_of_outliers(outliers: Sequence[float], trials: int) -> str:
+def told_of_outliers(outliers: Sequence[float], trials: int) -> str:
+    """Say which singular values were set aside."""
     return (
         f"{len(outliers)} singular values in {trials} trials are set aside, log s from "
         f"{min(outliers):.6g} to {max(outliers):.6g}: in the direction of its signal a network with its "
@@ -169,7 +171,7 @@ def _told_of_outliers(outliers: Sequence[float], trials: int) -> str:
     )
 
 
-def _reasons(statistics: "Sequence[Statistic]") -> Iterator[str]:
+def reasons_of(statistics: "Sequence[Statistic]") -> Iterator[str]:
     """Yield why statistics were not judged."""
     found = [statistic for statistic in statistics if statistic.verdict == "not judged"]
     for obstacle in dict.fromkeys(statistic.obstacle for statistic in found):

@@ -1,0 +1,228 @@
+"""Singular values of the Jacobian of the user's own PyTorch module, and the law of the network that it is."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from isocalc.errors import InvalidInputError
+from isocalc.findings import Finding, edges
+from isocalc.jacobian import log_spectrum
+from isocalc.judge import Judgement, Statistic, compare, judged, set_aside
+from isocalc.law import Law
+from isocalc.laws import spectrum
+from isocalc.module_jacobian import dense_log_s, is_small, largest_log_s, rounding
+from isocalc.module_pass import StepsPass
+from isocalc.network import ResNet
+from isocalc.plain_findings import plain_finding, plain_findings
+from isocalc.recognition import Recognised, Recognition
+from isocalc.torch_module import Call, Target, drawn_input
+from isocalc.weight_scales import NoLawError
+from isocalc.width_law import WidthLaw
+
+Array = npt.NDArray[np.float64]
+Method = Literal["dense", "lanczos"]
+
+# Largest singular values that are found where the Jacobian is too large to be formed.
+LARGEST = 16
+# Values this close to the rounding of the largest are computed again, layer by layer, where layers are known.
+_FAINT = 1e4
+# Rounding of a float32 module over √L as a share of its largest singular value, as in simulations.
+_SINGLE_NOISE = 2e-6 / 1.2e-7
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """The singular values of a module's Jacobian.
+
+    Attributes
+    ----------
+    log_s : array, shape (trials, N_0) or (trials, K)
+        Log singular values of each trial, ascending; −inf for s = 0 and for what is lost to rounding.
+    method : {"dense", "lanczos"}
+        All singular values, or the K largest.
+    inputs, outputs : int
+        Sides of the Jacobian.
+    dtype, device : str
+        Of the module.
+    lost : int
+        Values that rounding leaves unknown, counted as 0.
+    by_layers : int
+        Trials whose values were computed from the layers that were recognised, so that none is lost.
+    networks : bool
+        Whether each trial has a network of its own; otherwise one network has several inputs.
+    recognised : Recognised or None
+        The network whose law it has.
+    reason : str
+        Why it has none.
+    frozen : tuple of str
+        Kinds of parts that evaluation mode changes.
+    """
+
+    log_s: Array
+    method: Method
+    inputs: int
+    outputs: int
+    dtype: str
+    device: str
+    lost: int
+    by_layers: int
+    networks: bool
+    recognised: Recognised | None
+    reason: str
+    frozen: tuple[str, ...]
+
+    def law(self) -> Law:
+        """Return the law of the network that was recognised; raise NoAnswerError where it is not solved."""
+        network = self._known.network
+        return spectrum(network) if isinstance(network, ResNet) else network.law
+
+    @property
+    def _known(self) -> Recognised:
+        if self.recognised is None:
+            raise InvalidInputError("measurement", "of a module that was recognised", self.reason)
+        return self.recognised
+
+    def judged_by(self, law: Law | None) -> Judgement:
+        """Hold the singular values against a law; ``None``: only compute their statistics.
+
+        The trials of one network do not show how networks differ, and are compared, not judged.
+        """
+        if law is None:
+            found = plain_findings(self.log_s) if self.method == "dense" else self._plain_edge
+            return Judgement(tuple(Statistic(**vars(finding)) for finding in found))
+        seen = self._seen(law)
+        outliers: list[float] = []
+        if self.method == "dense":
+            bulk, outliers = set_aside(self.log_s, seen)
+            statistics = compare(bulk, seen)
+        else:
+            statistics = judged(list(edges(list(self.log_s), seen))[1:], len(self.log_s))
+        if not self.networks:
+            why = "one network; its inputs do not show how networks differ"
+            statistics = tuple(replace(s, verdict="not judged", obstacle=why) for s in statistics)
+        return Judgement(statistics, tuple(outliers))
+
+    @property
+    def _plain_edge(self) -> tuple[Finding, ...]:
+        return (plain_finding("log_s_max", self.log_s[:, -1]),)
+
+    def _seen(self, law: Law) -> WidthLaw:
+        network = self._known.network
+        if isinstance(network, ResNet):
+            return replace(WidthLaw.of(network, self.inputs, law=law), noise=self._noise(network.depth))
+        mean = law.using("lambda").mean()
+        log_mean = float(np.log(mean)) if 0 < mean < np.inf else None
+        return WidthLaw(law, self.inputs, network.rank, log_mean, strays=1, noise=self._noise(network.depth))
+
+    def _noise(self, depth: int) -> float:
+        """Return what rounding does to small singular values, over the largest."""
+        if self.by_layers or self.dtype == "float64":
+            return 0.0
+        epsilon = {"float32": 1.2e-7, "float16": 1e-3, "bfloat16": 8e-3}.get(self.dtype, 8e-3)
+        return float(_SINGLE_NOISE * epsilon * np.sqrt(depth))
+
+
+def measure(
+    target: Target,
+    shape: tuple[int, ...],
+    *,
+    trials: int = 8,
+    seed: int = 0,
+    input_variance: float = 1.0,
+    inputs: Array | None = None,
+    largest: int | None = None,
+    progress: Callable[[float, int], None] | None = None,
+) -> Measurement:
+    """Measure a module.
+
+    Parameters
+    ----------
+    target : Target
+        Built anew for every trial, with a seed of its own; an instance has one network and several inputs.
+    shape : tuple of int
+        Of one input, to which a batch of one is added.
+    trials, seed : int
+    input_variance : float
+        Mean square of the entries of Gaussian inputs, exactly.
+    inputs : array, shape (n, *shape), optional
+        Instead; trial k takes input k modulo n.
+    largest : int, optional
+        So many of the largest singular values, by Lanczos; by default all of them where the smaller side of
+        the Jacobian is at most 4096, and 16 otherwise.
+    progress : callable, optional
+        Called with the share of the work that is done and the trials finished.
+
+    Returns
+    -------
+    Measurement
+
+    Raises
+    ------
+    InvalidInputError
+        The target, the shape or another argument is not what it must be.
+    NoAnswerError
+        The Jacobian is not finite, or does not fit in memory.
+    """
+    recognition, rows, lost, by_layers = Recognition(), [], 0, 0
+    for trial in range(trials):
+        module = target.build(seed, trial)
+        x = drawn_input(seed, trial, shape, input_variance) if inputs is None else inputs[trial % len(inputs)]
+        call = Call(module, x)
+        recognition.look_at(call)
+        if largest is None and is_small(call):
+            row, gone, again = _all_values(call, recognition)
+            lost, by_layers = lost + gone, by_layers + again
+        else:
+            row = largest_log_s(call, largest or LARGEST)
+        rows.append(row)
+        if progress is not None:
+            progress((trial + 1) / trials, trial + 1)
+    recognised, reason = _found(recognition)
+    return Measurement(
+        np.stack(rows),
+        "dense" if largest is None and is_small(call) else "lanczos",
+        call.batch.numel(),
+        call.output.numel(),
+        str(call.batch.dtype).removeprefix("torch."),
+        str(call.batch.device),
+        lost,
+        by_layers,
+        not target.is_instance,
+        recognised,
+        reason,
+        _frozen(call),
+    )
+
+
+def _all_values(call: Call, recognition: Recognition) -> tuple[Array, int, int]:
+    """Return all singular values, how many are lost to rounding, and whether layers were used."""
+    log_s = dense_log_s(call)
+    most = min(call.batch.numel(), call.output.numel())
+    found = log_s[log_s > -np.inf]
+    doubtful = found.size < most or found[0] < found[-1] + np.log(_FAINT * rounding(call))
+    if not doubtful or not found.size:
+        return log_s, most - found.size, 0
+    if not recognition.steps:
+        return log_s, most - found.size, 0
+    again = np.full(log_s.size, -np.inf)
+    x = call.batch.detach().to("cpu").double().numpy().reshape(-1)
+    exact = log_spectrum(StepsPass(recognition.steps), x)
+    again[log_s.size - exact.size :] = exact
+    return again, 0, 1
+
+
+def _found(recognition: Recognition) -> tuple[Recognised | None, str]:
+    try:
+        return recognition.found(), ""
+    except NoLawError as error:
+        return None, str(error)
+
+
+def _frozen(call: Call) -> tuple[str, ...]:
+    """Return the kinds of parts that evaluation mode changes."""
+    names = {"Dropout": "dropout", "BatchNorm": "batch normalisation"}
+    kinds = {type(part).__name__ for part in call.module.modules()}
+    return tuple(word for name, word in names.items() if any(name in kind for kind in kinds))

@@ -1,0 +1,229 @@
+"""The user's own PyTorch module: loaded, built, and called with one input. Needs the extra ``torch``."""
+# ruff: noqa: PLC0415 - PyTorch is optional, and takes seconds to load
+
+import inspect
+import math
+import random
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from numpy.random import SeedSequence, default_rng
+
+from isocalc.errors import InvalidInputError, NoAnswerError
+from isocalc.own_code import loaded, quoted
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Array = npt.NDArray[np.float64]
+
+RULE = "package.module:name of an nn.Module, a class of it, or a function without arguments that returns one"
+
+
+def require_torch() -> None:
+    """Raise InvalidInputError where PyTorch is not installed."""
+    try:
+        import torch  # noqa: F401 - whether it is there
+    except ImportError as error:
+        advice = f"Install it: pip install 'isocalc[torch]'. ({quoted(error)}.)"
+        raise InvalidInputError("target", "given with PyTorch installed", "none", advice) from None
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """What the user wants measured.
+
+    Parameters
+    ----------
+    spec : str, nn.Module or callable
+        ``package.module:name``, which is imported; or, in Python, what it would name.
+    submodule : str
+        Dotted path of a part of it that is measured alone; empty for all of it.
+    dtype : str
+        ``"float64"`` or ``"float32"`` to convert the module to, ``"own"`` to leave it as it is.
+
+    Raises
+    ------
+    InvalidInputError
+        PyTorch is missing, the name is of another form, cannot be loaded or is no module.
+    """
+
+    spec: "str | nn.Module | Callable[[], nn.Module]"
+    submodule: str = ""
+    dtype: str = "own"
+    _found: Any = field(init=False, repr=False, default=None)
+
+    def __post_init__(self) -> None:
+        require_torch()
+        object.__setattr__(self, "_found", _named(self.spec) if isinstance(self.spec, str) else self.spec)
+        if not callable(self._found):
+            kind = type(self._found).__name__
+            raise InvalidInputError("target", RULE, self.spec, f"It is of type {kind}.")
+
+    @property
+    def is_instance(self) -> bool:
+        """Whether it is a module already, with weights that are drawn once and for all."""
+        from torch import nn
+
+        return isinstance(self._found, nn.Module)
+
+    def build(self, seed: int, trial: int) -> "nn.Module":
+        """Return the module in evaluation mode: a new one, drawn with a seed of its own, if it can be.
+
+        Raises
+        ------
+        InvalidInputError
+            The user's code fails or returns no module, the module holds no parameters or no such part.
+        """
+        from torch import nn
+
+        _plant(seed, trial)
+        try:
+            with redirect_stdout(sys.stderr):
+                made = self._found if self.is_instance else self._found()
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's code may raise anything
+            raise InvalidInputError("target", RULE, self.spec, f"Calling it: {quoted(error)}.") from None
+        if not isinstance(made, nn.Module):
+            raise InvalidInputError("target", RULE, self.spec, f"It returned type {type(made).__name__}.")
+        part = self._part(made)
+        if next(part.parameters(), None) is None:
+            advice = "It holds no parameters, so that nothing of it is random."
+            raise InvalidInputError("target", "a module with parameters", self.spec, advice)
+        if self.dtype != "own":
+            part = _converted(part, self.dtype)
+        return part.eval()
+
+    def _part(self, made: "nn.Module") -> "nn.Module":
+        from torch import nn
+
+        try:
+            part = made.get_submodule(self.submodule)
+        except AttributeError as error:
+            names = ", ".join(name for name, _ in made.named_children()) or "none"
+            rule, advice = "the path of a part of the module", f"{quoted(error)}. Its parts: {names}."
+            raise InvalidInputError("module", rule, self.submodule, advice) from None
+        # A list of blocks has no forward of its own.
+        return nn.Sequential(*part) if isinstance(part, nn.ModuleList) else part
+
+
+def _named(spec: str) -> Any:
+    """Import what ``package.module:name`` names."""
+    module, _, name = spec.partition(":")
+    if not all(part.isidentifier() for part in (*module.split("."), name)):
+        raise InvalidInputError("target", RULE, spec, "An example: my_package.model:make.")
+    return loaded("target", RULE, spec, module, name)
+
+
+def _plant(seed: int, trial: int) -> None:
+    """Seed the generators that an initialisation may draw from."""
+    import torch
+
+    drawn = int(SeedSequence(seed, spawn_key=(trial,)).generate_state(1)[0])
+    torch.manual_seed(drawn)
+    random.seed(drawn)
+    np.random.seed(drawn)  # noqa: NPY002 - the user's code may draw from it
+
+
+def _converted(part: "nn.Module", dtype: str) -> "nn.Module":
+    import copy
+
+    import torch
+
+    return copy.deepcopy(part).to(getattr(torch, dtype))
+
+
+def drawn_input(seed: int, trial: int, shape: Sequence[int], variance: float) -> Array:
+    """Return a Gaussian input of a shape, scaled so that the mean square of its entries is ``variance``."""
+    x = default_rng(SeedSequence(seed, spawn_key=(trial, 1))).standard_normal(tuple(shape))
+    return x * math.sqrt(variance / float(np.mean(x * x)))
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """A module as a function of one input, checked by calling it once.
+
+    Parameters
+    ----------
+    module : nn.Module
+        In evaluation mode.
+    x : array
+        One input; the module is given a batch of one, of its own type and on its own device.
+
+    Attributes
+    ----------
+    batch : Tensor, shape (1, *x.shape)
+    output : Tensor
+        What the module makes of it.
+
+    Raises
+    ------
+    InvalidInputError
+        The module takes several inputs, fails on one of this shape, or returns no tensor of real numbers.
+    NoAnswerError
+        Its output is not finite.
+    """
+
+    module: "nn.Module"
+    x: Array
+    batch: "Tensor" = field(init=False, repr=False)
+    output: "Tensor" = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        import torch
+
+        like = _floating(self.module)
+        batch = torch.as_tensor(self.x).to(dtype=like.dtype, device=like.device)[None]
+        object.__setattr__(self, "batch", batch)
+        _require_one_input(self.module)
+        try:
+            with torch.no_grad(), redirect_stdout(sys.stderr):
+                output = self.module(batch)
+        except Exception as error:  # noqa: BLE001 - the user's module may raise anything
+            rule = "the shape of one input, to which a batch of one is added"
+            shape = ",".join(map(str, self.x.shape))
+            raise InvalidInputError("input_shape", rule, shape, f"The module: {quoted(error)}.") from None
+        if not isinstance(output, torch.Tensor) or not output.is_floating_point():
+            kind = str(output.dtype) if isinstance(output, torch.Tensor) else type(output).__name__
+            advice = "Wrap it in one that returns the tensor, or take a part: --module."
+            raise InvalidInputError(
+                "target", "a module that returns one tensor of real numbers", kind, advice
+            )
+        if not bool(torch.isfinite(output).all()):
+            raise NoAnswerError("the module's output is not finite: take inputs of a smaller mean square")
+        object.__setattr__(self, "output", output)
+
+    @property
+    def function(self) -> "Callable[[Tensor], Tensor]":
+        """The flat output of a flat input."""
+        shape = self.batch.shape
+        return lambda flat: self.module(flat.reshape(shape)).reshape(-1)
+
+
+def _floating(module: "nn.Module") -> "Tensor":
+    """Return the first parameter or buffer that has real numbers."""
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.is_floating_point():
+            if tensor.is_meta:
+                advice = "They are on PyTorch's device meta."
+                raise InvalidInputError("target", "a module whose parameters have values", "none", advice)
+            return tensor
+    raise InvalidInputError("target", "a module with real parameters", "none", "Its parameters are not real.")
+
+
+def _require_one_input(module: "nn.Module") -> None:
+    try:
+        parameters = inspect.signature(module.forward).parameters.values()
+    except (TypeError, ValueError):
+        return
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    keyword = [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    needed = [p for p in parameters if p.kind in kinds and p.default is p.empty] + keyword
+    if len(needed) > 1:
+        names = ", ".join(p.name for p in needed)
+        advice = f"Its forward takes {len(needed)}: {names}. Wrap it in one that gives the others."
+        raise InvalidInputError("target", "a module of one input", type(module).__name__, advice)

@@ -1,0 +1,173 @@
+"""Scales and kinds of the weights and biases found in a module, over its layers and over several modules."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from numpy.random import default_rng
+
+from isocalc.activations import Activation
+from isocalc.module_layers import Layer
+from isocalc.network import Weights
+from isocalc.universal_error import is_linear
+
+Array = npt.NDArray[np.float64]
+
+# Of the second moment of the squared singular values of a matrix.
+_ORTHOGONAL, _INDEPENDENT, _FEW = 0.02, 0.1, 12.0
+# Sides up to which that is computed; above, so many random vectors of signs find it to 2 % or better, and
+# exactly where the singular values are all the same.
+_EXACT, _SIGNS = 256, 64
+# Standard errors from 0, or from each other, that are too many.
+_TOO_FAR = 6.0
+# Of biases, over the variance of pre-activations; of pre-activations' excess kurtosis.
+_SMALL_MEAN, _SMALL_KURTOSIS = 0.01, 0.05
+# Scales of weights this close to each other are one.
+_ALIKE = 0.02
+
+
+class NoLawError(Exception):
+    """What was recognised has no law here; the message says why."""
+
+
+class Scale(NamedTuple):
+    """The scale of one layer's weights and biases.
+
+    Attributes
+    ----------
+    inputs, outputs : int
+    kind : {"gaussian", "orthogonal"}
+        Independent entries of any one law have the singular values of Gaussian ones.
+    mean_square : float
+        Of the weights.
+    bias_mean, bias_mean_square, bias_fourth : float
+        Moments of the biases.
+    mark : float
+        Tells one matrix from another.
+    """
+
+    inputs: int
+    outputs: int
+    kind: Weights
+    mean_square: float
+    bias_mean: float
+    bias_mean_square: float
+    bias_fourth: float
+    mark: float
+
+    @property
+    def sigma_w(self) -> float:
+        """σ_w: entries of variance σ_w²/inputs, or σ_w times a semi-orthogonal matrix."""
+        fan_in = self.inputs if self.kind == "gaussian" else max(self.inputs, self.outputs)
+        return math.sqrt(self.mean_square * fan_in)
+
+    @property
+    def doubt(self) -> float:
+        """Relative standard error of σ_w where entries are Gaussian."""
+        return 1 / math.sqrt(2 * self.inputs * self.outputs)
+
+
+def scale_of(layer: Layer) -> Scale:
+    """Measure the weights and biases of a layer.
+
+    Raises
+    ------
+    NoLawError
+        The weights are neither of independent entries nor orthogonal.
+    """
+    matrix, bias = layer.matrix, layer.bias
+    outputs, inputs = matrix.shape
+    square = float(np.mean(matrix**2))
+    first, second, fourth = (float(np.mean(bias**power)) for power in (1, 2, 4))
+    mark = float(np.sum(matrix.flat[:: inputs + 1]))
+    return Scale(inputs, outputs, _kind(matrix, square), square, first, second, fourth, mark)
+
+
+def _kind(matrix: Array, square: float) -> Weights:
+    if square == 0:
+        return "gaussian"
+    mean = float(np.mean(matrix)) / math.sqrt(square) * math.sqrt(matrix.size)
+    if abs(mean) > _TOO_FAR:
+        raise NoLawError(f"the mean of its weights is not 0 ({abs(mean):.2g} standard errors from it)")
+    small, large = sorted(matrix.shape)
+    spread = _second_moment(matrix if matrix.shape[0] == small else matrix.T) / (square * large) ** 2 - 1
+    if spread < _ORTHOGONAL * small / large:
+        return "orthogonal"
+    if abs(spread * large / small - 1) > _INDEPENDENT + _FEW / small:
+        raise NoLawError(
+            "the singular values of its weights are neither those of independent entries nor all the same"
+        )
+    return "gaussian"
+
+
+def _second_moment(wide: Array) -> float:
+    """Return the mean squared eigenvalue of W Wᵀ, of a large W over random signs (Hutchinson)."""
+    size = len(wide)
+    signs = np.eye(size)
+    if size > _EXACT:
+        signs = default_rng(0).choice([-1.0, 1.0], size=(size, _SIGNS))
+    images = wide @ (wide.T @ signs)
+    return float(np.sum(images**2) / np.sum(signs**2))
+
+
+def pooled(trials: Sequence[Sequence[Scale]]) -> list[Scale]:
+    """Return the scales of layers, each over the modules that were drawn.
+
+    Raises
+    ------
+    NoLawError
+        Modules differ in kind.
+    """
+    found = []
+    for layers in zip(*trials, strict=True):
+        if len({layer.kind for layer in layers}) > 1:
+            raise NoLawError("its weights are orthogonal in some trials only")
+        names = ("mean_square", "bias_mean", "bias_mean_square", "bias_fourth")
+        means = {name: math.fsum(getattr(layer, name) for layer in layers) / len(layers) for name in names}
+        found.append(layers[0]._replace(**means))
+    return found
+
+
+def common_sigma(layers: Sequence[Scale], trials: int, what: str = "") -> float:
+    """Return the σ_w of layers that have the same.
+
+    Raises
+    ------
+    NoLawError
+        They do not.
+    """
+    if len({layer.kind for layer in layers}) > 1:
+        raise NoLawError(f"its weights{what} are orthogonal in some blocks only")
+    sigmas = np.array([layer.sigma_w for layer in layers])
+    common = math.sqrt(float(np.mean(sigmas**2)))
+    far = max(_ALIKE, _TOO_FAR * max(layer.doubt for layer in layers) / math.sqrt(trials))
+    if common and np.abs(sigmas / common - 1).max() > far:
+        low, high = sigmas.min() / common, sigmas.max() / common
+        raise NoLawError(f"the scales of its weights{what} differ, {low:.3g} to {high:.3g} times their mean")
+    return common
+
+
+def require_usual_biases(layers: Sequence[Scale], acts: Sequence[Activation], q: Array, trials: int) -> None:
+    """Raise NoLawError where biases that matter are not like independent Gaussian numbers of mean 0."""
+    for layer, act, variance in zip(layers, acts, q.tolist(), strict=True):
+        square, size = layer.bias_mean_square, layer.outputs * trials
+        if is_linear(act) or not square:
+            continue
+        mean = abs(layer.bias_mean)
+        if mean > _TOO_FAR * math.sqrt(square / size) and mean**2 > _SMALL_MEAN * variance:
+            raise NoLawError("the mean of its biases is not 0")
+        # What they add to the kurtosis of pre-activations; scale-free gates see their sign alone.
+        excess = abs(layer.bias_fourth / square**2 - 3)
+        matters = not act.scale_free and excess * (square / variance) ** 2 > _SMALL_KURTOSIS
+        if matters and excess > _TOO_FAR * math.sqrt(24 / size):
+            raise NoLawError("its biases are strong, and not Gaussian")
+
+
+def require_common_biases(layers: Sequence[Scale], q: Array, trials: int) -> None:
+    """Raise NoLawError where biases that matter differ in scale from layer to layer."""
+    squares = np.array([layer.bias_mean_square for layer in layers])
+    far = _TOO_FAR * math.sqrt(2 / (layers[0].outputs * trials)) * squares.mean() + _ALIKE * q
+    if (np.abs(squares - squares.mean()) > far).any():
+        raise NoLawError("the scales of its biases differ from block to block")

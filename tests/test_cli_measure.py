@@ -1,0 +1,175 @@
+"""``isocalc measure``: what it prints, what it refuses, and that PyTorch is needed only there."""
+
+import json
+import subprocess
+import sys
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+from running import call, refusal, shell, table
+
+needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is an extra")
+
+
+def measured(name, shape, *options, code=0):
+    return table("measure", f"torch_models:{name}", "--input-shape", shape, "--seed", 2, *options, code=code)
+
+
+def test_a_missing_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    message = refusal("measure", "torch_models:mlp", "--input-shape", "64")
+    assert message.startswith("Error: TARGET must be given with PyTorch installed")
+    assert "pip install 'isocalc[torch]'" in message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "TARGET must be given: package.module:name of a PyTorch module."),
+        (("a:b",), "--input-shape must be given: that of one input, such as 784 or 3,32,32."),
+        (("a:b", "--input-shape", "3,x"), "--input-shape must be whole numbers such as 784 or 3,32,32"),
+        (("a:b", "--input-shape", "3,0"), "--input-shape must be whole numbers"),
+        (("a:b", "--input-shape", "4", "--trials", 1), "--trials must be at least 2"),
+        (("a:b", "--input-shape", "4", "--input-variance", 0), "--input-variance must be a finite number"),
+        (
+            ("a:b", "--input-shape", "4", "--input", "x.npy", "--input-variance", 1),
+            "--input-variance cannot be given with --input",
+        ),
+        (("a:b", "--input-shape", "999999", "--spectrum"), "--trials must be so few"),
+    ],
+)
+def test_bad_options_are_refused_without_torch(arguments, message):
+    assert message in refusal("measure", *arguments)
+
+
+@needs_torch
+def test_rows_of_a_network_that_has_a_law():
+    rows = measured("wide", "10")
+    assert [row["statistic"] for row in rows][:3] == ["log_mean_lambda", "mean_log_lambda", "var_log_lambda"]
+    assert list(rows[0]) == ["statistic", "theory", "simulation", "standard_error", "verdict"]
+    assert {row["verdict"] for row in rows} <= {"agrees", "not judged"}
+
+
+@needs_torch
+def test_theory_is_empty_where_there_is_none():
+    result = call("measure", "torch_models:Conv", "--input-shape", "3,6,6", "--seed", 2)
+    assert result.exit_code == 0
+    assert "isocalc: no law of this module is known: it has a convolution" in result.stderr
+    assert "measured in evaluation mode, without randomness of dropout" in result.stderr
+    lines = result.stdout.splitlines()
+    assert all(line.split(",")[1] == "" and line.endswith(",not judged") for line in lines[1:])
+
+
+@needs_torch
+def test_spectrum_has_one_value_for_each_input():
+    rows = measured("mlp", "8,8", "--spectrum", "--trials", 2)
+    assert [row["trial"] for row in rows] == ["1"] * 64 + ["2"] * 64
+    assert [row["log_singular_value"] for row in rows[:14]] == ["-inf"] * 14
+    s, log_s = (np.array([float(row[name]) for row in rows[14:64]]) for name in list(rows[0])[1:])
+    assert np.log(s) == pytest.approx(log_s)
+    largest = measured("mlp", "8,8", "--spectrum", "--trials", 2, "--largest", 2)
+    assert float(largest[1]["singular_value"]) == pytest.approx(s[-1], rel=1e-5)
+
+
+@needs_torch
+def test_a_disagreement_exits_with_1():
+    """λ of WᵀW is the square of that of W; the law of two independent layers has another distribution."""
+    result = call("measure", "torch_models:autoencoder", "--input-shape", "100", "--seed", 2)
+    assert result.exit_code == 1
+    assert "the module disagrees with the law: " in result.stderr
+    assert result.stdout.splitlines()[-2].endswith(",disagrees")
+
+
+@needs_torch
+def test_what_the_module_prints_is_not_a_result():
+    result = call(
+        "measure", "torch_models:noisy_import", "--input-shape", "10", "--seed", 1, "--format", "json"
+    )
+    assert "not a result" in result.stderr
+    assert len(json.loads(result.stdout)) == 12
+
+
+@needs_torch
+def test_a_seed_that_is_drawn_is_said():
+    first = call("measure", "torch_models:wide", "--input-shape", "10", "--spectrum", "--trials", 1)
+    (line,) = [line for line in first.stderr.splitlines() if "--seed" in line]
+    seed = line.split()[-1]
+    again = call(
+        "measure", "torch_models:wide", "--input-shape", 10, "--spectrum", "--trials", 1, "--seed", seed
+    )
+    assert first.stdout == again.stdout
+
+
+@needs_torch
+def test_inputs_of_a_file(tmp_path):
+    path = tmp_path / "x.npy"
+    np.save(path, np.random.default_rng(1).standard_normal((3, 40)))
+    result = call("measure", "torch_models:instance", "--input-shape", 40, "--input", path, "--trials", 3)
+    assert result.exit_code == 0
+    assert "the mean squares of its inputs differ" in result.stderr
+    np.save(path, np.ones((3, 41)))
+    assert "Its shape is (3, 41)." in refusal(
+        "measure", "torch_models:instance", "--input-shape", 40, "--input", path
+    )
+    assert "No such file" in refusal("measure", "torch_models:wide", "--input-shape", 10, "--input", "no.npy")
+
+
+@needs_torch
+@pytest.mark.parametrize(
+    ("target", "message"),
+    [
+        (
+            "no_such_module:x",
+            "got 'no_such_module:x'. ModuleNotFoundError: No module named 'no_such_module'.",
+        ),
+        ("torch_models:nothing", "AttributeError: module 'torch_models' has no attribute 'nothing'."),
+        ("torch_models", "TARGET must be package.module:name"),
+        ("torch_models:math", "It is of type module."),
+        ("torch_models:a_number", "It returned type int."),
+        ("torch_models:fails", "Calling it: ValueError: no configuration."),
+        ("torch_models:PreLayerNorm", "missing 1 required positional argument: 'width'"),
+        ("torch_models:TwoInputs", "Its forward takes 2: x, mask."),
+        ("torch_models:a_tuple", "one tensor of real numbers, got 'tuple'. Wrap it"),
+        ("torch_models:no_parameters", "It holds no parameters"),
+        ("torch_models:meta", "They are on PyTorch's device meta."),
+        (
+            "torch_models:wide",
+            "got '4'. The module: RuntimeError: mat1 and mat2 shapes cannot be multiplied (1x4 and 10x40).",
+        ),
+    ],
+)
+def test_modules_that_cannot_be_measured(target, message):
+    assert message in refusal("measure", target, "--input-shape", "4", "--seed", 1)
+
+
+@needs_torch
+def test_parts_that_are_not_there_and_outputs_that_are_not_finite():
+    message = refusal("measure", "torch_models:whole", "--input-shape", "20", "--module", "2.x")
+    assert "AttributeError: Linear has no attribute `x`. Its parts: 0, 1, 2." in message
+    result = call("measure", "torch_models:infinite", "--input-shape", "4")
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert "the module's output is not finite" in result.stderr
+    message = refusal("measure", "torch_models:wide", "--input-shape", "10", "--largest", "10")
+    assert "--largest must be a whole number from 1 to 9 for a Jacobian of 30 by 10, got 10" in message
+
+
+@needs_torch
+def test_the_current_folder_comes_first(tmp_path):
+    (tmp_path / "model.py").write_text(
+        "from torch import nn\n\n\nclass Net(nn.Linear):\n"
+        "    def __init__(self):\n        super().__init__(6, 6)\n"
+    )
+    done = shell(f"cd {tmp_path} && isocalc measure model:Net --input-shape 6 --seed 1 --trials 2 --spectrum")
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 13
+
+
+@pytest.mark.parametrize("arguments", [("measure", "--help"), ("density", "--act", "tanh", "--depth", "10")])
+def test_pytorch_loads_where_a_module_is_measured(arguments):
+    code = "import sys; from isocalc.cli import main\nsys.argv[:] = ['isocalc', *sys.argv[1:]]\n"
+    code += "try:\n    main()\nfinally:\n    print('torch' in sys.modules, file=sys.stderr)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+    )
+    assert done.stderr.split()[-1] == "False"

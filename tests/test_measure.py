@@ -1,0 +1,198 @@
+"""Spectra of PyTorch modules, by autograd, by Lanczos and in closed form; and the laws put beside them."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import torch_models  # noqa: E402
+
+from isocalc import FeedForward, InvalidInputError, NoAnswerError, ResNet, spectrum  # noqa: E402
+from isocalc.measure import measure  # noqa: E402
+from isocalc.module_jacobian import dense_log_s, jacobian, largest_log_s  # noqa: E402
+from isocalc.torch_module import Call, Target, drawn_input  # noqa: E402
+
+SHAPES = {
+    "mlp": (8, 8),
+    "post": (200,),
+    "pre": (150,),
+    "preln": (120,),
+    "Conv": (3, 6, 6),
+    "wide": (10,),
+    "Branching": (12,),
+}
+
+
+def call_of(name, shape, trial=0, dtype="float64"):
+    module = Target(f"torch_models:{name}", dtype=dtype).build(1, trial)
+    return Call(module, drawn_input(1, trial, shape, 0.7))
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_jacobian_is_that_of_autograd(name):
+    call = call_of(name, SHAPES[name])
+    dense = torch.autograd.functional.jacobian(call.module, call.batch)
+    dense = dense.reshape(call.output.numel(), call.batch.numel()).numpy()
+    assert jacobian(call) == pytest.approx(dense, rel=1e-10, abs=1e-13)
+    s = np.linalg.svd(dense, compute_uv=False)[::-1]
+    found = np.exp(dense_log_s(call))
+    assert found[-s.size :] == pytest.approx(s, rel=1e-10, abs=1e-13)
+    assert not found[: found.size - s.size].any()
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_lanczos_finds_the_largest(name):
+    call = call_of(name, SHAPES[name])
+    assert largest_log_s(call, 3) == pytest.approx(dense_log_s(call)[-3:], abs=1e-9)
+
+
+def test_an_orthogonal_linear_network_is_an_isometry():
+    found = measure(Target("torch_models:isometry", dtype="float64"), (30,), trials=2, seed=3)
+    assert found.log_s == pytest.approx(np.full((2, 30), 7 * np.log(1.1)), abs=1e-12)
+    assert found.law().atoms == ((pytest.approx(1.1**7, rel=1e-6), 1.0),)
+
+
+def test_small_singular_values_come_from_the_layers():
+    """A plain decomposition loses most of them; their sum is that of log |det W|."""
+    found = measure(Target("torch_models:deep_linear"), (12,), trials=2, seed=5)
+    assert found.by_layers == 2
+    assert found.lost == 0
+    for trial, log_s in enumerate(found.log_s):
+        layers = Target("torch_models:deep_linear").build(5, trial)
+        exact = sum(np.linalg.slogdet(layer.weight.double().detach().numpy())[1] for layer in layers)
+        assert log_s.sum() == pytest.approx(exact, rel=1e-10)
+    assert np.ptp(found.log_s[0]) > np.log(1e8)
+
+
+@pytest.mark.parametrize("name", ["mlp", "post", "pre", "preln"])
+def test_layers_and_a_dense_decomposition_agree(name, monkeypatch):
+    target = Target(f"torch_models:{name}", dtype="float64")
+    dense = measure(target, SHAPES[name], trials=1, seed=5)
+    monkeypatch.setattr("isocalc.measure._FAINT", 1e18)
+    layers = measure(target, SHAPES[name], trials=1, seed=5)
+    most = min(dense.inputs, dense.outputs)
+    assert (layers.by_layers, dense.by_layers) == (1, 0)
+    assert layers.log_s[:, -most:] == pytest.approx(dense.log_s[:, -most:], abs=1e-10)
+
+
+AGREE = {
+    "mlp": ((8, 8), "layered"),
+    "post": ((200,), "layered"),
+    "pre": ((150,), "exact"),
+    "preln": ((120,), "layered"),
+}
+
+
+@pytest.mark.parametrize("name", AGREE)
+def test_the_law_of_a_module_agrees(name):
+    """Seed 2; a right law is rejected in at most 1 % of runs."""
+    shape, kind = AGREE[name]
+    found = measure(Target(f"torch_models:{name}"), shape, trials=6, seed=2)
+    law = found.law()
+    assert law.name == kind
+    judgement = found.judged_by(law)
+    assert judgement.disagrees == ()
+    assert sum(verdict == "agrees" for verdict in judgement.verdicts.values()) >= 9
+
+
+def test_a_wrong_law_is_rejected():
+    """Seed 2: c a third too small, and the gates of another activation."""
+    found = measure(Target("torch_models:post"), (200,), trials=6, seed=2)
+    for wrong in (ResNet("tanh", depth=10, sigma_w=1.0, sigma_b=0.1), ResNet("erf", depth=10, sigma_w=1.2)):
+        assert "ks_distance" in found.judged_by(spectrum(wrong, law="layered")).disagrees
+
+
+def test_the_largest_alone_are_held_against_the_edge():
+    """Seed 2; the edge of another law is rejected."""
+    found = measure(Target("torch_models:post"), (200,), trials=6, seed=2, largest=2)
+    assert found.method == "lanczos"
+    assert found.log_s.shape == (6, 2)
+    assert found.judged_by(found.law()).verdicts == {"log_s_max": "agrees"}
+    wrong = spectrum(ResNet("tanh", depth=10, sigma_w=2.0), law="layered")
+    assert found.judged_by(wrong).verdicts == {"log_s_max": "disagrees"}
+
+
+def test_a_module_without_law_has_statistics():
+    found = measure(Target("torch_models:Conv"), (3, 6, 6), trials=3, seed=2)
+    assert found.recognised is None
+    assert "a convolution" in found.reason
+    assert found.frozen == ("dropout",)
+    with pytest.raises(InvalidInputError, match="a convolution"):
+        found.law()
+    statistics = {one.name: one for one in found.judged_by(None).statistics}
+    assert statistics["mass_at_zero"].simulation == 1 - 5 / 108
+    rest = found.log_s[:, -5:]
+    assert statistics["log_s_q50"].simulation == pytest.approx(np.median(rest, axis=1).mean())
+    assert statistics["var_log_lambda"].simulation == pytest.approx((4 * rest.var(axis=1)).mean())
+    error = (2 * rest.mean(axis=1)).std(ddof=1) / np.sqrt(3)
+    assert statistics["mean_log_lambda"].standard_error == pytest.approx(error)
+    assert {one.verdict for one in statistics.values()} == {"not judged"}
+
+
+def test_one_network_is_compared_but_not_judged():
+    found = measure(Target("torch_models:instance"), (40,), trials=3, seed=2)
+    assert not found.networks
+    judgement = found.judged_by(found.law())
+    assert set(judgement.verdicts.values()) == {"not judged"}
+    assert judgement.statistics[1].theory is not None
+
+
+def test_trials_have_networks_and_inputs_of_their_own():
+    target = Target("torch_models:wide")
+    few, many = (measure(target, (10,), trials=trials, seed=4).log_s for trials in (2, 3))
+    assert np.array_equal(few, many[:2])
+    assert not np.allclose(many[0], many[2])
+    assert not np.allclose(few, measure(target, (10,), trials=2, seed=5).log_s)
+    x = drawn_input(4, 0, (3, 5), 2.5)
+    assert np.mean(x**2) == pytest.approx(2.5, rel=1e-14)
+
+
+def test_a_target_may_be_the_thing_itself():
+    named = measure(Target("torch_models:wide"), (10,), trials=2, seed=4)
+    assert np.array_equal(measure(Target(torch_models.wide), (10,), trials=2, seed=4).log_s, named.log_s)
+    assert not measure(Target(torch_models.instance), (40,), trials=2).networks
+
+
+def test_inputs_of_a_file_are_taken_in_turn():
+    rows = np.random.default_rng(1).standard_normal((2, 40))
+    found = measure(Target("torch_models:instance", dtype="float64"), (40,), trials=3, inputs=rows)
+    assert np.array_equal(found.log_s[0], found.log_s[2])
+    assert "mean squares of its inputs differ" in found.reason
+    rows /= np.sqrt(np.mean(rows**2, axis=1, keepdims=True))
+    found = measure(Target("torch_models:instance", dtype="float64"), (40,), trials=2, inputs=rows)
+    assert found.recognised.network.input_variance == pytest.approx(1.0)
+
+
+def test_a_module_keeps_its_type_and_its_weights():
+    target = Target("torch_models:instance")
+    before = {name: tensor.clone() for name, tensor in target.build(1, 0).state_dict().items()}
+    assert measure(target, (40,), trials=2).dtype == "float32"
+    assert measure(Target("torch_models:instance", dtype="float64"), (40,), trials=2).dtype == "float64"
+    after = target.build(1, 0).state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert all(parameter.grad is None for parameter in target.build(1, 0).parameters())
+
+
+def test_a_part_is_measured_alone():
+    found = measure(Target("torch_models:whole", "1"), (60,), trials=2, seed=1)
+    assert found.recognised.network.depth == 4
+    assert "2 layers beside them; --module" in measure(Target("torch_models:whole"), (20,), trials=2).reason
+    # A list has no forward of its own: its items one after the other.
+    items = measure(Target("torch_models:whole", "1.layers"), (60,), trials=2, seed=1)
+    assert items.recognised.words.startswith("4 layers f(W x + b), f = linear")
+
+
+def test_a_jacobian_that_does_not_fit_is_refused(monkeypatch):
+    call = call_of("wide", (10,))
+    monkeypatch.setattr("isocalc.module_jacobian.machine_memory", lambda: 5000)
+    with pytest.raises(NoAnswerError, match=r"a Jacobian of 30 by 10 needs .* give --largest"):
+        dense_log_s(call)
+
+
+def test_a_square_network_has_the_law_of_feed_forward():
+    chain = measure(Target("torch_models:deep_leaky", dtype="float64"), (60,), trials=2, seed=5)
+    network = chain.recognised.network
+    sigma = float(np.exp(np.mean(np.log(network.sigma_w))))
+    same = spectrum(FeedForward("leaky_relu:0.1", depth=6, sigma_w=sigma, input_variance=1.0))
+    s = np.linspace(0.01, 3, 20)
+    assert chain.law().cdf(s) == pytest.approx(same.cdf(s), abs=1e-9)

@@ -1,0 +1,157 @@
+"""PyTorch modules to measure: factories, as a user writes them."""
+
+import math
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import nn
+
+
+def gaussian(fan_in, fan_out, sigma, sigma_b=0.0):
+    layer = nn.Linear(fan_in, fan_out)
+    nn.init.normal_(layer.weight, std=sigma / math.sqrt(fan_in))
+    nn.init.normal_(layer.bias, std=sigma_b) if sigma_b else nn.init.zeros_(layer.bias)
+    return layer
+
+
+def orthogonal(width, sigma):
+    layer = nn.Linear(width, width, bias=False, dtype=torch.float64)
+    nn.init.orthogonal_(layer.weight, gain=sigma)
+    return layer
+
+
+class Of(nn.Module):
+    """Layers and a function of them and of x."""
+
+    def __init__(self, function, *layers):
+        super().__init__()
+        self.layers, self.function = nn.ModuleList(layers), function
+
+    def forward(self, x):
+        return self.function(self.layers, x)
+
+
+def chained(step):
+    def function(layers, x):
+        for layer in layers:
+            x = step(layer, x)
+        return x
+
+    return function
+
+
+def mlp():
+    """PyTorch's own initialisation, uniform."""
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 200), nn.Tanh(), nn.Linear(200, 200), nn.Tanh(), nn.Linear(200, 50)
+    )
+
+
+def post(width=200, depth=10, sigma=1.2, sigma_b=0.1):
+    layers = (gaussian(width, width, sigma / math.sqrt(depth), sigma_b) for _ in range(depth))
+    return Of(chained(lambda layer, x: x + torch.tanh(layer(x))), *layers)
+
+
+def pre(width=150, depth=8):
+    layers = (gaussian(width, width, 1.0) for _ in range(depth))
+    return Of(chained(lambda layer, x: 0.9 * x + 0.5 * layer(F.relu(x))), *layers)
+
+
+class PreLayerNorm(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.up, self.down = nn.Linear(width, 3 * width), nn.Linear(3 * width, width)
+
+    def forward(self, x):
+        return x + self.down(F.silu(self.up(self.norm(x))))
+
+
+def preln():
+    return nn.Sequential(*(PreLayerNorm(120) for _ in range(6)))
+
+
+def whole():
+    return nn.Sequential(nn.Linear(20, 60), post(60, 4), nn.Linear(60, 5))
+
+
+class Conv(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.drop, self.head = nn.Conv2d(3, 4, 3), nn.Dropout(), nn.Linear(64, 5)
+
+    def forward(self, x):
+        return self.head(self.drop(torch.relu(self.conv(x)).flatten(1)))
+
+
+class Branching(nn.Module):
+    """Python that looks at numbers cannot be vectorised."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(12, 9)
+
+    def forward(self, x):
+        y = self.layer(x)
+        return torch.tanh(y) if float(y.detach().sum()) > 0 else torch.sin(y)
+
+
+def isometry():
+    return nn.Sequential(*(orthogonal(30, 1.1) for _ in range(7)))
+
+
+def deep_linear():
+    return nn.Sequential(*(gaussian(12, 12, 1.0) for _ in range(40)))
+
+
+def deep_leaky():
+    return nn.Sequential(*(nn.Sequential(gaussian(60, 60, 1.3), nn.LeakyReLU(0.1)) for _ in range(6)))
+
+
+def wide():
+    return nn.Sequential(gaussian(10, 40, 1.0), nn.GELU(), gaussian(40, 30, 1.0))
+
+
+def autoencoder():
+    """Layers that share their weights, transposed: not free of each other."""
+    return Of(lambda layers, x: F.linear(layers[0](x), layers[0].weight.t()), gaussian(100, 100, 1.0))
+
+
+def noisy_import():
+    print("not a result")
+    return wide()
+
+
+instance = nn.Sequential(gaussian(40, 40, 1.0), nn.Tanh())
+
+
+def fails():
+    raise ValueError("no\nconfiguration")
+
+
+def a_number():
+    return 3
+
+
+class TwoInputs(nn.Linear):
+    def __init__(self):
+        super().__init__(4, 4)
+
+    def forward(self, x, mask):
+        return super().forward(x) * mask
+
+
+def a_tuple():
+    return Of(lambda layers, x: (layers[0](x), None), nn.Linear(4, 4))
+
+
+def no_parameters():
+    return nn.Tanh()
+
+
+def infinite():
+    return Of(lambda layers, x: layers[0](x) / 0, nn.Linear(4, 4))
+
+
+def meta():
+    return nn.Linear(4, 4, device="meta")
