@@ -10,14 +10,18 @@ from isocalc.cli.law_options import LawsUsed, law_options, require_paths
 from isocalc.cli.law_rows import COLUMN, SUMMARY, density_rows, described_atoms, summary_row
 from isocalc.cli.option_types import OneOf, Whole
 from isocalc.cli.options import network_or_c_options, refuse
-from isocalc.cli.output_options import Output, output_options
+from isocalc.cli.output_options import Output, picture_options
+from isocalc.cli.pictures import density_figure, law_summary, require_few_laws, summary_figure
 from isocalc.cli.sweep import Row, Sweep, run
 from isocalc.cli.values import read_numbers
 from isocalc.errors import InvalidInputError
 from isocalc.limits import MOST_ROWS, MOST_VALUES
 
 if TYPE_CHECKING:
+    from isocalc.figure import Figure
     from isocalc.law import Law
+
+MOST_PREVIEWED = 4  # networks whose densities a terminal shows unasked
 
 
 @click.command(
@@ -58,7 +62,7 @@ Examples:
 )
 @click.option("--at", metavar="VALUES", help="These values instead: a comma list, or - for standard input.")
 @click.option("--summary", is_flag=True, help="One row for each law: support, atoms, moments.")
-@output_options
+@picture_options
 @click.pass_context
 def command(ctx: click.Context, /, networks: Sweep, output: Output, *, summary: bool, **given: Any) -> None:
     """Print the density of the singular values of a network's input-output Jacobian, at infinite width.
@@ -68,6 +72,8 @@ def command(ctx: click.Context, /, networks: Sweep, output: Output, *, summary: 
     in pre-activation blocks. --law auto takes the first that is off by less than 0.002 (KS distance), and
     says which if it is not the universal one. Feed-forward networks have the layered law alone.
     """
+    if output.plot is not None:
+        require_few_laws(networks, summary=summary)
     keys = ("activation", "depth") if "activation" in networks.axes else ("c", "depth", "skip")
     _require_law_of(ctx, networks, given["law"])
     require_paths(given["law"], given["paths"])
@@ -80,6 +86,7 @@ def command(ctx: click.Context, /, networks: Sweep, output: Output, *, summary: 
         columns = (COLUMN[given["variable"]], "density", "cdf")
     doubles = Doubles()
     used = LawsUsed(given["law"], given["paths"])
+    drawn: list[tuple[Any, Law]] = []
 
     def rows(subject: Any) -> Iterator[Row]:
         law = _law(subject, used)
@@ -87,13 +94,24 @@ def command(ctx: click.Context, /, networks: Sweep, output: Output, *, summary: 
             about = {key: getattr(subject, key) for key in keys if key != "activation"}
             if "activation" in keys:
                 about["activation"] = subject.act.name
-            return iter([{**about, **summary_row(law, doubles)}])
-        return density_rows(law.using(given["variable"]), given["points"], values, doubles)
+            yield {**about, **summary_row(law, doubles)}
+        else:
+            yield from density_rows(law.using(given["variable"]), given["points"], values, doubles)
+        drawn.append((subject, law))
 
     table, failed = run(networks, columns, rows)
     doubles.report()
     used.report("exact", *(["layered"] if given["law"] == "auto" else []))
-    output.write(table.with_caption(_caption(used)))
+    caption = _caption(used)
+
+    def figure() -> "Figure":
+        if summary and not networks.single:
+            return summary_figure(ctx, networks, table, caption)
+        return density_figure(ctx, networks, drawn, given["variable"], caption)
+
+    told = f"{caption}\n{law_summary(drawn[0][1])}" if output.on_screen and networks.single else caption
+    small = not summary and values is None and networks.size <= MOST_PREVIEWED
+    output.write(table.with_caption(told), figure, preview=small)
     ctx.exit(int(failed))
 
 

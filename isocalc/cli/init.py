@@ -21,13 +21,14 @@ from isocalc.cli.init_rows import (
     solved_row,
 )
 from isocalc.cli.options import NETWORK_OPTIONS, Function, decorated, is_given
-from isocalc.cli.output_options import Output, output_options
+from isocalc.cli.output_options import Output, picture_options
 from isocalc.cli.sweep import Row, Sweep, run, say
 from isocalc.errors import InvalidInputError
 from isocalc.limits import GOOD_ENOUGH
 
 if TYPE_CHECKING:
     from isocalc.critical_point import CriticalPoint
+    from isocalc.figure import Figure
     from isocalc.network import FeedForward, ResNet
     from isocalc.output import Table
 
@@ -64,7 +65,7 @@ Examples:
 """,
 )
 @_options
-@output_options
+@picture_options
 @click.pass_context
 def command(ctx: click.Context, /, output: Output, **given: Any) -> None:
     """Find the initialisation that gives the spectrum of gradients which is wanted.
@@ -84,8 +85,14 @@ def command(ctx: click.Context, /, output: Output, **given: Any) -> None:
     table, failed = run(networks, view.columns, view.rows, caption=view.caption)
     doubles.report()
     _warn_of_universal_law(table)
-    output.write(table)
+    output.write(table, partial(_figure, ctx, networks, table, question))
     ctx.exit(int(failed))
+
+
+def _figure(ctx: click.Context, networks: Sweep, table: "Table", question: str) -> "Figure":
+    from isocalc.cli.init_figures import init_figure
+
+    return init_figure(ctx, networks, table, question)
 
 
 def _warn_of_universal_law(table: "Table") -> None:

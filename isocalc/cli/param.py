@@ -10,13 +10,15 @@ import click
 from isocalc.cli.caveats import Doubles
 from isocalc.cli.fixed_point_rows import finder, fixed_point_rows
 from isocalc.cli.options import is_given, network_options, refuse
-from isocalc.cli.output_options import Output, output_options
+from isocalc.cli.output_options import Output, picture_options
 from isocalc.cli.sweep import Row, Sweep, run, say
 from isocalc.errors import InvalidInputError, NoAnswerError
 from isocalc.limits import MOST_ROWS
 
 if TYPE_CHECKING:
+    from isocalc.figure import Figure
     from isocalc.network import FeedForward, ResNet
+    from isocalc.output import Table
     from isocalc.propagation import Propagation
 
 RESNET = (
@@ -67,7 +69,7 @@ Examples:
 )
 @network_options
 @click.option("--layers", is_flag=True, help="One row for each layer.")
-@output_options
+@picture_options
 @click.pass_context
 def command(ctx: click.Context, networks: Sweep, output: Output, *, layers: bool) -> None:
     """Print the parameter c of a residual network, or the fixed point of a feed-forward one.
@@ -88,8 +90,14 @@ def command(ctx: click.Context, networks: Sweep, output: Output, *, layers: bool
         rows = partial(rows, find=finder(networks))
     table, failed = run(networks, view.columns, rows, caption=view.caption)
     doubles.report()
-    output.write(table)
+    output.write(table, partial(_figure, ctx, networks, table))
     ctx.exit(int(failed))
+
+
+def _figure(ctx: click.Context, networks: Sweep, table: "Table") -> "Figure":
+    from isocalc.cli.param_figures import param_figure
+
+    return param_figure(ctx, networks, table)
 
 
 def _require_few_rows(networks: Sweep) -> None:
