@@ -44,8 +44,8 @@ class Canvas:
         low, high = self._x
         return low + (high - low) * column / max(1, self.columns - 1)
 
-    def dot(self, column: int, row: int, colour: int | None) -> None:
-        """Set a dot, counted from the upper left; outside the canvas nothing."""
+    def dot(self, column: int, row: int, colour: int | None, symbol: str = "") -> None:
+        """Set a dot, counted from the upper left; outside the canvas nothing. Without braille, a symbol."""
         if not (0 <= column < self.columns and 0 <= row < self.height * self._down):
             return
         i, j = row // self._down, column // self._across
@@ -53,7 +53,7 @@ class Canvas:
             self._dots[i][j] |= _DOTS[row % 4][column % 2]
             self._cells[i][j] = (chr(_BRAILLE + self._dots[i][j]), colour)
         else:
-            self._cells[i][j] = (SYMBOLS[(colour or 0) % len(SYMBOLS)], colour)
+            self._cells[i][j] = (symbol or SYMBOLS[(colour or 0) % len(SYMBOLS)], colour)
 
     def place(self, x: float, y: float) -> tuple[float, float]:
         """Return the column and the row of dots, not rounded, of a point."""
@@ -61,19 +61,21 @@ class Canvas:
         column = (x - left) / (right - left) * (self.columns - 1)
         return column, (high - y) / (high - low) * (self.height * self._down - 1)
 
-    def line(self, x: Sequence[float], y: Sequence[float], colour: int | None, dash: int = 0) -> None:
+    def line(
+        self, x: Sequence[float], y: Sequence[float], colour: int | None, dash: int = 0, symbol: str = ""
+    ) -> None:
         """Join points, with gaps at NaN; a dash of n leaves out every other n dots."""
         places = [self.place(*point) for point in zip(x, y, strict=True)]
         drawn = 0
         for start, end in itertools.pairwise(places):
             for column, row in _between(start, end, self.columns, self.height * self._down):
                 if not (dash and column // dash % 2):
-                    self.dot(column, row, colour)
+                    self.dot(column, row, colour, symbol)
                 drawn += 1
         if not drawn:
-            for column, row in places:
-                if math.isfinite(column) and math.isfinite(row):
-                    self.dot(round(column), round(row), colour)
+            for place in places:
+                if all(map(math.isfinite, place)):
+                    self.dot(round(place[0]), round(place[1]), colour, symbol)
 
     def write(self, column: int, row: int, text: str, colour: int | None = None) -> None:
         """Write words from a cell on, as far as there is room."""

@@ -15,18 +15,17 @@ MOST_COLOURS = 8
 
 @dataclass(frozen=True)
 class Axis:
-    """One axis: its quantity with its unit, whether it is logarithmic, and its ends if they are given."""
+    """One axis: its quantity with its unit, whether it is logarithmic, or of whole numbers, its ends."""
 
     label: str
     log: bool = False
+    whole: bool = False
     ends: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
 class Line:
-    """A curve through points; ``fill`` shades what is below, ``points`` marks each place, with the
-    style "none" without a line between them.
-    """
+    """A curve through points: ``fill`` shades what is below, ``points`` marks each place."""
 
     x: Numbers
     y: Numbers

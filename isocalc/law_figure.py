@@ -33,6 +33,7 @@ _MOST_EDGES = 3
 class _Curve(NamedTuple):
     x: Array
     density: Array
+    below: Array
 
 
 def law_figure(
@@ -112,7 +113,7 @@ def _off_axis(end: float, law: Law) -> bool:
 def _curve(law: Law) -> _Curve:
     """Return a law's density where most of its mass is; nothing of a law of point masses only."""
     if not law.support():
-        return _Curve(np.empty(0), np.empty(0))
+        return _Curve(np.empty(0), np.empty(0), np.empty(0))
     x = law.grid(_POINTS)
     x = np.unique(x[np.isfinite(x)])
     below = law.cdf(x)
@@ -129,7 +130,7 @@ def _curve(law: Law) -> _Curve:
     except NoAnswerError:
         keep &= (below >= low + span) & (below <= high - span)
         density = law.pdf(x[keep])
-    return _Curve(x[keep], np.where(np.isfinite(density), density, np.nan))
+    return _Curve(x[keep], np.where(np.isfinite(density), density, np.nan), below[keep])
 
 
 def _readable(curves: Sequence[_Curve]) -> bool:
@@ -157,9 +158,9 @@ def _highest(curve: _Curve) -> float:
     """Return the density above which next to no mass is."""
     density = np.nan_to_num(curve.density)
     mass = np.zeros(density.shape)
-    steps = np.diff(curve.x) * (density[1:] + density[:-1]) / 2
-    mass[1:] += steps / 2
-    mass[:-1] += steps / 2
+    steps = np.diff(curve.below) / 2
+    mass[1:] += steps
+    mass[:-1] += steps
     order = np.argsort(density)[::-1]
     above = np.cumsum(mass[order]) / max(float(mass.sum()), 1e-300)
     place = min(int(np.searchsorted(above, _ABOVE)), len(order) - 1)

@@ -34,9 +34,10 @@ def check_writable(path: str, parameter: str = "output") -> None:
 
 
 def replace_file(path: str, content: str | bytes) -> None:
-    """Write to a new file and rename it to ``path``; write to a device or a pipe directly. Text becomes UTF-8.
+    """Write to a new file and rename it to ``path``; write to a device or a pipe directly.
 
-    Symbolic links are followed. A file that exists keeps its mode, a new one gets that of the umask.
+    Text becomes UTF-8. Symbolic links are followed. A file that exists keeps its mode, a new one gets that
+    of the umask.
 
     Raises
     ------

@@ -31,16 +31,15 @@ def text_table(table: Table, rows: Sequence[Sequence[Cell]], stream: TextIO | No
     """
     table, rows = _for_eyes(table, rows)
     on_terminal = stream is not None and stream.isatty()
-    console = Console(
-        file=stream or io.StringIO(), width=get_terminal_size().columns if on_terminal else UNBOUNDED
-    )
+    room = get_terminal_size().columns if on_terminal else UNBOUNDED
+    console = Console(file=stream or io.StringIO(), width=UNBOUNDED)  # what is wider, Rich cuts
     with console.capture() as capture:
         if table.caption:
-            console.print(Text(table.caption))
-        for number, block in enumerate(_blocks(table, rows, console)):
+            console.print(Text(table.caption), width=room)
+        for number, block in enumerate(_blocks(table, rows, console, room)):
             if number:
                 console.print()
-            width = max(console.width, _width(block, console))
+            width = max(room, _width(block, console))
             console.print(block, width=width, crop=False, no_wrap=True, overflow="ignore")
     return "\n".join(line.rstrip() for line in capture.get().rstrip().split("\n")) + "\n"
 
@@ -63,9 +62,9 @@ def _rounded(pairs: Cell) -> Cell:
     return NUMBER.sub(lambda number: f"{float(number[0]):.6g}", pairs)
 
 
-def _blocks(table: Table, rows: Sequence[Sequence[Cell]], console: Console) -> Iterator[RichTable]:
+def _blocks(table: Table, rows: Sequence[Sequence[Cell]], console: Console, room: int) -> Iterator[RichTable]:
     whole = _block(table, rows, range(len(table.columns)))
-    if _width(whole, console) <= console.width:
+    if _width(whole, console) <= room:
         yield whole
     elif len(rows) == 1:
         yield _turned(table, rows[0])
@@ -73,7 +72,7 @@ def _blocks(table: Table, rows: Sequence[Sequence[Cell]], console: Console) -> I
         keys = list(range(table.keys))
         chosen: list[int] = []
         for column in range(table.keys, len(table.columns)):
-            if chosen and _width(_block(table, rows, [*keys, *chosen, column]), console) > console.width:
+            if chosen and _width(_block(table, rows, [*keys, *chosen, column]), console) > room:
                 yield _block(table, rows, [*keys, *chosen])
                 chosen = []
             chosen.append(column)

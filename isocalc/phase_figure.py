@@ -82,8 +82,8 @@ def _between(
     ]
     if not any(inside):
         return []
-    kept = [u if fits else math.nan for u, fits in zip(x, inside, strict=True)]
-    return [Line(kept, y, "critical line χ = 1", colour=4)]
+    kept = [[u if fits else math.nan for u, fits in zip(axis, inside, strict=True)] for axis in (x, y)]
+    return [Line(kept[0], kept[1], "critical line χ = 1", colour=4)]
 
 
 def _phases(field: Field) -> list[Mark]:
@@ -127,5 +127,5 @@ def map_figure(network: FeedForward, fixed: Sequence[float], title: str) -> Figu
         Line(q.tolist(), np.asarray(after).tolist(), "one layer", 0),
         Line(list(fixed), list(fixed), "stable fixed point q*", 1, "none", points=True),
     ]
-    x = Axis("variance q of the pre-activations of a layer")
+    x = Axis("variance q of φ's input in a layer")
     return Figure(title, (Panel(x, Axis("that of the next layer"), marks),))

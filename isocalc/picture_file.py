@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from isocalc.errors import InvalidInputError
-from isocalc.figure import Bars, Field, Figure, Line, Note, Panel, Rule, Stem
+from isocalc.figure import Axis, Bars, Field, Figure, Line, Note, Panel, Rule, Stem
 from isocalc.output_file import check_writable, replace_file
 
 if TYPE_CHECKING:
@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 FORMATS = ("png", "svg", "pdf")
 # Okabe and Ito's colours, told apart by the colour-blind; ordered so that grey levels alternate.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9", "#7F6D00")
-_DASHES: dict[str, Any] = {"solid": "-", "dashed": (0, (5, 2)), "dotted": (0, (1, 1.3)), "dashdot": "-."}
+_DASHES: dict[str, Any] = {
+    "solid": "-",
+    "dashed": (0, (5, 2)),
+    "dotted": (0, (1, 1.3)),
+    "dashdot": "-.",
+    "none": "",
+}
 _MARKERS = "os^Dv*Px"
 _GREY = "0.35"
 _RC = {
@@ -70,9 +76,9 @@ def picture(figure: Figure, form: str) -> bytes:
 
     stream = io.BytesIO()
     with mpl.rc_context(_RC):  # type: ignore[arg-type] # its stubs list the names that it takes
-        heights = [max(2.4, 0.9 + _ROW * len(panel.rows)) for panel in figure.panels]
+        heights = [0.8 + _ROW * len(panel.rows) if panel.rows else 2.4 for panel in figure.panels]
         height = sum(heights) + 0.3 + 0.15 * len(figure.caption) / 90
-        canvas = Canvas((_WIDTH, height if len(heights) > 1 else max(height, 3.2)), layout="constrained")
+        canvas = Canvas((_WIDTH, max(height, 3.2)), layout="constrained")
         grid = canvas.subplots(len(heights), squeeze=False, height_ratios=heights)
         canvas.suptitle(figure.title, fontsize=10, x=0.02, ha="left", wrap=True)
         for axes, panel in zip(grid[:, 0], figure.panels, strict=True):
@@ -98,15 +104,17 @@ def _draw(axes: "Axes", panel: Panel) -> None:
     axes.set(xlabel=panel.x.label, ylabel=panel.y.label)
     if panel.title:
         axes.set_title(panel.title, loc="left")
-    if panel.x.log:
-        _make_log(axes.set_xscale, axes.xaxis)
-    if panel.y.log:
-        _make_log(axes.set_yscale, axes.yaxis)
-    for ends, place in ((panel.x.ends, axes.set_xlim), (panel.y.ends, axes.set_ylim)):
-        if ends is not None:
-            place(*ends)
+    for axis, scale, limits in (
+        (panel.x, axes.set_xscale, axes.set_xlim),
+        (panel.y, axes.set_yscale, axes.set_ylim),
+    ):
+        scale("log" if axis.log else "linear")
+        if axis.ends is not None:
+            limits(*axis.ends)
     for mark in panel.marks:
         _DRAW[type(mark)](axes, mark)
+    _tick(axes.xaxis, panel.x)
+    _tick(axes.yaxis, panel.y)
     if any(isinstance(mark, Stem) for mark in panel.marks):
         masses = axes.twinx()
         masses.set(ylim=(0, 1), ylabel="point mass", yticks=(0, 0.5, 1))
@@ -116,35 +124,30 @@ def _draw(axes: "Axes", panel: Panel) -> None:
         axes.set_ylim(len(panel.rows) - 0.5, -0.5)
         axes.grid(axis="y", color="0.9", linewidth=0.6)
         axes.set_axisbelow(True)
+    _explain(axes, beside=bool(panel.rows) or panel.y.log)
+
+
+def _explain(axes: "Axes", *, beside: bool) -> None:
+    """Add a legend where something has a label; long ones go beside the panel."""
     handles, labels = axes.get_legend_handles_labels()
-    if handles:
-        beside = len(handles) > 4 or panel.rows
-        where = {"loc": "upper left", "bbox_to_anchor": (1, 1)} if beside else {"loc": "best"}
-        axes.legend(handles, labels, frameon=not beside, framealpha=0.8, edgecolor="none", **where)
+    if len(handles) > 4 or (handles and beside):
+        axes.legend(handles, labels, frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    elif handles:
+        axes.legend(handles, labels, framealpha=0.8, edgecolor="none")
 
 
-def _make_log(scale: Callable[[str], object], axis: Any) -> None:
-    """Make an axis logarithmic, with numbers such as 0.5 where they are not far from 1."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+def _tick(ticks: Any, axis: Axis) -> None:
+    """Choose the numbers at an axis: 0.5 and not 5e-1, whole layers, 1, 2 and 5 where decades are few."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-    scale("log")
-    axis.set_major_locator(_FewDecades())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_locator(LogLocator(subs=range(2, 10)))
-    axis.set_minor_formatter(NullFormatter())
-
-
-def _FewDecades() -> Any:  # noqa: N802 - a class once matplotlib is there
-    """Return a locator that labels decades, and 1, 2, 5 of each where there are few."""
-    from matplotlib.ticker import LogLocator
-
-    class Locator(LogLocator):
-        def tick_values(self, vmin: float, vmax: float) -> Any:
-            few = vmax / max(vmin, 1e-300) < 300
-            self.set_params(subs=(1.0, 2.0, 5.0) if few else (1.0,))
-            return super().tick_values(vmin, vmax)
-
-    return Locator()
+    if axis.log:
+        low, high = ticks.get_view_interval()
+        few = high < 300 * low
+        ticks.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if few else (1.0,)))
+        ticks.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        ticks.set_minor_formatter(NullFormatter())
+    elif axis.whole:
+        ticks.set_major_locator(MaxNLocator("auto", integer=True, steps=[1, 2, 5, 10]))
 
 
 def _draw_line(axes: "Axes", line: Line) -> None:

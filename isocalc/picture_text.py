@@ -2,8 +2,8 @@
 
 import math
 import textwrap
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from isocalc.canvas import SYMBOLS, Canvas
 from isocalc.errors import NoAnswerError
@@ -79,9 +79,8 @@ def _panel(panel: Panel, paper: Paper) -> Iterator[Spans]:
         yield [(f"{label:>{margin}} {wall}", None), *_joined(cells)]
     yield [(f"{'':{margin}} {corner}{floor * width}", None)]
     yield [(" " * (margin + 2) + _ticks(panel, x, width), None)]
-    yield from (
-        [(f"{line:>{margin + 2 + width}}", None)] for line in textwrap.wrap(panel.x.label, paper.width)
-    )
+    for line in textwrap.wrap(panel.x.label, paper.width):
+        yield [(f"{line:>{margin + 2 + width}}", None)]
 
 
 def _joined(cells: Sequence[tuple[str, int | None]]) -> Spans:
@@ -115,12 +114,13 @@ def _wrapped(parts: Sequence[Spans], width: int) -> Iterator[Spans]:
 
 def _legend(panel: Panel, *, symbols: bool) -> Iterator[Spans]:
     for mark in panel.marks:
+        if symbols and isinstance(mark, Line) and not mark.x:
+            continue  # symbols have no styles that it could explain
         if isinstance(mark, Line | Stem | Bars) and mark.label:
             colour = None if isinstance(mark, Bars) else mark.colour
             yield [(f"{_key(mark, symbols=symbols)} ", colour), (mark.label, colour)]
         elif isinstance(mark, Field):
-            yield from ([(f"{letter} {phase}", None)] for letter, phase in ((".", "below"), ("#", "above")))
-            yield [(f"{mark.centre:g}: {mark.label}", None)]
+            yield [(f"{mark.label}: . below {mark.centre:g}, # above", None)]
 
 
 def _key(mark: Line | Stem | Bars, *, symbols: bool) -> str:
@@ -189,7 +189,10 @@ def _ticks(panel: Panel, ends: tuple[float, float], width: int) -> str:
 def _draw_line(canvas: Canvas, line: Line, panel: Panel) -> None:
     x = [_scaled(value, log=panel.x.log) for value in line.x]
     y = [_scaled(value, log=panel.y.log) for value in line.y]
-    if panel.rows:
+    if panel.rows and not line.points:
+        (start, row), (end, _) = (canvas.cell(*place) for place in zip(x, y, strict=True))
+        canvas.write(start, row, ("─" if canvas.braille else "-") * (end - start + 1))
+    elif panel.rows:
         for place in zip(x, y, strict=True):
             if math.isfinite(place[0]):
                 canvas.write(*canvas.cell(*place), SYMBOLS[line.colour % len(SYMBOLS)], line.colour)
@@ -207,7 +210,7 @@ def _draw_bars(canvas: Canvas, bars: Bars, panel: Panel) -> None:
                 top = canvas.place(x, height)[1]
                 for row in range(math.ceil(top), round(bottom) + 1):
                     if (row + column) % 2:
-                        canvas.dot(column, row, None)
+                        canvas.dot(column, row, None, ":")
 
 
 def _draw_stem(canvas: Canvas, stem: Stem, panel: Panel) -> None:
@@ -219,20 +222,22 @@ def _draw_stem(canvas: Canvas, stem: Stem, panel: Panel) -> None:
 def _draw_rule(canvas: Canvas, rule: Rule, panel: Panel) -> None:
     if rule.axis == "y" and not panel.rows:
         (left, right), at = _ends(panel, "x"), _scaled(rule.at, log=panel.y.log)
-        canvas.line([left, right], [at, at], rule.colour, 1)
+        canvas.line([left, right], [at, at], rule.colour, 1, "-")
 
 
 def _draw_field(canvas: Canvas, field: Field, panel: Panel) -> None:
     left, right = _ends(panel, "x")
     low, high = _ends(panel, "y")
     for row in range(canvas.height):
-        y = high - (high - low) * row / max(1, canvas.height - 1)
-        j = min(range(len(field.y)), key=lambda j, y=y: abs(field.y[j] - y))
+        j = _nearest(field.y, high - (high - low) * row / max(1, canvas.height - 1))
         for column in range(canvas.width):
-            x = left + (right - left) * column / max(1, canvas.width - 1)
-            i = min(range(len(field.x)), key=lambda i, x=x: abs(field.x[i] - x))
+            i = _nearest(field.x, left + (right - left) * column / max(1, canvas.width - 1))
             value = field.values[j][i]
             canvas.write(column, row, " " if math.isnan(value) else "." if value < field.centre else "#")
+
+
+def _nearest(places: Sequence[float], value: float) -> int:
+    return min(range(len(places)), key=lambda i: abs(places[i] - value))
 
 
 def _draw_note(canvas: Canvas, note: Note, panel: Panel) -> None:
@@ -241,7 +246,7 @@ def _draw_note(canvas: Canvas, note: Note, panel: Panel) -> None:
     canvas.write(column - len(note.text) // 2 - 1, row, f" {note.text} ")
 
 
-_DRAW = {
+_DRAW: dict[type, Callable[[Canvas, Any, Panel], None]] = {
     Line: _draw_line,
     Bars: _draw_bars,
     Stem: _draw_stem,

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from shutil import get_terminal_size
+from textwrap import fill
 from typing import TextIO
 
 from rich.console import Console
@@ -100,8 +101,8 @@ def _ends(table: Table, rows: Sequence[Sequence[Cell]], stream: TextIO, left: in
     kept = max(kept, (left + _HEAD + 1) // blocks - _HEAD - 2)
     if len(rows) <= kept + 1:
         return text_table(table, rows, stream)
-    told = f"{len(rows) - kept} of {len(rows)} rows are left out; --all prints them\n"
-    return text_table(table, _cut(rows, kept, dots), stream) + told
+    told = f"{len(rows) - kept} of {len(rows)} rows are left out; --all prints them"
+    return text_table(table, _cut(rows, kept, dots), stream) + fill(told, get_terminal_size().columns) + "\n"
 
 
 def _cut(rows: Sequence[Sequence[Cell]], kept: int, dots: str) -> list[Sequence[Cell]]:

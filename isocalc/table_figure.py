@@ -20,14 +20,16 @@ AXES = {
     "input_variance": "mean square of the input",
     "hidden_ratio": "hidden neurons over N",
     "c": "parameter c",
-    "q_star": "variance q* of the pre-activations",
+    "q_star": "variance q* of φ's input",
     "target_c": "parameter c that is wanted",
     "target_condition": "condition number that is wanted",
     "target_smax": "largest singular value that is wanted",
     "target_variance": "variance of s² that is wanted",
 }
 # What tells curves apart but is no quantity to draw along.
-_NAMES = ("activation", "weights")
+_NAMES = ("activation", "weights", "scheme")
+_WHOLE = ("depth", "layer")
+_BLACK = 4  # the number of that colour
 _MOST_ROWS = 60
 _MOST_POINTS = 40
 # From here on an axis is logarithmic.
@@ -104,7 +106,7 @@ def table_figure(
 def named(row: Record, names: Iterable[str]) -> str:
     """Return what a row is about, for a legend."""
     parts = [
-        str(row[name]) if name in (*_NAMES, "scheme") else f"{name} {_short(row[name])}"
+        str(row[name]) if name in _NAMES else f"{name} {_short(row[name])}"
         for name in names
         if row.get(name) is not None
     ]
@@ -130,26 +132,33 @@ def _curves(
         groups.setdefault(named(record, others), []).append(record)
     require_few("curves", len(groups), MOST_COLOURS)
     x_values = [float(record[along] or 0) for record in records]
-    x = Axis(AXES.get(along, along), log=_spread_out(x_values))
+    x = Axis(AXES.get(along, along), _spread_out(x_values), whole=along in _WHOLE)
     panels = []
     for chart in charts:
         marks: list[Mark] = []
         for colour, (name, rows) in enumerate(groups.items()):
             for quantity in chart.quantities:
-                label = ", ".join(
-                    part for part in (name, quantity.name if len(chart.quantities) > 1 else "") if part
-                )
-                style = quantity.style
-                for branch in _branches(rows, along):
-                    y = [quantity.at(row) for row in branch]
-                    if not any(map(math.isfinite, y)):
-                        continue
-                    places = [float(row[along] or 0) for row in branch]
-                    marks.append(Line(places, y, label, colour, style, points=len(places) <= _MOST_POINTS))
-                    label = ""
+                main = len(groups) > 1 and quantity.style == "solid"
+                label = name if main or len(groups) > 1 == len(chart.quantities) else ""
+                label = quantity.name if len(groups) == 1 < len(chart.quantities) else label
+                marks += _curve(rows, along, quantity, label, colour)
         if marks:
+            if len(groups) > 1 and len(chart.quantities) > 1:
+                marks += [Line((), (), one.name, _BLACK, one.style) for one in chart.quantities]
             panels.append(Panel(x, _axis(chart, marks), [*marks, *_rule(chart, "y")]))
     return panels
+
+
+def _curve(rows: Sequence[Record], along: str, quantity: Quantity, label: str, colour: int) -> list[Line]:
+    """Return a quantity along an axis: a curve for each of the solutions there are at one place."""
+    curves: list[Line] = []
+    for branch in _branches(rows, along):
+        y = [quantity.at(row) for row in branch]
+        if any(map(math.isfinite, y)):
+            x = [float(row[along] or 0) for row in branch]
+            dots = len(x) <= _MOST_POINTS
+            curves.append(Line(x, y, "" if curves else label, colour, quantity.style, points=dots))
+    return curves
 
 
 def _branches(rows: Sequence[Record], along: str) -> list[list[Record]]:
@@ -178,7 +187,7 @@ def _rows(records: Sequence[Record], others: Sequence[str], charts: Sequence[Cha
             for row, values in enumerate(found):
                 known = [value for value in values if math.isfinite(value)]
                 if known:
-                    marks.append(Line((min(known), max(known)), (row, row), colour=MOST_COLOURS - 4))
+                    marks.append(Line((min(known), max(known)), (row, row), colour=_BLACK))
         for colour, quantity in enumerate(chart.quantities):
             x = [values[colour] for values in found]
             if any(map(math.isfinite, x)):

@@ -30,7 +30,7 @@ CHARTS = {
     "feedforward": (
         Chart(_W, (Quantity("σ_w", "sigma_w"),)),
         Chart(_B, (Quantity("σ_b", "sigma_b"),)),
-        Chart("fixed point q*, the variance", (Quantity("q*", "q_star"),)),
+        Chart("fixed point q*", (Quantity("q*", "q_star"),)),
     ),
     "gain": (Chart("gain: σ_w of weights of variance σ_w²/N", _GAINS),),
 }
@@ -47,8 +47,8 @@ def init_figure(ctx: click.Context, sweep: Sweep, table: Table, question: str) -
     axes = dict(sweep.axes)
     if "scheme" in names:
         place = names.index("scheme")
-        axes["scheme"] = list(dict.fromkeys(row[place] for row in table.rows))  # type: ignore[assignment]
-        require_few("depths", len(axes.pop("depth", ())), 1)
+        axes["scheme"] = list(dict.fromkeys(str(row[place]) for row in table.rows))
+        require_few("depths", len(axes.pop("depth")), 1)
     if question in {"critical", "target_variance"}:
         kind = "feedforward"
     elif question in {"gain", "schemes"}:
@@ -74,7 +74,7 @@ def _critical_lines(table: Table, names: "Sequence[Cell]", title: str) -> Figure
     places = [list(table.columns).index(name) for name in ("activation", "sigma_w", "sigma_b")]
     rows = [tuple(row[place] for place in places) for row in table.rows]
     known = [(str(act), float(w), float(b)) for act, w, b in rows if w is not None and b is not None]
-    ends = [_widened([row[column] for row in known]) for column in (1, 2)]
+    ends = _widened([w for _, w, _ in known]), _widened([b for _, _, b in known])
     marks = []
     for colour, name in enumerate(names):
         (curve,) = critical_curve(activation(str(name)), *ends) or (Line((), ()),)

@@ -132,7 +132,7 @@ def output_options(function: Function) -> Function:
 
 
 def picture_options(function: Function) -> Function:
-    """Add --format, -o, --all and --plot; the function gets them as ``output``, whose files can be written."""
+    """Add --plot and --all to the options that `output_options` adds."""
 
     @functools.wraps(function)
     def with_output(*, form: str, path: str | None, whole: bool, plot: str | None, **values: Any) -> Any:

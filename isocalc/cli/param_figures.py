@@ -14,11 +14,11 @@ from isocalc.table_figure import SPECTRUM, Chart, Quantity, require_few, table_f
 if TYPE_CHECKING:
     from isocalc.figure import Figure
 
-_VARIANCE = "variance q of the pre-activations"
+_VARIANCE = "variance q of φ's input"
 _CHI = "χ = σ_w² E φ'²"
 RESNET = (Chart("parameter c", (Quantity("c", "c"),)), SPECTRUM)
 FEEDFORWARD = (
-    Chart("fixed point q*, the variance", (Quantity("q*", "q_star"),)),
+    Chart("fixed point q*", (Quantity("q*", "q_star"),)),
     Chart(_CHI, (Quantity("χ", "chi"),), rule=(1.0, "edge of chaos, χ = 1")),
 )
 OF_DEPTH = (Chart("variance σ²_JJᵀ of s²", (Quantity("variance", "sigma2_jjt"),)),)

@@ -18,22 +18,24 @@ if TYPE_CHECKING:
 
 _BLOCKS = {"post": "", "pre": " of pre-activation blocks", "preln": " of pre-LayerNorm blocks"}
 _SYMBOLS = {"sigma_w": "σ_w", "sigma_b": "σ_b", "sigma_w2": "σ_w2"}
-_ALWAYS = ("activation", "depth")
+_ALWAYS = ("activation", "depth", "width")
 _MOST_LAWS, _MOST_SIMULATIONS = 8, 6
 
 
 def title_of(ctx: click.Context, sweep: Sweep) -> str:
     """Return what all networks of a sweep have in common."""
     given = ctx.params
+    forward = given.get("arch") == "feedforward" or "skip" not in sweep.axes
     if "activation" not in sweep.axes:
         text = "Residual networks"
-    elif given.get("arch") == "feedforward" or "skip" not in sweep.axes:
+    elif forward:
         text = "Feed-forward network" + (", shared weights" if given.get("tied") else "")
     else:
         text = "Residual network" + _BLOCKS[given["block"]]
     parts = [text]
     for name, values in sweep.axes.items():
-        if len(values) == 1 and (name in _ALWAYS or is_given(ctx, name)):
+        default = name in _ALWAYS and not (name == "depth" and ctx.info_name in {"param", "init"} and forward)
+        if len(values) == 1 and (default or is_given(ctx, name)):
             value = values[0]
             shown = f"{value:.6g}" if isinstance(value, float) else str(value)
             parts.append(
@@ -106,7 +108,7 @@ def law_summary(law: "Law") -> str:
         "mean_s": "mean s {}",
         "mean_lambda": "mean s^2 {}",
     }
-    known = {name: text.format(f"{row[name]:.6g}") for name, text in names.items() if row[name] is not None}
+    known = {name: text.format(f"{row[name]:.4g}") for name, text in names.items() if row[name] is not None}
     reach = " ".join(known.pop(name) for name in ("s_min", "s_max") if name in known)
     return ", ".join(part for part in (reach, *known.values()) if part)
 
@@ -121,10 +123,7 @@ def simulation_figure(ctx: click.Context, sweep: Sweep, report: "Report", kinds:
     for network, width, log_s, law, ks in report.seen:
         record = subject_record(network, sweep.swept) | ({} if width is None else {"width": width})
         seen.append(Simulated(named(record, sweep.swept), log_s, law, ks))
-    title = title_of(ctx, sweep)
-    if len(sweep.axes.get("width", ())) == 1:
-        title += f", N = {sweep.axes['width'][0]}"
-    return drawn(seen, kinds, title)
+    return drawn(seen, kinds, title_of(ctx, sweep))
 
 
 def told_ks(rows: Sequence[Mapping[str, Any]]) -> str:
