@@ -59,7 +59,8 @@ def law_figure(
     """
     shown = [law.using(variable) for _, law in laws]
     curves = [_curve(law) for law in shown]
-    in_log = variable == "log" or not (asked_for or _readable(curves))
+    lost = any(law.support() and not curve.x.size for law, curve in zip(shown, curves, strict=True))
+    in_log = variable == "log" or lost or not (asked_for or _readable(curves))
     over_s = in_log and variable != "log"
     if over_s:
         shown = [law.using("log") for law in shown]

@@ -113,10 +113,13 @@ def _wrapped(parts: Sequence[Spans], width: int) -> Iterator[Spans]:
 
 
 def _legend(panel: Panel, *, symbols: bool) -> Iterator[Spans]:
+    """Yield what is said of the marks; symbols have no styles, whose curves are named from top to bottom."""
+    styles = [mark for mark in panel.marks if isinstance(mark, Line) and not len(mark.x)]
     for mark in panel.marks:
-        if symbols and isinstance(mark, Line) and not mark.x:
-            continue  # symbols have no styles that it could explain
-        if isinstance(mark, Line | Stem | Bars) and mark.label:
+        if symbols and mark in styles:
+            if mark == styles[0]:
+                yield [(f"each: {', '.join(style.label for style in styles)}", None)]
+        elif isinstance(mark, Line | Stem | Bars) and mark.label:
             colour = None if isinstance(mark, Bars) else mark.colour
             yield [(f"{_key(mark, symbols=symbols)} ", colour), (mark.label, colour)]
         elif isinstance(mark, Field):
@@ -180,7 +183,7 @@ def _ticks(panel: Panel, ends: tuple[float, float], width: int) -> str:
     line = ""
     for share in shares:
         text = _at(panel.x.log, ends, share)
-        start = round(share * (width - 1) - len(text) * share)
+        start = round(share * (width - len(text)))
         if start > len(line) or not line:
             line = line.ljust(start) + text
     return line
@@ -192,9 +195,9 @@ def _draw_line(canvas: Canvas, line: Line, panel: Panel) -> None:
     if panel.rows and not line.points:
         (start, row), (end, _) = (canvas.cell(*place) for place in zip(x, y, strict=True))
         canvas.write(start, row, ("─" if canvas.braille else "-") * (end - start + 1))
-    elif panel.rows:
+    elif line.style == "none":
         for place in zip(x, y, strict=True):
-            if math.isfinite(place[0]):
+            if all(map(math.isfinite, place)):
                 canvas.write(*canvas.cell(*place), SYMBOLS[line.colour % len(SYMBOLS)], line.colour)
     else:
         canvas.line(x, y, line.colour, _DASH[line.style] if canvas.braille else 0)
@@ -243,7 +246,8 @@ def _nearest(places: Sequence[float], value: float) -> int:
 def _draw_note(canvas: Canvas, note: Note, panel: Panel) -> None:
     place = _scaled(note.x, log=panel.x.log), _scaled(note.y, log=panel.y.log)
     column, row = canvas.cell(*place)
-    canvas.write(column - len(note.text) // 2 - 1, row, f" {note.text} ")
+    start = min(max(column - len(note.text) // 2 - 1, 0), canvas.width - len(note.text) - 2)
+    canvas.write(start, row, f" {note.text} ")
 
 
 _DRAW: dict[type, Callable[[Canvas, Any, Panel], None]] = {

@@ -1,5 +1,6 @@
 """What a terminal shows: a caption, a picture, the ends of a long table."""
 
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from shutil import get_terminal_size
@@ -63,7 +64,7 @@ def _preview(figure: Callable[[], Figure], stream: TextIO, rows: int) -> str:
 def _paper(stream: TextIO, rows: int, columns: int) -> tuple[Console, Paper]:
     console = Console(file=stream, width=columns)
     colour = console.is_terminal and console.color_system is not None and not console.no_color
-    braille = not console.is_dumb_terminal and _encodes(stream, "⠿│└─…")
+    braille = os.environ.get("TERM") not in {"dumb", "unknown"} and _encodes(stream, "⠿│└─…")
     return console, Paper(columns, rows, braille, colour)
 
 
