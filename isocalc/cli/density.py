@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from isocalc.cli.caveats import Doubles, explain_start
+from isocalc.cli.guide import Guided
 from isocalc.cli.law_options import LawsUsed, law_options, require_paths
 from isocalc.cli.law_rows import COLUMN, SUMMARY, density_rows, described_atoms, summary_row
 from isocalc.cli.option_types import OneOf, Whole
@@ -26,6 +27,7 @@ MOST_PREVIEWED = 4  # networks whose densities a terminal shows unasked
 
 @click.command(
     name="density",
+    cls=Guided,
     epilog="""\b
 Columns: singular_value (or squared_singular_value, log_singular_value), density, cdf.
 NUMBERS: a value, a list 0.5,1,2 or a range start:stop:count; several make a sweep.
@@ -33,8 +35,10 @@ NUMBERS: a value, a list 0.5,1,2 or a range start:stop:count; several make a swe
 \b
 Examples:
   isocalc density --act tanh --depth 100
+  isocalc density --act tanh --depth 100 --plot tanh.png
   isocalc density --act relu --sigma-w 0.5:2:4 --points 500 -o densities.csv
   isocalc density --act relu --depth 10 --law layered --summary
+  isocalc density --act tanh --depth 1:100:34 --summary --plot -
   isocalc density --act gelu --block pre --sigma-w 2 --depth 24 --law exact
   isocalc density --arch feedforward --act tanh --sigma-w 1.1 --weights orthogonal
   isocalc density --arch feedforward --act relu --layer-widths 784,1000,1000,10

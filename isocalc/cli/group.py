@@ -63,6 +63,14 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write usage, examples, commands and options, in this order."""
+        self.format_usage(ctx, formatter)
+        self.format_help_text(ctx, formatter)
+        self.format_epilog(ctx, formatter)
+        self.format_commands(ctx, formatter)
+        click.Command.format_options(self, ctx, formatter)
+
     def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem[str]]":
         """Return the commands and options that begin so, without importing any command."""
         from click.shell_completion import CompletionItem  # noqa: PLC0415 - only to complete
@@ -123,25 +131,30 @@ class LazyGroup(click.Group):
     cls=LazyGroup,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="""Examples:
+    epilog="""\b
+The singular values of a Jacobian, on a terminal with a picture:
+  isocalc density --act tanh --depth 100
+  isocalc density --act tanh --depth 100 --plot tanh.png > tanh.csv
 
-    \b
-      isocalc param --act relu
-      isocalc param --act relu,tanh --sigma-w 0.5:2:16 --depth 10,100 > sweep.csv
-      isocalc density --act tanh --depth 100 -o tanh.json
-      isocalc mc --act tanh --depth 100 --width 500
-      isocalc init --act relu,tanh,gelu --target-c 0.5
+\b
+The parameter that fixes them, for any activation and in sweeps:
+  isocalc param --act relu,tanh,'x*tanh(x)' --depth 10,100
 
-    See isocalc COMMAND --help for the options of each.""",
+\b
+Do real networks have them?
+  isocalc mc --act tanh --depth 50 --width 200
+
+\b
+Which sigma_w gives the spectrum I want? And on the edge of chaos?
+  isocalc init --act relu,tanh,gelu --target-c 0.5
+  isocalc init --act tanh --critical --sigma-b 0.1
+
+See isocalc COMMAND --help for more examples and the options of each.""",
 )
 @click.version_option(__version__, prog_name="isocalc", message="%(prog)s %(version)s")
 @click.pass_context
 def isocalc(ctx: click.Context) -> None:
-    """Singular values of the input-output Jacobian of random deep networks.
-
-    How an initialisation scales gradients on their way through a network: the one parameter that fixes
-    the spectrum, the whole density of singular values, and a simulation that confirms it.
-    """
+    """How a random initialisation scales gradients: singular values of a deep network's Jacobian."""
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 

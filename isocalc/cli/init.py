@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from isocalc.cli.caveats import Doubles
+from isocalc.cli.guide import Guided
 from isocalc.cli.init_options import OPTIONS, networks_asked, question_of, require_in_range
 from isocalc.cli.init_rows import (
     FEEDFORWARD,
@@ -39,6 +40,7 @@ def _options(function: Function) -> Function:
 
 @click.command(
     name="init",
+    cls=Guided,
     epilog="""\b
 Columns of a ResNet: activation, depth, sigma_w, sigma_b, c, s_min, s_max,
 condition_number (universal law), q_first, q_last, mean_lambda, universal_error (see
@@ -56,6 +58,7 @@ Every solution has a row. NUMBERS: a value, a list 0.5,1,2 or a range start:stop
 Examples:
   isocalc init --act relu,tanh,gelu --depth 100 --target-c 0.5
   isocalc init --act all --like relu --depth 10,100
+  isocalc init --act relu,tanh,gelu --target-c 0.1:2:20 --plot scales.png
   isocalc init --act gelu --target-condition 10 --compare
   isocalc init --act gelu --block preln --depth 24 --schemes
   isocalc init --act tanh --critical --sigma-b 0:1:51 -o critical-line.csv

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from isocalc.cli.guide import Guided
 from isocalc.cli.law_options import law_options, require_paths
 from isocalc.cli.option_types import Numbers, OneOf, Whole
 from isocalc.cli.options import network_options, refuse
@@ -24,6 +25,7 @@ _LEAST_WIDTH_OF_FREENESS = 3
 
 @click.command(
     name="mc",
+    cls=Guided,
     epilog="""\b
 Columns: statistic, theory, simulation, standard_error (over the trials), verdict
 (agrees, disagrees, not judged). Statistics: share of s = 0, log of the mean of lambda,
@@ -74,6 +76,7 @@ NUMBERS: a value, a list 0.5,1,2 or a range start:stop:count; several make a swe
 \b
 Examples:
   isocalc mc --act tanh --depth 100 --width 500
+  isocalc mc --act tanh --depth 50 --width 200 --plot tanh.png
   isocalc mc --act relu,gelu --depth 10,50 --width 200 --seed 1 -o verdicts.csv
   isocalc mc --act tanh --block pre --sigma-w 2
   isocalc mc --act tanh --block pre --sigma-w 2 --law layered

@@ -9,6 +9,7 @@ import click
 
 from isocalc.cli.caveats import Doubles
 from isocalc.cli.fixed_point_rows import finder, fixed_point_rows
+from isocalc.cli.guide import Guided
 from isocalc.cli.options import is_given, network_options, refuse
 from isocalc.cli.output_options import Output, picture_options
 from isocalc.cli.sweep import Row, Sweep, run, say
@@ -44,6 +45,7 @@ MOST_C = 1e6  # of the universal law
 
 @click.command(
     name="param",
+    cls=Guided,
     epilog="""\b
 Columns of a ResNet: activation, depth, c (the parameter), q_first and q_last
 (variance of the pre-activations), output_second_moment, mean_lambda (of the
@@ -64,6 +66,8 @@ Examples:
   isocalc param --act all --arch feedforward --sigma-w 1.5 --format csv | sort -t, -k3 -g
   isocalc param --act linear,tanh --arch feedforward --weights gaussian,orthogonal --depth 100
   isocalc param --act tanh --sigma-w 0.5:2:16 -o sweep.csv
+  isocalc param --act tanh --depth 10:200:20 --plot c.svg -o c.csv
+  isocalc param --arch feedforward --act erf --sigma-w 0.5:3:51 --sigma-b 0:1:31 --plot -
   isocalc param --act gelu --layers | tail -n 1
 """,
 )
