@@ -13,7 +13,7 @@ NARROWEST = 16
 _LEAST_ROWS = 3
 _DASH = {"solid": 0, "dashed": 4, "dotted": 1, "dashdot": 2}
 # Colours of ``figure`` by number, readable on black and on white.
-COLOURS = ("#0087d7", "#d75f00", "#00a06a", "#c06ea0", "#8a8a8a", "#b8860b", "#4f9fc8", "#8f8000")
+COLOURS = ("#0087d7", "#d75f00", "#00a06a", "#c06ea0", "#8a8a8a", "#b8860b", "#3a8fbd", "#8f8000")
 Spans = list[tuple[str, int | None]]
 
 
