@@ -132,29 +132,18 @@ class LazyGroup(click.Group):
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="""\b
-The singular values of a Jacobian, on a terminal with a picture:
-  isocalc density --act tanh --depth 100
-  isocalc density --act tanh --depth 100 --plot tanh.png > tanh.csv
-
-\b
-The parameter that fixes them, for any activation and in sweeps:
-  isocalc param --act relu,tanh,'x*tanh(x)' --depth 10,100
-
-\b
-Do real networks have them?
-  isocalc mc --act tanh --depth 50 --width 200
-
-\b
-Which sigma_w gives the spectrum I want? And on the edge of chaos?
-  isocalc init --act relu,tanh,gelu --target-c 0.5
-  isocalc init --act tanh --critical --sigma-b 0.1
-
-See isocalc COMMAND --help for more examples and the options of each.""",
+Examples:
+  isocalc density --act tanh --depth 100         # singular values, with a picture
+  isocalc density --act tanh --plot tanh.png     # which can go into a file
+  isocalc param --act relu,tanh --depth 10,100   # the parameter that fixes them
+  isocalc mc --act tanh --depth 50 --width 200   # do real networks have them?
+  isocalc init --act gelu --target-c 0.5         # which sigma_w gives them?
+  isocalc COMMAND --help                         # more examples, and the options""",
 )
 @click.version_option(__version__, prog_name="isocalc", message="%(prog)s %(version)s")
 @click.pass_context
 def isocalc(ctx: click.Context) -> None:
-    """How a random initialisation scales gradients: singular values of a deep network's Jacobian."""
+    """Singular values of a deep network's Jacobian at random initialisation."""
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 
