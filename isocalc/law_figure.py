@@ -19,7 +19,7 @@ LABEL: dict[Variable, tuple[str, str]] = {
     "lambda": ("squared singular value λ = s²", "density of λ"),
     "log": ("log s, of the singular value s", "density of log s"),
 }
-_POINTS = 600
+_POINTS = 400
 # Mass that may lie beyond the left and the right border, where the law has no end there.
 _BEYOND = 5e-3
 # A law is readable in a variable where its peak is not higher than so many times that of an even spread.
@@ -43,6 +43,7 @@ def law_figure(
     *,
     asked_for: bool = False,
     caption: str = "",
+    points: int = 600,
 ) -> Figure:
     """Return the densities of laws over each other.
 
@@ -56,15 +57,17 @@ def law_figure(
     title, caption : str
     asked_for : bool
         Whether ``variable`` is shown however it looks.
+    points : int
+        Of each curve.
     """
     shown = [law.using(variable) for _, law in laws]
-    curves = [_curve(law) for law in shown]
+    curves = [_curve(law, points) for law in shown]
     lost = any(law.support() and not curve.x.size for law, curve in zip(shown, curves, strict=True))
-    in_log = variable == "log" or lost or not (asked_for or _readable(curves))
+    in_log = variable == "log" or lost or not (asked_for or _readable(curves, points // 2))
     over_s = in_log and variable != "log"
     if over_s:
         shown = [law.using("log") for law in shown]
-        curves = [_curve(law) for law in shown]
+        curves = [_curve(law, points) for law in shown]
         ends = [abs(float(end)) for curve in curves for end in curve.x[[0, -1]]]
         over_s = max(ends, default=0.0) < _MOST_LOG
     marks: list[Mark] = []
@@ -84,7 +87,7 @@ def law_marks(
     name: str, law: Law, curve: "_Curve | None" = None, colour: int = 0, *, over_s: bool, fill: bool = False
 ) -> list[Mark]:
     """Return the density of a law, its edges and its point masses; ``over_s`` turns log s into s."""
-    curve = curve or _curve(law)
+    curve = curve or _curve(law, _POINTS)
     place = np.exp if over_s else np.asarray
     marks: list[Mark] = []
     if curve.x.size:
@@ -111,11 +114,11 @@ def _off_axis(end: float, law: Law) -> bool:
     return law.variable == "log" or end > 0
 
 
-def _curve(law: Law) -> _Curve:
+def _curve(law: Law, points: int) -> _Curve:
     """Return a law's density where most of its mass is; nothing of a law of point masses only."""
     if not law.support():
         return _Curve(np.empty(0), np.empty(0), np.empty(0))
-    x = law.grid(_POINTS)
+    x = law.grid(points)
     x = np.unique(x[np.isfinite(x)])
     below = law.cdf(x)
     low, high = float(law.cdf(-math.inf if law.variable == "log" else 0.0)), 1.0
@@ -134,12 +137,12 @@ def _curve(law: Law) -> _Curve:
     return _Curve(x[keep], np.where(np.isfinite(density), density, np.nan), below[keep])
 
 
-def _readable(curves: Sequence[_Curve]) -> bool:
+def _readable(curves: Sequence[_Curve], least: int) -> bool:
     """Whether densities are neither lost in doubles nor too steep to be seen beside each other."""
     full = [curve for curve in curves if curve.x.size]
     if not full:
         return True
-    if any(curve.x.size < _POINTS // 2 or not np.isfinite(curve.density).all() for curve in full):
+    if any(curve.x.size < least or not np.isfinite(curve.density).all() for curve in full):
         return False
     width = max(float(curve.x[-1]) for curve in full) - min(float(curve.x[0]) for curve in full)
     return width * max(float(curve.density.max()) for curve in full) <= _STEEPEST

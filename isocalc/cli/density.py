@@ -107,11 +107,12 @@ def command(ctx: click.Context, /, networks: Sweep, output: Output, *, summary: 
     doubles.report()
     used.report("exact", *(["layered"] if given["law"] == "auto" else []))
     caption = _caption(used)
+    points = 200 if output.plot in {None, "-"} else 600
 
     def figure() -> "Figure":
         if summary and not networks.single:
             return summary_figure(ctx, networks, table, caption)
-        return density_figure(ctx, networks, drawn, given["variable"], caption)
+        return density_figure(ctx, networks, drawn, given["variable"], caption, points=points)
 
     told = f"{caption}\n{law_summary(drawn[0][1])}" if output.on_screen and networks.single else caption
     small = not summary and values is None and networks.size <= MOST_PREVIEWED

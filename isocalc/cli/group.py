@@ -133,12 +133,12 @@ class LazyGroup(click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="""\b
 Examples:
-  isocalc density --act tanh --depth 100         # singular values, with a picture
-  isocalc density --act tanh --plot tanh.png     # which can go into a file
-  isocalc param --act relu,tanh --depth 10,100   # the parameter that fixes them
-  isocalc mc --act tanh --depth 50 --width 200   # do real networks have them?
-  isocalc init --act gelu --target-c 0.5         # which sigma_w gives them?
-  isocalc COMMAND --help                         # more examples, and the options""",
+  isocalc density --act tanh --depth 100        # singular values, drawn too
+  isocalc density --act tanh --plot tanh.png    # a picture in a file
+  isocalc param --act relu,tanh --depth 10,100  # what fixes them
+  isocalc mc --act tanh --depth 50 --width 200  # do real networks have them?
+  isocalc init --act gelu --target-c 0.5        # which sigma_w gives them?
+  isocalc COMMAND --help                        # more examples, the options""",
 )
 @click.version_option(__version__, prog_name="isocalc", message="%(prog)s %(version)s")
 @click.pass_context

@@ -70,7 +70,13 @@ def require_few_simulations(sweep: Sweep) -> None:
 
 
 def density_figure(
-    ctx: click.Context, sweep: Sweep, laws: "Sequence[tuple[Any, Law]]", variable: Any, caption: str
+    ctx: click.Context,
+    sweep: Sweep,
+    laws: "Sequence[tuple[Any, Law]]",
+    variable: Any,
+    caption: str,
+    *,
+    points: int,
 ) -> "Figure":
     """Return the densities of the laws of a sweep, each of its subject."""
     from isocalc.law_figure import law_figure
@@ -79,7 +85,12 @@ def density_figure(
     names = [named(subject_record(subject, sweep.swept), sweep.swept) for subject, _ in laws]
     pairs = list(zip(names, (law for _, law in laws), strict=True))
     return law_figure(
-        pairs, variable, title_of(ctx, sweep), asked_for=is_given(ctx, "variable"), caption=caption
+        pairs,
+        variable,
+        title_of(ctx, sweep),
+        asked_for=is_given(ctx, "variable"),
+        caption=caption,
+        points=points,
     )
 
 
