@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 from isocalc.canvas import SYMBOLS, Canvas
 from isocalc.errors import NoAnswerError
 from isocalc.figure import Bars, Field, Figure, Line, Note, Panel, Rule, Stem
+from isocalc.legend import Spans, beside, legend
 
 NARROWEST = 16
 _LEAST_ROWS = 3
 _DASH = {"solid": 0, "dashed": 4, "dotted": 1, "dashdot": 2}
 # Colours of ``figure`` by number, readable on black and on white.
 COLOURS = ("#0087d7", "#d75f00", "#00a06a", "#c06ea0", "#8a8a8a", "#b8860b", "#3a8fbd", "#8f8000")
-Spans = list[tuple[str, int | None]]
 
 
 class Paper(NamedTuple):
@@ -57,9 +57,9 @@ def _panel(panel: Panel, paper: Paper) -> Iterator[Spans]:
     symbols = not paper.braille or (not paper.colour and len(_colours(panel)) > 1)
     if panel.title:
         yield from _words(panel.title, paper)
-    legend = list(_legend(panel, symbols=symbols))
+    explained = list(legend(panel, symbols=symbols))
     head: Spans = [] if panel.rows else [(panel.y.label, None)]
-    yield from _wrapped([*([head] if head else []), *legend], paper.width)
+    yield from beside([*([head] if head else []), *explained], paper.width)
     x, y = _ends(panel, "x"), _ends(panel, "y")
     high = max(_LEAST_ROWS, paper.rows - 3)
     if panel.rows:
@@ -91,49 +91,6 @@ def _joined(cells: Sequence[tuple[str, int | None]]) -> Spans:
         else:
             spans.append((letter, colour))
     return spans
-
-
-def _wrapped(parts: Sequence[Spans], width: int) -> Iterator[Spans]:
-    """Yield parts beside each other, as many as a line takes."""
-    line: Spans = []
-    used = 0
-    for part in parts:
-        length = sum(len(text) for text, _ in part)
-        if line and used + 3 + length > width:
-            yield line
-            line, used = [], 0
-        line = [*line, *([("   ", None)] if line else []), *part]
-        used += length + (3 if used else 0)
-        if used > width:
-            text = "".join(text for text, _ in line)
-            yield from ([(piece, part[0][1])] for piece in textwrap.wrap(text, width))
-            line, used = [], 0
-    if line:
-        yield line
-
-
-def _legend(panel: Panel, *, symbols: bool) -> Iterator[Spans]:
-    """Yield what is said of the marks; symbols have no styles, whose curves are named from top to bottom."""
-    styles = [mark for mark in panel.marks if isinstance(mark, Line) and not len(mark.x)]
-    for mark in panel.marks:
-        if symbols and mark in styles:
-            if mark == styles[0]:
-                yield [(f"each: {', '.join(style.label for style in styles)}", None)]
-        elif isinstance(mark, Line | Stem | Bars) and mark.label:
-            colour = None if isinstance(mark, Bars) else mark.colour
-            yield [(f"{_key(mark, symbols=symbols)} ", colour), (mark.label, colour)]
-        elif isinstance(mark, Field):
-            yield [(f"{mark.label}: . below {mark.centre:g}, # above", None)]
-
-
-def _key(mark: Line | Stem | Bars, *, symbols: bool) -> str:
-    if isinstance(mark, Bars):
-        return ":" if symbols else "⢕"
-    if symbols:
-        return SYMBOLS[mark.colour % len(SYMBOLS)]
-    if isinstance(mark, Stem):
-        return "⢸"
-    return {"solid": "⠒⠒", "dashed": "⠒ ⠒", "dotted": "⠂⠂", "dashdot": "⠒⠂"}[mark.style]
 
 
 def _colours(panel: Panel) -> set[int]:

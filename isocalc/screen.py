@@ -12,9 +12,10 @@ from rich.text import Text
 
 from isocalc.errors import IsocalcError
 from isocalc.figure import Figure
+from isocalc.legend import Spans
 from isocalc.output import Cell, Table
 from isocalc.output_table import LEFT_OUT, text_table
-from isocalc.picture_text import COLOURS, NARROWEST, Paper, Spans, drawing
+from isocalc.picture_text import COLOURS, NARROWEST, Paper, drawing
 
 _IN_ASCII = str.maketrans(
     {"σ": "sigma", "λ": "lambda", "χ": "chi", "φ": "phi", "²": "^2", "±": "+-", "→": "->", "∞": "infinity"}

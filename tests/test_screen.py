@@ -6,7 +6,7 @@ import re
 import subprocess
 
 import pytest
-from running import PROGRAM, call
+from running import PROGRAM, call, shell
 
 from isocalc.picture_text import COLOURS
 
@@ -93,7 +93,7 @@ def test_all_rows_are_shown_where_they_are_asked_for():
 @pytest.mark.parametrize("form", ["csv", "json"])
 def test_other_forms_are_whole_on_a_terminal(form):
     text, _ = screen(*TANH, "--format", form)
-    assert text == call(*TANH, "--format", form).stdout
+    assert text == shell(f"isocalc {' '.join(TANH)} --format {form}").stdout
 
 
 def test_a_file_is_whole_whatever_the_terminal(tmp_path):

@@ -1,6 +1,7 @@
 """``isocalc density``: the limiting density of the singular values."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,14 +13,13 @@ from isocalc.cli.law_rows import COLUMN, SUMMARY, density_rows, described_atoms,
 from isocalc.cli.option_types import OneOf, Whole
 from isocalc.cli.options import network_or_c_options, refuse
 from isocalc.cli.output_options import Output, picture_options
-from isocalc.cli.pictures import density_figure, law_summary, require_few_laws, summary_figure
+from isocalc.cli.pictures import LawPictures, law_summary, require_few_laws, subject_record
 from isocalc.cli.sweep import Row, Sweep, run
 from isocalc.cli.values import read_numbers
 from isocalc.errors import InvalidInputError
 from isocalc.limits import MOST_ROWS, MOST_VALUES
 
 if TYPE_CHECKING:
-    from isocalc.figure import Figure
     from isocalc.law import Law
 
 MOST_PREVIEWED = 4  # networks whose densities a terminal shows unasked
@@ -90,33 +90,25 @@ def command(ctx: click.Context, /, networks: Sweep, output: Output, *, summary: 
         columns = (COLUMN[given["variable"]], "density", "cdf")
     doubles = Doubles()
     used = LawsUsed(given["law"], given["paths"])
-    drawn: list[tuple[Any, Law]] = []
+    pictures = LawPictures(ctx, networks, summary=summary)
 
     def rows(subject: Any) -> Iterator[Row]:
         law = _law(subject, used)
         if summary:
-            about = {key: getattr(subject, key) for key in keys if key != "activation"}
-            if "activation" in keys:
-                about["activation"] = subject.act.name
-            yield {**about, **summary_row(law, doubles)}
+            yield {**subject_record(subject, keys), **summary_row(law, doubles)}
         else:
             yield from density_rows(law.using(given["variable"]), given["points"], values, doubles)
-        drawn.append((subject, law))
+        pictures.add(subject, law)
 
     table, failed = run(networks, columns, rows)
     doubles.report()
     used.report("exact", *(["layered"] if given["law"] == "auto" else []))
-    caption = _caption(used)
-    points = 200 if output.plot in {None, "-"} else 600
-
-    def figure() -> "Figure":
-        if summary and not networks.single:
-            return summary_figure(ctx, networks, table, caption)
-        return density_figure(ctx, networks, drawn, given["variable"], caption, points=points)
-
-    told = f"{caption}\n{law_summary(drawn[0][1])}" if output.on_screen and networks.single else caption
+    table = table.with_caption(_caption(used))
+    figure = partial(pictures.figure, table, output.plot)
+    if output.on_screen and networks.single:
+        table = table.with_caption(f"{table.caption}\n{law_summary(used.laws[0])}")
     small = not summary and values is None and networks.size <= MOST_PREVIEWED
-    output.write(table.with_caption(told), figure, preview=small)
+    output.write(table, figure, preview=small)
     ctx.exit(int(failed))
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _BLOCKS = {"post": "", "pre": " of pre-activation blocks", "preln": " of pre-LayerNorm blocks"}
 _SYMBOLS = {"sigma_w": "σ_w", "sigma_b": "σ_b", "sigma_w2": "σ_w2"}
 _ALWAYS = ("activation", "depth", "width")
+_COARSE, _FINE = 200, 600  # points of a curve in a terminal, in a file
 _MOST_LAWS, _MOST_SIMULATIONS = 8, 6
 
 
@@ -69,41 +70,47 @@ def require_few_simulations(sweep: Sweep) -> None:
         raise InvalidInputError("plot", rule, sweep.size, "Give fewer values.")
 
 
-def density_figure(
-    ctx: click.Context,
-    sweep: Sweep,
-    laws: "Sequence[tuple[Any, Law]]",
-    variable: Any,
-    caption: str,
-    *,
-    points: int,
-) -> "Figure":
-    """Return the densities of the laws of a sweep, each of its subject."""
-    from isocalc.law_figure import law_figure
-    from isocalc.table_figure import named
+class LawPictures:
+    """The picture of a table of ``density``.
 
-    names = [named(subject_record(subject, sweep.swept), sweep.swept) for subject, _ in laws]
-    pairs = list(zip(names, (law for _, law in laws), strict=True))
-    return law_figure(
-        pairs,
-        variable,
-        title_of(ctx, sweep),
-        asked_for=is_given(ctx, "variable"),
-        caption=caption,
-        points=points,
-    )
+    Parameters
+    ----------
+    ctx : click.Context
+    sweep : Sweep
+    summary : bool
+        Whether the table has a row for each law.
+    """
 
+    def __init__(self, ctx: click.Context, sweep: Sweep, *, summary: bool) -> None:
+        self._ctx, self._sweep, self._summary = ctx, sweep, summary
+        self._laws: list[tuple[Any, Law]] = []
 
-def summary_figure(ctx: click.Context, sweep: Sweep, table: "Table", caption: str) -> "Figure":
-    """Return how far the singular values of each law of a sweep reach."""
-    from dataclasses import replace
+    def add(self, subject: Any, law: "Law") -> None:
+        """Take the law of a network, or one that is its own subject."""
+        self._laws.append((subject, law))
 
-    from isocalc.table_figure import SPECTRUM, Chart, Quantity, table_figure
+    def figure(self, table: "Table", plot: str | None) -> "Figure":
+        """Return densities over each other, of a summary how far the singular values of each law reach."""
+        from dataclasses import replace
 
-    mean = Quantity("mean", "mean_s")
-    chart = Chart(SPECTRUM.label, (SPECTRUM.quantities[0], mean, SPECTRUM.quantities[2]), log=True)
-    figure = table_figure(table, sweep.axes, (chart,), title_of(ctx, sweep))
-    return replace(figure, caption=caption)
+        from isocalc.law_figure import law_figure
+        from isocalc.table_figure import SPECTRUM, Chart, Quantity, named, table_figure
+
+        title, swept = title_of(self._ctx, self._sweep), self._sweep.swept
+        if self._summary and swept:
+            largest, _, smallest = SPECTRUM.quantities
+            chart = Chart(SPECTRUM.label, (largest, Quantity("mean", "mean_s"), smallest), log=True)
+            figure = table_figure(table, self._sweep.axes, (chart,), title)
+            return replace(figure, caption=table.caption)
+        names = [named(subject_record(subject, swept), swept) for subject, _ in self._laws]
+        return law_figure(
+            list(zip(names, (law for _, law in self._laws), strict=True)),
+            self._ctx.params["variable"],
+            title,
+            asked_for=is_given(self._ctx, "variable"),
+            caption=table.caption,
+            points=_COARSE if plot in {None, "-"} else _FINE,
+        )
 
 
 def law_summary(law: "Law") -> str:
