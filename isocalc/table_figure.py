@@ -33,7 +33,7 @@ _BLACK = 4  # the number of that colour
 _MOST_ROWS = 60
 _MOST_POINTS = 40
 # From here on an axis is logarithmic.
-_WIDE, _WIDE_X = 30, 15
+_WIDE, _WIDE_S, _WIDE_X = 30, 4, 15
 
 
 class Quantity(NamedTuple):
@@ -203,7 +203,9 @@ def _axis(chart: Chart, marks: Sequence[Mark], which: str = "y") -> Axis:
     """Return the axis of a chart, logarithmic where its numbers are far from each other."""
     lines = [mark for mark in marks if isinstance(mark, Line)]
     values = [value for line in lines for value in getattr(line, which) if math.isfinite(value)]
-    wide = bool(values) and min(values) > 0 and max(values) > min(values) * (4 if chart.log else _WIDE)
+    above = [value for value in values if value > 0]  # of singular values: 0 is below every decade
+    wide = bool(above) and max(above) > min(above) * (_WIDE_S if chart.log else _WIDE)
+    wide &= min(values, default=0.0) > 0 or (chart.log and min(values) == 0)
     return Axis(chart.label, log=wide)
 
 
