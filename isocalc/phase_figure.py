@@ -87,10 +87,15 @@ def _between(
 
 
 def _phases(field: Field) -> list[Mark]:
-    """Return the names of the phases, each in the middle of where it is."""
+    """Return the names of the phases, each in the middle of where it is, and of what is neither."""
     notes: list[Mark] = []
     values = np.array([list(row) for row in field.values])
-    for name, where in (("ordered", values < field.centre), ("chaotic", values > field.centre)):
+    places = {
+        "ordered": values < field.centre,
+        "chaotic": values > field.centre,
+        "no fixed point": np.isnan(values),
+    }
+    for name, where in places.items():
         if where.sum() >= 0.02 * values.size:
             notes.append(Note(*_inside(np.array(field.x), np.array(field.y), where), name))
     return notes

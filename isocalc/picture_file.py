@@ -163,13 +163,17 @@ def _tick(ticks: Any, axis: Axis) -> None:
 
 
 def _draw_line(axes: "Axes", line: Line) -> None:
+    from matplotlib.colors import to_rgb
+
     colour = COLOURS[line.colour % len(COLOURS)]
     marker = _MARKERS[line.colour % len(_MARKERS)] if line.points else ""
     dash = _DASHES[line.style]
     form = {"marker": marker, "linestyle": dash, "color": colour, "markersize": 3.5, "linewidth": 1.5}
     axes.plot(line.x, line.y, label=line.label or None, **form)
     if line.fill:
-        axes.fill_between(line.x, line.y, color=colour, alpha=0.15, linewidth=0)
+        # Lighter, not transparent: not every viewer of SVG knows transparency.
+        pale = tuple(1 - 0.15 * (1 - part) for part in to_rgb(colour))
+        axes.fill_between(line.x, line.y, color=pale, linewidth=0, zorder=0)
 
 
 def _draw_bars(axes: "Axes", bars: Bars) -> None:

@@ -177,7 +177,7 @@ def test_a_phase_diagram():
     assert [row[:3] for row in field.values] == [[0.5, 0.5, 1.5]] * 3
     assert all(math.isnan(row[3]) for row in field.values)
     notes = {note.text: note.x for note in marks(figure, Note)}
-    assert set(notes) == {"ordered", "chaotic"}
+    assert set(notes) == {"ordered", "chaotic", "no fixed point"}
     assert notes["ordered"] < 1.2 < notes["chaotic"]
 
 

@@ -38,7 +38,7 @@ def title_of(ctx: click.Context, sweep: Sweep) -> str:
         default = name in _ALWAYS and not (name == "depth" and ctx.info_name in {"param", "init"} and forward)
         if len(values) == 1 and (default or is_given(ctx, name)):
             value = values[0]
-            shown = f"{value:.6g}" if isinstance(value, float) else str(value)
+            shown = f"{value:.4g}" if isinstance(value, float) else str(value)
             parts.append(
                 shown if name == "activation" else f"{_SYMBOLS.get(name, name.replace('_', ' '))} {shown}"
             )
