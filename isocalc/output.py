@@ -88,6 +88,7 @@ def print_picture(figure: "Figure") -> None:
     """Draw a figure on standard output; raise OSError where that cannot be written to."""
     from isocalc.screen import picture_text
 
+    _require_output()
     _print(picture_text(figure, sys.stdout))
 
 
@@ -137,9 +138,13 @@ def _json(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
     return "[" + ",\n ".join(json.dumps(row, ensure_ascii=False, allow_nan=False) for row in named) + "]\n"
 
 
-def _print(text: str) -> None:
+def _require_output() -> None:
     if sys.stdout is None:
         raise OSError(errno.EBADF, "it is closed", "standard output")
+
+
+def _print(text: str) -> None:
+    _require_output()
     try:
         sys.stdout.flush()
         # Not through the text layer: unbuffered (python -u) it drops what one write does not take. Nor

@@ -164,7 +164,7 @@ PICTURES = [
     (("param", "--arch", "feedforward", "--act", "tanh", "--sigma-w", "1.5"), ("stable fixed point q*",)),
     (("mc", "--act", "relu", "--depth", "5", "--width", "20", "--seed", "1", "--spectrum"), ("log s",)),
     (("init", "--act", "relu,tanh", "--target-c", "0.5"), ("σ_w, scale of the weights", "tanh")),
-    (("init", "--act", "tanh", "--critical", "--sigma-b", "0:1:5"), ("χ = 1 of tanh", "chaotic")),
+    (("init", "--act", "tanh", "--critical", "--sigma-b", "0:1:5"), ("χ = 1 of tanh", "edge of chaos")),
     (("init", "--act", "relu", "--schemes"), ("inverse_sqrt_depth", "parameter c")),
     (("init", "--gain", "--act", "relu,tanh"), ("backward",)),
     (("init", "--act", "tanh", "--target-variance", "0.25", "--depth", "10,100"), ("fixed point q*",)),

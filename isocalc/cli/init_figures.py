@@ -86,7 +86,7 @@ def _critical_lines(table: Table, names: "Sequence[Cell]", title: str) -> Figure
         marks.append(
             Line([w for w, _ in of_act], [b for _, b in of_act], "", colour, "none", points=len(of_act) <= 60)
         )
-    return Figure(title, (Panel(Axis(_W), Axis(_B), marks),), "left of a line: ordered phase, right: chaotic")
+    return Figure(title, (Panel(Axis(_W), Axis(_B), marks),), "on a line: the edge of chaos")
 
 
 def _widened(values: Sequence[float]) -> tuple[float, float]:
