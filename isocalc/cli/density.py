@@ -13,7 +13,7 @@ from isocalc.cli.law_rows import COLUMN, SUMMARY, density_rows, described_atoms,
 from isocalc.cli.option_types import OneOf, Whole
 from isocalc.cli.options import network_or_c_options, refuse
 from isocalc.cli.output_options import Output, picture_options
-from isocalc.cli.pictures import LawPictures, law_summary, require_few_laws, subject_record
+from isocalc.cli.pictures import LawPictures, law_summary, subject_record
 from isocalc.cli.sweep import Row, Sweep, run
 from isocalc.cli.values import read_numbers
 from isocalc.errors import InvalidInputError
@@ -76,8 +76,6 @@ def command(ctx: click.Context, /, networks: Sweep, output: Output, *, summary: 
     in pre-activation blocks. --law auto takes the first that is off by less than 0.002 (KS distance), and
     says which if it is not the universal one. Feed-forward networks have the layered law alone.
     """
-    if output.plot is not None:
-        require_few_laws(networks, summary=summary)
     keys = ("activation", "depth") if "activation" in networks.axes else ("c", "depth", "skip")
     _require_law_of(ctx, networks, given["law"])
     require_paths(given["law"], given["paths"])
@@ -90,7 +88,7 @@ def command(ctx: click.Context, /, networks: Sweep, output: Output, *, summary: 
         columns = (COLUMN[given["variable"]], "density", "cdf")
     doubles = Doubles()
     used = LawsUsed(given["law"], given["paths"])
-    pictures = LawPictures(ctx, networks, summary=summary)
+    pictures = LawPictures(ctx, networks, output.plot, summary=summary)
 
     def rows(subject: Any) -> Iterator[Row]:
         law = _law(subject, used)
@@ -104,7 +102,7 @@ def command(ctx: click.Context, /, networks: Sweep, output: Output, *, summary: 
     doubles.report()
     used.report("exact", *(["layered"] if given["law"] == "auto" else []))
     table = table.with_caption(_caption(used))
-    figure = partial(pictures.figure, table, output.plot)
+    figure = partial(pictures.figure, table)
     if output.on_screen and networks.single:
         table = table.with_caption(f"{table.caption}\n{law_summary(used.laws[0])}")
     small = not summary and values is None and networks.size <= MOST_PREVIEWED

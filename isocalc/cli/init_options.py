@@ -119,6 +119,7 @@ def _refuse_beside(ctx: click.Context, question: str) -> None:
         ("form", "--format"),
         ("path", "--output"),
         ("plot", "--plot"),
+        ("whole", "--all"),
     ):
         if is_given(ctx, "emit") and is_given(ctx, name):
             raise click.UsageError(

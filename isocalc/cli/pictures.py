@@ -56,13 +56,6 @@ def subject_record(subject: Any, swept: Sequence[str]) -> "dict[str, Cell]":
     }
 
 
-def require_few_laws(sweep: Sweep, *, summary: bool) -> None:
-    """Refuse a picture of more densities than can be told apart."""
-    if not summary and sweep.size > _MOST_LAWS:
-        advice = "Give fewer values, or --summary, which draws how far they reach."
-        raise InvalidInputError("plot", f"of at most {_MOST_LAWS} densities", sweep.size, advice)
-
-
 def require_few_simulations(sweep: Sweep) -> None:
     """Refuse a picture of more histograms than can be seen."""
     if sweep.size > _MOST_SIMULATIONS:
@@ -77,19 +70,29 @@ class LawPictures:
     ----------
     ctx : click.Context
     sweep : Sweep
+    plot : str or None
+        Where the picture goes, "-" for the terminal, if one is asked for.
     summary : bool
         Whether the table has a row for each law.
+
+    Raises
+    ------
+    InvalidInputError
+        A picture of more densities than can be told apart is asked for.
     """
 
-    def __init__(self, ctx: click.Context, sweep: Sweep, *, summary: bool) -> None:
-        self._ctx, self._sweep, self._summary = ctx, sweep, summary
+    def __init__(self, ctx: click.Context, sweep: Sweep, plot: str | None, *, summary: bool) -> None:
+        if plot is not None and not summary and sweep.size > _MOST_LAWS:
+            advice = "Give fewer values, or --summary, which draws how far they reach."
+            raise InvalidInputError("plot", f"of at most {_MOST_LAWS} densities", sweep.size, advice)
+        self._ctx, self._sweep, self._plot, self._summary = ctx, sweep, plot, summary
         self._laws: list[tuple[Any, Law]] = []
 
     def add(self, subject: Any, law: "Law") -> None:
         """Take the law of a network, or one that is its own subject."""
         self._laws.append((subject, law))
 
-    def figure(self, table: "Table", plot: str | None) -> "Figure":
+    def figure(self, table: "Table") -> "Figure":
         """Return densities over each other, of a summary how far the singular values of each law reach."""
         from dataclasses import replace
 
@@ -109,7 +112,7 @@ class LawPictures:
             title,
             asked_for=is_given(self._ctx, "variable"),
             caption=table.caption,
-            points=_COARSE if plot in {None, "-"} else _FINE,
+            points=_COARSE if self._plot in {None, "-"} else _FINE,
         )
 
 
