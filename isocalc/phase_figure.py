@@ -130,7 +130,8 @@ def map_figure(network: FeedForward, fixed: Sequence[float], title: str) -> Figu
     marks: list[Mark] = [
         Line([0.0, most], [0.0, most], "no change", 4, "dotted"),
         Line(q.tolist(), np.asarray(after).tolist(), "one layer", 0),
-        Line(list(fixed), list(fixed), "stable fixed point q*", 1, "none", points=True),
     ]
+    if fixed:
+        marks.append(Line(list(fixed), list(fixed), "stable fixed point q*", 1, "none", points=True))
     x = Axis("variance q of φ's input in a layer")
     return Figure(title, (Panel(x, Axis("that of the next layer"), marks),))

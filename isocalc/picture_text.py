@@ -128,7 +128,7 @@ def _ends(panel: Panel, which: str) -> tuple[float, float]:
 
 
 def _at(log: bool, ends: tuple[float, float], share: float) -> str:  # noqa: FBT001 - of an axis
-    value = ends[0] + (ends[1] - ends[0]) * share
+    value = ends[0] * (1 - share) + ends[1] * share
     if log:
         return f"{10**value:.3g}"
     return f"{0.0 if abs(value) < 1e-12 * (ends[1] - ends[0]) else value:.3g}"
@@ -141,7 +141,7 @@ def _ticks(panel: Panel, ends: tuple[float, float], width: int) -> str:
     for share in shares:
         text = _at(panel.x.log, ends, share)
         start = round(share * (width - len(text)))
-        if start > len(line) or not line:
+        if len(text) <= width and (start > len(line) or not line):
             line = line.ljust(start) + text
     return line
 

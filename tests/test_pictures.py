@@ -6,6 +6,8 @@ import sys
 from importlib.util import find_spec
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from running import call, refusal, shell
 from running import table as csv_table
 
@@ -67,6 +69,20 @@ def test_no_line_is_wider_than_the_terminal(width, braille):
     )
     figure = Figure("a title of many words that must wrap", (panel(*marks).panels[0],) * 2, "and a caption")
     assert max(map(len, text(figure, width, 12, braille=braille))) <= width
+
+
+NUMBERS = st.lists(st.floats(), max_size=6)
+
+
+@given(NUMBERS, NUMBERS, st.tuples(*[st.booleans()] * 3), st.integers(16, 50))
+def test_any_numbers_are_drawn_within_the_width(x, y, choices, width):
+    log_x, log_y, braille = choices
+    count = min(len(x), len(y))
+    line = Line(x[:count], y[:count], "name", points=bool(count % 2), style="none" if log_x else "solid")
+    figure = panel(line, x=Axis("x", log_x), y=Axis("y", log_y))
+    lines = text(figure, width, braille=braille)
+    assert max(map(len, lines)) <= width
+    assert not any("nan" in line for line in lines)
 
 
 def test_a_terminal_too_narrow_is_refused_in_words():

@@ -48,7 +48,7 @@ def init_figure(ctx: click.Context, sweep: Sweep, table: Table, question: str) -
     if "scheme" in names:
         place = names.index("scheme")
         axes["scheme"] = list(dict.fromkeys(str(row[place]) for row in table.rows))
-        require_few("depths", len(axes.pop("depth")), 1)
+        require_few("depth", len(axes.pop("depth")), 1)
     if question in {"critical", "target_variance"}:
         kind = "feedforward"
     elif question in {"gain", "schemes"}:
