@@ -12,6 +12,7 @@ from isocalc.legend import Spans, beside, legend
 
 NARROWEST = 16
 _LEAST_ROWS = 3
+_MOST_DECADES = 300  # of doubles
 _DASH = {"solid": 0, "dashed": 4, "dotted": 1, "dashdot": 2}
 # Colours of ``figure`` by number, readable on black and on white.
 COLOURS = ("#0087d7", "#d75f00", "#00a06a", "#c06ea0", "#8a8a8a", "#b8860b", "#3a8fbd", "#8f8000")
@@ -122,7 +123,7 @@ def _ends(panel: Panel, which: str) -> tuple[float, float]:
     ]
     low, high = (min(numbers), max(numbers)) if numbers else (0.0, 1.0)
     if high - low <= 1e-12 * max(abs(low), abs(high)):
-        room = 0.05 * abs(low) or 0.5
+        room = 0.5 if axis.log else 0.05 * abs(low) or 0.5
         return low - room, high + room
     return low, high
 
@@ -130,7 +131,7 @@ def _ends(panel: Panel, which: str) -> tuple[float, float]:
 def _at(log: bool, ends: tuple[float, float], share: float) -> str:  # noqa: FBT001 - of an axis
     value = ends[0] * (1 - share) + ends[1] * share
     if log:
-        return f"{10**value:.3g}"
+        return f"{10**value:.3g}" if abs(value) < _MOST_DECADES else f"1e{value:.0f}"
     return f"{0.0 if abs(value) < 1e-12 * (ends[1] - ends[0]) else value:.3g}"
 
 

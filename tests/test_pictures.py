@@ -1,5 +1,6 @@
 """Pictures as they are drawn: characters in a terminal, files of Matplotlib, and what is refused."""
 
+import math
 import re
 import subprocess
 import sys
@@ -71,7 +72,7 @@ def test_no_line_is_wider_than_the_terminal(width, braille):
     assert max(map(len, text(figure, width, 12, braille=braille))) <= width
 
 
-NUMBERS = st.lists(st.floats(), max_size=6)
+NUMBERS = st.lists(st.floats(-1e300, 1e300) | st.sampled_from([math.nan, math.inf, 1e-320]), max_size=6)
 
 
 @given(NUMBERS, NUMBERS, st.tuples(*[st.booleans()] * 3), st.integers(16, 50))
