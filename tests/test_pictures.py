@@ -204,6 +204,29 @@ def test_the_words_of_a_picture_and_the_table_beside_it(arguments, words, tmp_pa
     assert [word for word in words if word not in in_terminal] == []
 
 
+OWN = """import numpy as np
+def phi(x): return np.tanh(x)
+def dphi(x): return 1 / np.cosh(x) ** 2
+"""
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "param --arch feedforward --sigma-w 0.5:2:4 --sigma-b 0:1:3",
+        "init --critical --sigma-b 0:1:3",
+        "density --depth 100",
+    ],
+)
+def test_a_function_of_the_users_own_is_drawn(command, tmp_path):
+    (tmp_path / "own.py").write_text(OWN)
+    done = shell(f"cd {tmp_path} && isocalc {command} --act-from own:phi,dphi --plot -")
+    assert done.returncode == 0
+    assert "own:phi,dphi" in done.stdout
+    if "density" not in command:
+        assert "χ = 1" in done.stdout
+
+
 @needs_matplotlib
 @pytest.mark.parametrize(
     ("name", "magic"), [("x.png", b"\x89PNG\r\n\x1a\n"), ("x.PDF", b"%PDF-"), ("x.svg", b"<?xml")]

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from isocalc.activations import activation
-from isocalc.cli.pictures import title_of
+from isocalc.cli.pictures import acts_of, title_of
 from isocalc.cli.sweep import Sweep
 from isocalc.figure import Axis, Figure, Line, Panel
 from isocalc.output import Table
@@ -14,6 +13,7 @@ from isocalc.phase_figure import critical_curve
 from isocalc.table_figure import AXES, SPECTRUM, Chart, Quantity, require_few, table_figure
 
 if TYPE_CHECKING:
+    from isocalc.activations import Activation
     from isocalc.output import Cell
 
 _W, _B = AXES["sigma_w"], AXES["sigma_b"]
@@ -43,7 +43,7 @@ def init_figure(ctx: click.Context, sweep: Sweep, table: Table, question: str) -
     title = title_of(ctx, sweep)
     names = list(table.columns)
     if question == "critical" and len(sweep.axes.get("sigma_b", sweep.axes.get("sigma_w", ()))) > 2:
-        return _critical_lines(table, sweep.axes["activation"], title)
+        return _critical_lines(table, acts_of(sweep), title)
     axes = dict(sweep.axes)
     if "scheme" in names:
         place = names.index("scheme")
@@ -68,21 +68,21 @@ def _once(table: Table) -> Table:
     return Table(table.columns, list(rows.values()), table.caption, table.keys)
 
 
-def _critical_lines(table: Table, names: "Sequence[Cell]", title: str) -> Figure:
+def _critical_lines(table: Table, acts: "Sequence[Activation]", title: str) -> Figure:
     """Return σ_b over σ_w of critical networks, the rows on the whole lines between their ends."""
-    require_few("critical lines", len(names), _MOST_LINES)
+    require_few("critical lines", len(acts), _MOST_LINES)
     places = [list(table.columns).index(name) for name in ("activation", "sigma_w", "sigma_b")]
     rows = [tuple(row[place] for place in places) for row in table.rows]
     known = [(str(act), float(w), float(b)) for act, w, b in rows if w is not None and b is not None]
     ends = _widened([w for _, w, _ in known]), _widened([b for _, _, b in known])
     marks = []
-    for colour, name in enumerate(names):
-        (curve,) = critical_curve(activation(str(name)), *ends) or (Line((), ()),)
-        label = f"χ = 1 of {name}"
+    for colour, act in enumerate(acts):
+        (curve,) = critical_curve(act, *ends) or (Line((), ()),)
+        label = f"χ = 1 of {act.name}"
         marks.append(
             Line(curve.x, curve.y, label, colour, ("solid", "dashed", "dotted", "dashdot")[colour % 4])
         )
-        of_act = [(w, b) for act, w, b in known if act == name]
+        of_act = [(w, b) for name, w, b in known if name == act.name]
         marks.append(
             Line([w for w, _ in of_act], [b for _, b in of_act], "", colour, "none", points=len(of_act) <= 60)
         )

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from isocalc.cli.pictures import title_of
+from isocalc.cli.pictures import acts_of, title_of
 from isocalc.cli.sweep import Sweep
 from isocalc.network import FeedForward, ResNet
 from isocalc.output import Table
@@ -50,12 +50,10 @@ def param_figure(ctx: click.Context, sweep: Sweep, table: Table) -> "Figure":
         fixed = [row[names.index("q_star")] for row in table.rows]
         return map_figure(network, [float(q) for q in fixed if q is not None], title)
     if not residual and _is_diagram(sweep):
-        from isocalc.activations import activation
         from isocalc.phase_figure import phase_figure
 
         require_few("phase diagrams", len(sweep.axes["activation"]), _MOST_DIAGRAMS)
-        acts = [activation(str(name)) for name in sweep.axes["activation"]]
-        return phase_figure(table, acts, sweep.axes["sigma_w"], sweep.axes["sigma_b"], title)
+        return phase_figure(table, acts_of(sweep), sweep.axes["sigma_w"], sweep.axes["sigma_b"], title)
     if residual:
         return table_figure(table, sweep.axes, RESNET, title)
     charts = (*FEEDFORWARD, *OF_DEPTH) if "sigma2_jjt" in table.columns else FEEDFORWARD

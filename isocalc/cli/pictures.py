@@ -11,6 +11,7 @@ from isocalc.cli.sweep import Sweep
 from isocalc.errors import InvalidInputError
 
 if TYPE_CHECKING:
+    from isocalc.activations import Activation
     from isocalc.cli.simulations import Report
     from isocalc.figure import Figure
     from isocalc.law import Law
@@ -45,6 +46,12 @@ def title_of(ctx: click.Context, sweep: Sweep) -> str:
     if given.get("layer_widths"):
         parts.append("widths " + ", ".join(map(str, given["layer_widths"])))
     return ", ".join(parts)
+
+
+def acts_of(sweep: Sweep) -> "list[Activation]":
+    """Return the activations of a sweep of networks, a user's own ones too."""
+    first = next(sweep.points())
+    return [sweep.at(first | {"activation": name}).act for name in sweep.axes["activation"]]
 
 
 def subject_record(subject: Any, swept: Sequence[str]) -> "dict[str, Cell]":
