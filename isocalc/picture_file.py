@@ -105,7 +105,7 @@ def _small(stream: io.BytesIO) -> bytes:
 def _wrapped(text: str) -> str:
     import textwrap
 
-    return "\n".join(textwrap.wrap(text, 110))
+    return "\n".join(textwrap.fill(line, 110) for line in text.split("\n"))
 
 
 def _format(path: str) -> str:

@@ -50,8 +50,9 @@ def drawing(figure: Figure, paper: Paper, *, bare: bool = False) -> Iterator[Spa
 
 
 def _words(text: str, paper: Paper) -> Iterator[Spans]:
-    for line in textwrap.wrap(text, paper.width):
-        yield [(line, None)]
+    for part in text.split("\n"):
+        for line in textwrap.wrap(part, paper.width):
+            yield [(line, None)]
 
 
 def _panel(panel: Panel, paper: Paper) -> Iterator[Spans]:

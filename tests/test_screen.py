@@ -65,6 +65,14 @@ def test_the_first_command_of_a_new_user_fits_a_screen():
     assert lines[-1] == "194 of 200 rows are left out; --all prints them"
 
 
+def test_what_the_caption_says_is_not_said_twice():
+    text, _ = screen("density", "--act", "relu", "--depth", "20")
+    assert "isocalc: layered law" not in text
+    assert bare(text).startswith("Law at this depth (layers asymptotically free), as the universal law")
+    text, _ = screen("density", "--act", "relu", "--depth", "20", "--all")
+    assert "isocalc: layered law" in text
+
+
 @pytest.mark.parametrize(("columns", "lines"), [(200, 24), (200, 50), (80, 50), (40, 24), (20, 24)])
 def test_screens_of_other_sizes(columns, lines):
     text, code = screen(*TANH, columns=columns, lines=lines)

@@ -100,13 +100,11 @@ def command(ctx: click.Context, /, networks: Sweep, output: Output, *, summary: 
 
     table, failed = run(networks, columns, rows)
     doubles.report()
-    used.report("exact", *(["layered"] if given["law"] == "auto" else []))
-    table = table.with_caption(_caption(used))
-    figure = partial(pictures.figure, table)
-    if output.on_screen and networks.single:
-        table = table.with_caption(f"{table.caption}\n{law_summary(used.laws[0])}")
+    alone = output.on_screen and networks.single and not summary
+    used.report(*_told_of(given["law"], alone=alone))
+    table = table.with_caption(_caption(used, alone=alone))
     small = not summary and values is None and networks.size <= MOST_PREVIEWED
-    output.write(table, figure, preview=small)
+    output.write(table, partial(pictures.figure, table), preview=small)
     ctx.exit(int(failed))
 
 
@@ -144,8 +142,16 @@ def _require_few_rows(networks: int, points: int, values: Sequence[float] | None
         raise InvalidInputError(parameter, rule, each, f"There are {networks} networks.")
 
 
-def _caption(used: LawsUsed) -> str:
-    """Return which law it is, its parameter, its error and its point masses."""
+def _told_of(law: str, *, alone: bool) -> tuple[str, ...]:
+    """Return the laws whose choice is said on standard error: where one stands alone, its caption does."""
+    if alone:
+        return ()
+    return ("exact", "layered") if law == "auto" else ("exact",)
+
+
+def _caption(used: LawsUsed, *, alone: bool) -> str:
+    """Return which law it is, its parameter, its error and its point masses; of one alone a summary, too."""
     text = used.caption
     atoms = dict.fromkeys(atom for law in used.laws for atom in described_atoms(law))
-    return f"{text}; point mass {', '.join(atoms)}" if atoms else f"{text}; no point mass"
+    text += f"; point mass {', '.join(atoms)}" if atoms else "; no point mass"
+    return f"{text}\n{law_summary(used.laws[0])}" if alone else text
