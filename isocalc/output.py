@@ -5,7 +5,12 @@ import errno
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import IO, Any, TextIO
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from isocalc.figure import Figure
 
 Cell = str | int | float | None
 
@@ -38,7 +43,13 @@ class Table:
         return replace(self, caption=caption)
 
 
-def write(table: Table, form: str = "auto", path: str | None = None) -> None:
+class Screen(NamedTuple):
+    """A terminal that gets the ends of a long table only, below the picture that ``figure`` makes, if any."""
+
+    figure: "Callable[[], Figure] | None" = None
+
+
+def write(table: Table, form: str = "auto", path: str | None = None, screen: Screen | None = None) -> None:
     """Write a table.
 
     Parameters
@@ -49,6 +60,8 @@ def write(table: Table, form: str = "auto", path: str | None = None) -> None:
         ``auto``: text on a terminal, JSON in a file whose name ends so, else CSV.
     path : str or None
         The file, replaced as a whole or not at all; ``None`` or "-" is standard output.
+    screen : Screen, optional
+        What to make of a table that is printed on a terminal; by default all of it is shown.
 
     Raises
     ------
@@ -58,7 +71,12 @@ def write(table: Table, form: str = "auto", path: str | None = None) -> None:
     if path is None or path == "-":
         on_terminal = sys.stdout is not None and sys.stdout.isatty()
         form = {"auto": "table" if on_terminal else "csv"}.get(form, form)
-        _print(_text(table, form, sys.stdout))
+        if screen is not None and on_terminal and form == "table":
+            from isocalc.screen import screen_text
+
+            _print(screen_text(table, _cells(table), sys.stdout, screen.figure))
+        else:
+            _print(_text(table, form, sys.stdout))
     else:
         from isocalc.output_file import replace_file
 
@@ -66,8 +84,20 @@ def write(table: Table, form: str = "auto", path: str | None = None) -> None:
         replace_file(path, _text(table, by_name if form == "auto" else form, None))
 
 
+def print_picture(figure: "Figure") -> None:
+    """Draw a figure on standard output; raise OSError where that cannot be written to."""
+    from isocalc.screen import picture_text
+
+    _require_output()
+    _print(picture_text(figure, sys.stdout))
+
+
+def _cells(table: Table) -> list[list[Cell]]:
+    return [[_plain(cell) for cell in row] for row in table.rows]
+
+
 def _text(table: Table, form: str, stream: TextIO | None) -> str:
-    rows = [[_plain(cell) for cell in row] for row in table.rows]
+    rows = _cells(table)
     if form == "csv":
         return _csv(table.columns, rows)
     if form == "json":
@@ -108,9 +138,13 @@ def _json(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
     return "[" + ",\n ".join(json.dumps(row, ensure_ascii=False, allow_nan=False) for row in named) + "]\n"
 
 
-def _print(text: str) -> None:
+def _require_output() -> None:
     if sys.stdout is None:
         raise OSError(errno.EBADF, "it is closed", "standard output")
+
+
+def _print(text: str) -> None:
+    _require_output()
     try:
         sys.stdout.flush()
         # Not through the text layer: unbuffered (python -u) it drops what one write does not take. Nor

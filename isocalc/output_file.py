@@ -11,10 +11,10 @@ from isocalc.errors import InvalidInputError
 from isocalc.interrupt import tidied
 
 
-def check_writable(path: str) -> None:
-    """Raise InvalidInputError where ``path`` could not be written; leave nothing behind."""
+def check_writable(path: str, parameter: str = "output") -> None:
+    """Raise InvalidInputError for ``parameter`` where ``path`` could not be written; leave nothing behind."""
     if not path:
-        raise InvalidInputError("output", "a file name", path)
+        raise InvalidInputError(parameter, "a file name", path)
     try:
         if _is_special(path):
             _require_access(Path(path))
@@ -30,47 +30,49 @@ def check_writable(path: str) -> None:
             probe.unlink()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise InvalidInputError("output", "a file that can be written", path, f"{reason}.") from None
+        raise InvalidInputError(parameter, "a file that can be written", path, f"{reason}.") from None
 
 
-def replace_file(path: str, text: str) -> None:
-    """Write ``text`` to a new file and rename it to ``path``; write to a device or a pipe directly.
+def replace_file(path: str, content: str | bytes) -> None:
+    """Write to a new file and rename it to ``path``; write to a device or a pipe directly.
 
-    Symbolic links are followed. A file that exists keeps its mode, a new one gets that of the umask.
+    Text becomes UTF-8. Symbolic links are followed. A file that exists keeps its mode, a new one gets that
+    of the umask.
 
     Raises
     ------
     OSError
         Writing failed; ``filename`` is ``path`` and what was there is still there.
     """
+    data = content.encode() if isinstance(content, str) else content
     try:
         if _is_special(path):
-            Path(path).write_text(text, encoding="utf-8", newline="")
+            Path(path).write_bytes(data)
         else:
-            _replace(Path(os.path.realpath(path)), text)
+            _replace(Path(os.path.realpath(path)), data)
     except OSError as error:
         error.filename = path
         raise
 
 
-def _replace(target: Path, text: str) -> None:
+def _replace(target: Path, data: bytes) -> None:
     temporary = _beside(target)
     discard = partial(temporary.unlink, missing_ok=True)
     with tidied(discard):
         try:
-            _write(_create(temporary), target, text)
+            _write(_create(temporary), target, data)
             temporary.replace(target)
         except BaseException:
             discard()
             raise
 
 
-def _write(descriptor: int, target: Path, text: str) -> None:
+def _write(descriptor: int, target: Path, data: bytes) -> None:
     """Write to a new file, which gets the mode of the old one."""
-    with open(descriptor, "w", encoding="utf-8", newline="") as stream:
+    with open(descriptor, "wb") as stream:
         if target.exists():
             os.fchmod(descriptor, stat.S_IMODE(target.stat().st_mode))
-        stream.write(text)
+        stream.write(data)
         stream.flush()
         os.fsync(descriptor)
 

@@ -4,6 +4,7 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from shutil import get_terminal_size
 from typing import TextIO
 
 from rich.box import SIMPLE
@@ -18,6 +19,7 @@ UNBOUNDED = 100_000
 WRAPPED = "status"  # the one column of sentences
 NARROWEST = 24
 PAIRS = ("support", "atoms")  # pairs of numbers as text
+LEFT_OUT = ("…", "...")  # what stands for rows that are not shown
 NUMBER = re.compile(r"[^:;]+")
 
 
@@ -29,14 +31,15 @@ def text_table(table: Table, rows: Sequence[Sequence[Cell]], stream: TextIO | No
     """
     table, rows = _for_eyes(table, rows)
     on_terminal = stream is not None and stream.isatty()
-    console = Console(file=stream or io.StringIO(), width=None if on_terminal else UNBOUNDED)
+    room = get_terminal_size().columns if on_terminal else UNBOUNDED
+    console = Console(file=stream or io.StringIO(), width=UNBOUNDED)  # what is wider, Rich cuts
     with console.capture() as capture:
         if table.caption:
-            console.print(Text(table.caption))
-        for number, block in enumerate(_blocks(table, rows, console)):
+            console.print(Text(table.caption), width=room)
+        for number, block in enumerate(_blocks(table, rows, console, room)):
             if number:
                 console.print()
-            width = max(console.width, _width(block, console))
+            width = max(room, _width(block, console))
             console.print(block, width=width, crop=False, no_wrap=True, overflow="ignore")
     return "\n".join(line.rstrip() for line in capture.get().rstrip().split("\n")) + "\n"
 
@@ -44,18 +47,24 @@ def text_table(table: Table, rows: Sequence[Sequence[Cell]], stream: TextIO | No
 def _for_eyes(table: Table, rows: Sequence[Sequence[Cell]]) -> tuple[Table, Sequence[Sequence[Cell]]]:
     """Return the table without a status that says nothing, and with rounded pairs."""
     names = table.columns
-    kept = [i for i, name in enumerate(names) if name != WRAPPED or any(row[i] != "ok" for row in rows)]
+    kept = [
+        i
+        for i, name in enumerate(names)
+        if name != WRAPPED or any(row[i] not in {"ok", *LEFT_OUT} for row in rows)
+    ]
     shown = [[_rounded(row[i]) if names[i] in PAIRS else row[i] for i in kept] for row in rows]
     return replace(table, columns=[names[i] for i in kept]), shown
 
 
 def _rounded(pairs: Cell) -> Cell:
-    return NUMBER.sub(lambda number: f"{float(number[0]):.6g}", pairs) if isinstance(pairs, str) else pairs
+    if not isinstance(pairs, str) or pairs in LEFT_OUT:
+        return pairs
+    return NUMBER.sub(lambda number: f"{float(number[0]):.6g}", pairs)
 
 
-def _blocks(table: Table, rows: Sequence[Sequence[Cell]], console: Console) -> Iterator[RichTable]:
+def _blocks(table: Table, rows: Sequence[Sequence[Cell]], console: Console, room: int) -> Iterator[RichTable]:
     whole = _block(table, rows, range(len(table.columns)))
-    if _width(whole, console) <= console.width:
+    if _width(whole, console) <= room:
         yield whole
     elif len(rows) == 1:
         yield _turned(table, rows[0])
@@ -63,7 +72,7 @@ def _blocks(table: Table, rows: Sequence[Sequence[Cell]], console: Console) -> I
         keys = list(range(table.keys))
         chosen: list[int] = []
         for column in range(table.keys, len(table.columns)):
-            if chosen and _width(_block(table, rows, [*keys, *chosen, column]), console) > console.width:
+            if chosen and _width(_block(table, rows, [*keys, *chosen, column]), console) > room:
                 yield _block(table, rows, [*keys, *chosen])
                 chosen = []
             chosen.append(column)
@@ -79,7 +88,7 @@ def _block(table: Table, rows: Sequence[Sequence[Cell]], chosen: Sequence[int]) 
             longest = max([len(name), *map(len, shown)])
             block.add_column(name, overflow="fold", min_width=min(longest, NARROWEST))
         else:
-            text = any(isinstance(row[column], str) for row in rows)
+            text = any(isinstance(row[column], str) and row[column] not in LEFT_OUT for row in rows)
             block.add_column(name, justify="left" if text else "right", no_wrap=True)
     for row in rows:
         block.add_row(*(Text(_shown(row[column])) for column in chosen))

@@ -156,3 +156,19 @@ def test_outcomes_of_the_machine(failure, code, monkeypatch):
     assert result.exit_code == code
     assert result.stdout == ""
     assert result.stderr.count("\n") == (code == 1)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_begins_with_what_a_command_does_and_examples(name):
+    lines = call(name, "-h").stdout.splitlines()
+    start = lines.index("  Examples:")
+    assert start <= 8
+    assert lines[start + 1].startswith(f"    isocalc {name}")
+    assert start < lines.index("Options:")
+
+
+def test_every_line_of_help_of_the_group_fits_a_terminal():
+    text = call("--help").stdout
+    assert max(map(len, text.splitlines())) <= 80
+    assert len(text.splitlines()) <= 24
+    assert text.index("isocalc density") < text.index("Commands:") < text.index("Options:")

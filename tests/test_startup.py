@@ -61,6 +61,7 @@ def test_small_work_loads_numpy_alone(arguments):
     modules = loaded(*arguments)
     assert "numpy" in modules
     assert not modules & (FOR_OUTPUT_ONLY | HEAVY - {"numpy"} | {"numpy.ma", "numpy.polynomial"})
+    assert not modules & {"isocalc.figure", "isocalc.screen", "isocalc.picture_text"}
 
 
 def test_a_package_nobody_uses_costs_nothing():

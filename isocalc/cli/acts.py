@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from isocalc.cli.guide import Guided
 from isocalc.cli.output_options import Output, output_options
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ COLUMNS = ("name", "parameters", "formula", "reference")
 
 @click.command(
     name="acts",
+    cls=Guided,
     epilog="""\b
 Columns: name, parameters with their defaults (one without must be given), formula,
 reference. Parameters follow the name, in this order, after colons: leaky_relu:0.2,

@@ -1,16 +1,19 @@
 """``isocalc density``: the limiting density of the singular values."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from isocalc.cli.caveats import Doubles, explain_start
+from isocalc.cli.guide import Guided
 from isocalc.cli.law_options import LawsUsed, law_options, require_paths
 from isocalc.cli.law_rows import COLUMN, SUMMARY, density_rows, described_atoms, summary_row
 from isocalc.cli.option_types import OneOf, Whole
 from isocalc.cli.options import network_or_c_options, refuse
-from isocalc.cli.output_options import Output, output_options
+from isocalc.cli.output_options import Output, picture_options
+from isocalc.cli.pictures import LawPictures, law_summary, subject_record
 from isocalc.cli.sweep import Row, Sweep, run
 from isocalc.cli.values import read_numbers
 from isocalc.errors import InvalidInputError
@@ -19,9 +22,12 @@ from isocalc.limits import MOST_ROWS, MOST_VALUES
 if TYPE_CHECKING:
     from isocalc.law import Law
 
+MOST_PREVIEWED = 4  # networks whose densities a terminal shows unasked
+
 
 @click.command(
     name="density",
+    cls=Guided,
     epilog="""\b
 Columns: singular_value (or squared_singular_value, log_singular_value), density, cdf.
 NUMBERS: a value, a list 0.5,1,2 or a range start:stop:count; several make a sweep.
@@ -29,8 +35,10 @@ NUMBERS: a value, a list 0.5,1,2 or a range start:stop:count; several make a swe
 \b
 Examples:
   isocalc density --act tanh --depth 100
+  isocalc density --act tanh --depth 100 --plot tanh.png
   isocalc density --act relu --sigma-w 0.5:2:4 --points 500 -o densities.csv
   isocalc density --act relu --depth 10 --law layered --summary
+  isocalc density --act tanh --depth 1:100:34 --summary --plot -
   isocalc density --act gelu --block pre --sigma-w 2 --depth 24 --law exact
   isocalc density --arch feedforward --act tanh --sigma-w 1.1 --weights orthogonal
   isocalc density --arch feedforward --act relu --layer-widths 784,1000,1000,10
@@ -58,7 +66,7 @@ Examples:
 )
 @click.option("--at", metavar="VALUES", help="These values instead: a comma list, or - for standard input.")
 @click.option("--summary", is_flag=True, help="One row for each law: support, atoms, moments.")
-@output_options
+@picture_options
 @click.pass_context
 def command(ctx: click.Context, /, networks: Sweep, output: Output, *, summary: bool, **given: Any) -> None:
     """Print the density of the singular values of a network's input-output Jacobian, at infinite width.
@@ -80,20 +88,23 @@ def command(ctx: click.Context, /, networks: Sweep, output: Output, *, summary: 
         columns = (COLUMN[given["variable"]], "density", "cdf")
     doubles = Doubles()
     used = LawsUsed(given["law"], given["paths"])
+    pictures = LawPictures(ctx, networks, output.plot, summary=summary)
 
     def rows(subject: Any) -> Iterator[Row]:
         law = _law(subject, used)
         if summary:
-            about = {key: getattr(subject, key) for key in keys if key != "activation"}
-            if "activation" in keys:
-                about["activation"] = subject.act.name
-            return iter([{**about, **summary_row(law, doubles)}])
-        return density_rows(law.using(given["variable"]), given["points"], values, doubles)
+            yield {**subject_record(subject, keys), **summary_row(law, doubles)}
+        else:
+            yield from density_rows(law.using(given["variable"]), given["points"], values, doubles)
+        pictures.add(subject, law)
 
     table, failed = run(networks, columns, rows)
     doubles.report()
-    used.report("exact", *(["layered"] if given["law"] == "auto" else []))
-    output.write(table.with_caption(_caption(used)))
+    alone = output.on_screen and networks.single and not summary
+    used.report(*_told_of(given["law"], alone=alone))
+    table = table.with_caption(_caption(used, alone=alone))
+    small = not summary and values is None and networks.size <= MOST_PREVIEWED
+    output.write(table, partial(pictures.figure, table), preview=small)
     ctx.exit(int(failed))
 
 
@@ -131,8 +142,16 @@ def _require_few_rows(networks: int, points: int, values: Sequence[float] | None
         raise InvalidInputError(parameter, rule, each, f"There are {networks} networks.")
 
 
-def _caption(used: LawsUsed) -> str:
-    """Return which law it is, its parameter, its error and its point masses."""
+def _told_of(law: str, *, alone: bool) -> tuple[str, ...]:
+    """Return the laws whose choice is said on standard error: where one stands alone, its caption does."""
+    if alone:
+        return ()
+    return ("exact", "layered") if law == "auto" else ("exact",)
+
+
+def _caption(used: LawsUsed, *, alone: bool) -> str:
+    """Return which law it is, its parameter, its error and its point masses; of one alone a summary, too."""
     text = used.caption
     atoms = dict.fromkeys(atom for law in used.laws for atom in described_atoms(law))
-    return f"{text}; point mass {', '.join(atoms)}" if atoms else f"{text}; no point mass"
+    text += f"; point mass {', '.join(atoms)}" if atoms else "; no point mass"
+    return f"{text}\n{law_summary(used.laws[0])}" if alone else text

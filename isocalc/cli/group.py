@@ -64,6 +64,14 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write usage, examples, commands and options, in this order."""
+        self.format_usage(ctx, formatter)
+        self.format_help_text(ctx, formatter)
+        self.format_epilog(ctx, formatter)
+        self.format_commands(ctx, formatter)
+        click.Command.format_options(self, ctx, formatter)
+
     def shell_complete(self, ctx: click.Context, incomplete: str) -> "list[CompletionItem[str]]":
         """Return the commands and options that begin so, without importing any command."""
         from click.shell_completion import CompletionItem  # noqa: PLC0415 - only to complete
@@ -124,26 +132,20 @@ class LazyGroup(click.Group):
     cls=LazyGroup,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="""Examples:
-
-    \b
-      isocalc param --act relu
-      isocalc param --act relu,tanh --sigma-w 0.5:2:16 --depth 10,100 > sweep.csv
-      isocalc density --act tanh --depth 100 -o tanh.json
-      isocalc mc --act tanh --depth 100 --width 500
-      isocalc init --act relu,tanh,gelu --target-c 0.5
-      isocalc measure model:make --input-shape 784
-
-    See isocalc COMMAND --help for the options of each.""",
+    epilog="""\b
+Examples:
+  isocalc density --act tanh --depth 100        # singular values, drawn too
+  isocalc density --act tanh --plot tanh.png    # a picture in a file
+  isocalc param --act relu,tanh --depth 10,100  # what fixes them
+  isocalc mc --act tanh --depth 50 --width 200  # do real networks have them?
+  isocalc init --act gelu --target-c 0.5        # which sigma_w gives them?
+  isocalc measure model:make --input-shape 784  # and your own PyTorch model?
+  isocalc COMMAND --help                        # more examples, the options""",
 )
 @click.version_option(__version__, prog_name="isocalc", message="%(prog)s %(version)s")
 @click.pass_context
 def isocalc(ctx: click.Context) -> None:
-    """Singular values of the input-output Jacobian of random deep networks.
-
-    How an initialisation scales gradients on their way through a network: the one parameter that fixes
-    the spectrum, the whole density of singular values, and a simulation that confirms it.
-    """
+    """Singular values of a deep network's Jacobian at random initialisation."""
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
 

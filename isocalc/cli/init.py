@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from isocalc.cli.caveats import Doubles
+from isocalc.cli.guide import Guided
 from isocalc.cli.init_options import OPTIONS, networks_asked, question_of, require_in_range
 from isocalc.cli.init_rows import (
     COMPARED,
@@ -23,14 +24,16 @@ from isocalc.cli.init_rows import (
     solved_row,
 )
 from isocalc.cli.options import NETWORK_OPTIONS, Function, decorated, is_given
-from isocalc.cli.output_options import Output, output_options
+from isocalc.cli.output_options import Output, picture_options
 from isocalc.cli.sweep import Row, Sweep, run, say
 from isocalc.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from isocalc.critical_point import CriticalPoint
     from isocalc.edge_targets import Solution
+    from isocalc.figure import Figure
     from isocalc.network import FeedForward, ResNet
+    from isocalc.output import Table
 
 
 def _options(function: Function) -> Function:
@@ -39,6 +42,7 @@ def _options(function: Function) -> Function:
 
 @click.command(
     name="init",
+    cls=Guided,
     epilog="""\b
 Columns of a ResNet: activation, depth, sigma_w, sigma_b, c, s_min, s_max,
 condition_number, q_first, q_last, mean_lambda, universal_error (see isocalc param),
@@ -60,6 +64,7 @@ Every solution has a row. NUMBERS: a value, a list 0.5,1,2 or a range start:stop
 Examples:
   isocalc init --act relu,tanh,gelu --depth 100 --target-c 0.5
   isocalc init --act all --like relu --depth 10,100
+  isocalc init --act relu,tanh,gelu --target-c 0.1:2:20 --plot scales.png
   isocalc init --act gelu --target-condition 10 --compare
   isocalc init --act gelu --block preln --depth 24 --schemes
   isocalc init --act tanh --critical --sigma-b 0:1:51 -o critical-line.csv
@@ -69,7 +74,7 @@ Examples:
 """,
 )
 @_options
-@output_options
+@picture_options
 @click.pass_context
 def command(ctx: click.Context, /, output: Output, **given: Any) -> None:
     """Find the initialisation that gives the spectrum of gradients which is wanted.
@@ -88,8 +93,14 @@ def command(ctx: click.Context, /, output: Output, **given: Any) -> None:
     view = _view(ctx, question, given, doubles)
     table, failed = run(networks, view.columns, view.rows, caption=view.caption)
     doubles.report()
-    output.write(table)
+    output.write(table, partial(_figure, ctx, networks, table, question))
     ctx.exit(int(failed))
+
+
+def _figure(ctx: click.Context, networks: Sweep, table: "Table", question: str) -> "Figure":
+    from isocalc.cli.init_figures import init_figure
+
+    return init_figure(ctx, networks, table, question)
 
 
 class View(NamedTuple):

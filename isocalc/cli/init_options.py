@@ -117,7 +117,13 @@ def _refuse_beside(ctx: click.Context, question: str) -> None:
         refuse(ctx, ["compare"], f"with {option}, but with a target of a residual network")
     if question in {"schemes", "gain"}:
         refuse(ctx, ["emit"], f"with {option}, which describes many networks")
-    for name, shown in (("compare", "--compare"), ("form", "--format"), ("path", "--output")):
+    for name, shown in (
+        ("compare", "--compare"),
+        ("form", "--format"),
+        ("path", "--output"),
+        ("plot", "--plot"),
+        ("whole", "--all"),
+    ):
         if is_given(ctx, "emit") and is_given(ctx, name):
             raise click.UsageError(
                 f"{shown} cannot be given with --emit, which prints code. Leave it out.", ctx

@@ -2,14 +2,17 @@
 # ruff: noqa: PLC0415 - numerics load when a command computes
 
 from collections import Counter
+from functools import partial
 from typing import Any
 
 import click
 
+from isocalc.cli.guide import Guided
 from isocalc.cli.law_options import law_options, require_paths
 from isocalc.cli.option_types import Numbers, OneOf, Whole
 from isocalc.cli.options import network_options, refuse
-from isocalc.cli.output_options import Output, output_options
+from isocalc.cli.output_options import Output, picture_options
+from isocalc.cli.pictures import require_few_simulations, simulation_figure
 from isocalc.cli.run_options import Runs, run_options
 from isocalc.cli.simulations import Report, kinds, tasks
 from isocalc.cli.sweep import Sweep, run
@@ -22,6 +25,7 @@ _LEAST_WIDTH_OF_FREENESS = 3
 
 @click.command(
     name="mc",
+    cls=Guided,
     epilog="""\b
 Columns: statistic, theory, simulation, standard_error (over the trials), verdict
 (agrees, disagrees, not judged). Statistics: share of s = 0, log of the mean of lambda,
@@ -72,6 +76,7 @@ NUMBERS: a value, a list 0.5,1,2 or a range start:stop:count; several make a swe
 \b
 Examples:
   isocalc mc --act tanh --depth 100 --width 500
+  isocalc mc --act tanh --depth 50 --width 200 --plot tanh.png
   isocalc mc --act relu,gelu --depth 10,50 --width 200 --seed 1 -o verdicts.csv
   isocalc mc --act tanh --block pre --sigma-w 2
   isocalc mc --act tanh --block pre --sigma-w 2 --law layered
@@ -126,7 +131,7 @@ Examples:
 @click.option("--spectrum", is_flag=True, help="Print the singular values instead.")
 @law_options
 @run_options
-@output_options
+@picture_options
 @click.pass_context
 def command(ctx: click.Context, /, networks: Sweep, runs: Runs, output: Output, **given: Any) -> None:
     """Simulate networks and hold their singular values against the law.
@@ -139,16 +144,18 @@ def command(ctx: click.Context, /, networks: Sweep, runs: Runs, output: Output, 
     runs.check(output.path)
     by_widths = ctx.params["layer_widths"] is not None
     sweep = networks if by_widths else networks.crossed(width=given["width"])
+    if output.plot is not None:
+        require_few_simulations(sweep)
     if sweep.single:
         runs.require_memory(list(tasks(sweep, given | {"seed": 0})))
     given["seed"] = runs.seed(given["seed"])
-    report = Report(sweep, given, runs.compute(list(tasks(sweep, given))))
+    report = Report(sweep, given, runs.compute(list(tasks(sweep, given))), keeps=output.plot is not None)
     table, failed = run(
         sweep, report.columns, report.rows, conclude=report.conclude, caption=_caption(sweep, given)
     )
     report.doubles.report(beside="log_singular_value")
     report.laws.report("exact")
-    output.write(table)
+    output.write(table, partial(simulation_figure, ctx, sweep, report, kinds(given)))
     ctx.exit(int(failed or bool(report.failures)))
 
 

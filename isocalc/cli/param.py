@@ -9,14 +9,17 @@ import click
 
 from isocalc.cli.caveats import Doubles
 from isocalc.cli.fixed_point_rows import finder, fixed_point_rows
+from isocalc.cli.guide import Guided
 from isocalc.cli.options import is_given, network_options, refuse
-from isocalc.cli.output_options import Output, output_options
+from isocalc.cli.output_options import Output, picture_options
 from isocalc.cli.sweep import Row, Sweep, run, say
 from isocalc.errors import InvalidInputError, NoAnswerError
 from isocalc.limits import MOST_ROWS
 
 if TYPE_CHECKING:
+    from isocalc.figure import Figure
     from isocalc.network import FeedForward, ResNet
+    from isocalc.output import Table
     from isocalc.propagation import Propagation
 
 RESNET = (
@@ -42,6 +45,7 @@ MOST_C = 1e6  # of the universal law
 
 @click.command(
     name="param",
+    cls=Guided,
     epilog="""\b
 Columns of a ResNet: activation, depth, c (the parameter), q_first and q_last
 (variance of the pre-activations), output_second_moment, mean_lambda (of the
@@ -62,12 +66,14 @@ Examples:
   isocalc param --act all --arch feedforward --sigma-w 1.5 --format csv | sort -t, -k3 -g
   isocalc param --act linear,tanh --arch feedforward --weights gaussian,orthogonal --depth 100
   isocalc param --act tanh --sigma-w 0.5:2:16 -o sweep.csv
+  isocalc param --act tanh --depth 10:200:20 --plot c.svg -o c.csv
+  isocalc param --arch feedforward --act erf --sigma-w 0.5:3:51 --sigma-b 0:1:31 --plot -
   isocalc param --act gelu --layers | tail -n 1
 """,
 )
 @network_options
 @click.option("--layers", is_flag=True, help="One row for each layer.")
-@output_options
+@picture_options
 @click.pass_context
 def command(ctx: click.Context, networks: Sweep, output: Output, *, layers: bool) -> None:
     """Print the parameter c of a residual network, or the fixed point of a feed-forward one.
@@ -88,8 +94,14 @@ def command(ctx: click.Context, networks: Sweep, output: Output, *, layers: bool
         rows = partial(rows, find=finder(networks))
     table, failed = run(networks, view.columns, rows, caption=view.caption)
     doubles.report()
-    output.write(table)
+    output.write(table, partial(_figure, ctx, networks, table))
     ctx.exit(int(failed))
+
+
+def _figure(ctx: click.Context, networks: Sweep, table: "Table") -> "Figure":
+    from isocalc.cli.param_figures import param_figure
+
+    return param_figure(ctx, networks, table)
 
 
 def _require_few_rows(networks: Sweep) -> None:

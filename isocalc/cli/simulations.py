@@ -2,6 +2,7 @@
 # ruff: noqa: PLC0415 - numerics load when a command computes
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +10,14 @@ from isocalc.cli import freeness_rows as freeness
 from isocalc.cli import spectrum_rows as spectrum
 from isocalc.cli.caveats import Doubles, explain_start
 from isocalc.cli.law_options import LawsUsed
+from isocalc.cli.pictures import told_ks
 from isocalc.cli.sweep import Row, Sweep, say
 from isocalc.cli.verdict_rows import COLUMNS, COLUMNS_BY_WIDTH, Verdicts
 from isocalc.errors import NoAnswerError
 
 if TYPE_CHECKING:
     from isocalc.judge import Array
+    from isocalc.law import Law
     from isocalc.network import FeedForward, ResNet
     from isocalc.replicates import Outcome, Replicate
     from isocalc.simulate import Gates
@@ -38,9 +41,25 @@ def tasks(sweep: Sweep, given: dict[str, Any]) -> "Iterator[Replicate]":
 
 
 class Report:
-    """Turns outcomes into rows, point by point of a sweep."""
+    """Turns outcomes into rows, point by point of a sweep.
 
-    def __init__(self, sweep: Sweep, given: dict[str, Any], outcomes: "Iterable[Outcome]") -> None:
+    Parameters
+    ----------
+    sweep : Sweep
+    given : dict
+        Values of the options.
+    outcomes : iterable of Outcome
+        Of the replicates, in their order.
+    keeps : bool
+        Whether ``seen`` gets what there is to draw: networks, widths, log s of each kind of gates, laws, and
+        the distance in words.
+    """
+
+    def __init__(
+        self, sweep: Sweep, given: dict[str, Any], outcomes: "Iterable[Outcome]", *, keeps: bool = False
+    ) -> None:
+        self.seen: list[tuple[Any, int | None, list[Array], Law | None, str]] = []
+        self._keeps = keeps
         self.doubles = Doubles()
         self.failures: list[str] = []
         self._sweep, self._given = sweep, given
@@ -69,11 +88,23 @@ class Report:
             explain_start(network)
         log_s = list(map(_stacked, found))
         if self._given["spectrum"]:
+            self._keep(network, width, log_s, ())
             return spectrum.spectrum_rows(log_s[0], self.doubles)
         tell = _teller(self._sweep, network, width)
         if self._given["test"] == "freeness":
+            self._keep(network, width, log_s, ())
             return freeness.freeness_rows(network, log_s[0], log_s[1], self.failures, tell)
-        return self._verdicts.rows(network, log_s[0], tell)
+        rows = list(self._verdicts.rows(network, log_s[0], tell))
+        self._keep(network, width, log_s, rows)
+        return rows
+
+    def _keep(self, network: Any, width: int | None, log_s: "list[Array]", rows: Sequence[Row]) -> None:
+        if self._keeps:
+            law = None
+            if self._given["test"] == "law":
+                with suppress(NoAnswerError):  # histograms stand alone where there is no law
+                    law = self.laws.laws[-1] if rows else self.laws.law_of(network)
+            self.seen.append((network, width, log_s, law, told_ks(rows)))
 
     def conclude(self, network: Any) -> Iterable[Row]:
         """Return the rows of a network as N → ∞."""
