@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from isocalc.cli.caveats import Doubles
+from isocalc.cli.guide import Guided
 from isocalc.cli.law_options import CAPTIONS, LawsUsed
 from isocalc.cli.option_types import OneOf, Shape, Whole
 from isocalc.cli.options import refuse
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 @click.command(
     name="measure",
+    cls=Guided,
     epilog="""\b
 TARGET is package.module:name, where name is a class of nn.Module or a function, called
 without arguments and with seeds set for every trial, or a module that exists already:
