@@ -51,6 +51,8 @@ def test_every_option_says_what_it_does(name):
     command = isocalc.get_command(click.Context(isocalc), name)
     page = man_pages.page(name)
     for option in command.params:
+        if isinstance(option, click.Argument):
+            continue  # told in the text
         assert option.help, option.name
         for spelling in option.opts:
             assert spelling.replace("-", r"\-") in page
