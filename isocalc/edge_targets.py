@@ -177,6 +177,11 @@ class _Search:
     def _none(self) -> str:
         edge, network = self._edge, self._network
         name = "sigma_w2" if network.block == "preln" else "sigma_w"
+        if self._is_infinite:
+            return (
+                f"no {name} gives {network.act.name} {edge.name} = {edge.wanted:.6g}: at depth "
+                f"{network.depth} it is by the {self._choice.law} law infinite at all scales that were tried"
+            )
         near = sorted(self._values.items(), key=lambda item: abs(item[1] - edge.target))[:2]
         places = " and ".join(f"{_shown(edge, value)} at {name} = {math.exp(x):.6g}" for x, value in near)
         return (

@@ -10,7 +10,7 @@ from isocalc.expression_function import PieceFunction
 from isocalc.expression_functions import SMOOTH, Numbers
 from isocalc.expression_pieces import Pieces, crossings
 from isocalc.expression_text import nodes
-from isocalc.expression_tree import RefusedError, polynomial, value_and_slope
+from isocalc.expression_tree import Node, RefusedError, polynomial, value_and_slope
 from isocalc.gaussian import legendre_rule
 
 Array = npt.NDArray[np.float64]
@@ -22,7 +22,8 @@ _LONGEST, _SHORTEST, _FARTHEST = 40, -30, 60
 _TOLERANCE = 2e-13
 _MOST_UNRESOLVED, _MOST_HALVINGS, _MOST_EXTRA = 8, 24, 8
 _MIRROR = np.concatenate([np.geomspace(1e-12, 1e12, 721), np.arange(0.005, 40, 0.01)])
-_SHARPEST = 32.0
+_SHARPEST, _SHARPEST_BEND = 32.0, 2e6
+_TURNS, _BISECTIONS = np.geomspace(1e-4, 1e4, 4000), 45
 _PARTS = np.arange(1, 8) / 8
 _JUMP = 1e-11
 # Share of a function's size where |x| is not far that is nothing.
@@ -142,8 +143,27 @@ def _require_gentle(function: PieceFunction) -> None:
                 slopes = value_and_slope(each.args[0], roots)[1] if roots.size else roots
                 with np.errstate(all="ignore"):
                     sharp = roots[np.abs(slopes * roots) > _SHARPEST]
-                if sharp.size and each.op not in ("sin", "cos", "tan"):
-                    raise _unsteady(sharp)
+                if each.op not in ("sin", "cos", "tan"):
+                    sharp = np.append(sharp, _sharp_bends(each.args[0], low, high))
+                    if sharp.size:
+                        raise _unsteady(sharp)
+
+
+def _sharp_bends(tree: Node, low: float, high: float) -> Array:
+    """Return where an expression turns so sharply that panels may miss what a function of it does there."""
+    x = np.concatenate([-_TURNS[::-1], _TURNS])
+    x = x[(x > low) & (x < high)]
+    slopes = value_and_slope(tree, x)[1]
+    found = np.flatnonzero(np.sign(slopes[1:]) * np.sign(slopes[:-1]) < 0)
+    left, right = x[found], x[found + 1]
+    for _ in range(_BISECTIONS):
+        middle = (left + right) / 2
+        same = np.sign(value_and_slope(tree, middle)[1]) == np.sign(slopes[found])
+        left, right = np.where(same, middle, left), np.where(same, right, middle)
+    step = 1e-5 * np.abs(left)
+    with np.errstate(all="ignore"):
+        bends = (value_and_slope(tree, left + step)[1] - value_and_slope(tree, left - step)[1]) / (2 * step)
+        return np.asarray(left[np.abs(bends * left * left) > _SHARPEST_BEND])
 
 
 def _halved(function: InPieces, rough: list[tuple[float, float]]) -> tuple[float, ...]:

@@ -4,6 +4,7 @@ Python's parser makes a syntax tree, of which every node is on the list here or 
 """
 
 import ast
+import math
 import re
 import warnings
 from collections.abc import Iterator
@@ -17,6 +18,8 @@ FUNCTIONS = tuple(name for name in (*SMOOTH, *CONDITIONAL) if name not in HIDDEN
 RULE = "a known activation or an expression of x such as x*tanh(x)"
 
 _MOST_LETTERS, _MOST_NODES, _MOST_DEPTH, _MOST_CHOICES, _MOST_POWER = 400, 200, 40, 20, 50
+# Whose fourth power is a double.
+_LARGEST = 1e50
 _STRANGE = re.compile(r"[^A-Za-z0-9_.+\-*/(),<>=!\s]")
 _OPERATORS: dict[type[ast.operator], tuple[str, str, int]] = {
     ast.Add: ("add", " + ", 1),
@@ -122,9 +125,12 @@ def _why_not(part: ast.expr) -> str:  # noqa: PLR0911 - one for each reason
 
 def _number(value: float) -> Node:
     try:
-        return const(float(value))
+        number = float(value)
     except OverflowError:
-        raise RefusedError(RULE, "A number in it is too large.") from None
+        number = math.inf
+    if _LARGEST < number < math.inf:
+        raise RefusedError(RULE, f"A number in it is above {_LARGEST:g}.")
+    return const(number)
 
 
 def _named(name: str) -> Node:

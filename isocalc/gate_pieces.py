@@ -28,6 +28,7 @@ _PLACES_BETWEEN = np.arange(1, 400) / 400
 _COMPLEX_STEP = 1e-30
 # A tail is flat where d is this close to its limit, relatively, or is this small.
 _ROUNDING, NOTHING = 1.2e-16, 1e-300
+_BUMP = 1e-13
 _ZERO = 1e-24
 
 
@@ -107,7 +108,7 @@ def gate_pieces(act: Activation) -> GatePieces:
     known_to = math.inf
     for low, high in pairwise(edges):
         x = _samples(low, high, unit)
-        turns = _turning_points(act, x)
+        turns = [turn for turn in _turning_points(act, x) if _is_seen(act, turn, 1e-3 * unit)]
         if turns and max(-turns[0], turns[-1]) > _LAST_TURN * unit:
             known_to = _LAST_TURN * unit
             first, last = np.searchsorted(turns, (-known_to, known_to)).tolist()
@@ -170,6 +171,13 @@ def _turning_points(act: Activation, x: Array) -> list[float]:
     return [turn for k, turn in enumerate(found) if not k or turn - found[k - 1] > spacing]
 
 
+def _is_seen(act: Activation, turn: float, step: float) -> bool:
+    """Whether d changes about a turning point by more than the rounding or underflow of a user's own φ'."""
+    with np.errstate(over="ignore", under="ignore"):
+        d = act.dphi(turn + step * np.array([-2.0, -1.0, 0.0, 1.0, 2.0])) ** 2
+    return bool(d.max() >= NOTHING and d.max() - d.min() > _BUMP * d.max())
+
+
 def _sign_change(act: Activation, which: int, low: float, high: float) -> float:
     """Return the place, to rounding, at which φ' (0) or φ'' (1) changes its sign."""
     left = np.sign(slope_and_bend(act, np.array([low]))[which][0])
@@ -209,6 +217,8 @@ def _end(act: Activation, place: float, step: float) -> End:
         value, *near = (float(d) for d in act.dphi(np.array([inside, place + step, place + 2 * step])) ** 2)
         if value < _ZERO * near[1]:
             value = 0.0
+        if near[0] == value:
+            raise NoAnswerError(f"the gate of {act.name} is not resolved near x = {place!r}")
         order = max(1, round(math.log2(abs(near[1] - value) / abs(near[0] - value))))
         return End(place, value, order, abs(near[0] - value) / abs(step) ** order)
 

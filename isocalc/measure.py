@@ -1,6 +1,9 @@
 """Singular values of the Jacobian of the user's own PyTorch module, and the law of the network that it is."""
 
-from collections.abc import Callable
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -18,7 +21,7 @@ from isocalc.module_pass import StepsPass
 from isocalc.network import ResNet
 from isocalc.plain_findings import plain_finding, plain_findings
 from isocalc.recognition import Recognised, Recognition
-from isocalc.torch_module import Call, Target, drawn_input
+from isocalc.torch_module import Call, Target, drawn_input, weights_of
 from isocalc.weight_scales import NoLawError
 from isocalc.width_law import WidthLaw
 
@@ -52,7 +55,7 @@ class Measurement:
     by_layers : int
         Trials whose values were computed from the layers that were recognised, so that none is lost.
     networks : bool
-        Whether each trial has a network of its own; otherwise one network has several inputs.
+        Whether each trial has weights of its own; otherwise one network has several inputs.
     recognised : Recognised or None
         The network whose law it has.
     reason : str
@@ -125,6 +128,15 @@ class Measurement:
         return float(_SINGLE_NOISE * epsilon * np.sqrt(depth))
 
 
+@contextmanager
+def _beside_the_results() -> Iterator[None]:
+    """Send what the user's code prints to standard error, and leave out PyTorch's advice to its author."""
+    with redirect_stdout(sys.stderr), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"torch\.")
+        yield
+
+
+@_beside_the_results()
 def measure(
     target: Target,
     shape: tuple[int, ...],
@@ -167,10 +179,12 @@ def measure(
         The Jacobian is not finite, or does not fit in memory.
     """
     recognition, rows, lost, by_layers = Recognition(), [], 0, 0
+    drawn: set[tuple[float, ...]] = set()
     for trial in range(trials):
         module = target.build(seed, trial)
         x = drawn_input(seed, trial, shape, input_variance) if inputs is None else inputs[trial % len(inputs)]
         call = Call(module, x)
+        drawn.add(weights_of(module))
         recognition.look_at(call)
         if largest is None and is_small(call):
             row, gone, again = _all_values(call, recognition)
@@ -190,7 +204,7 @@ def measure(
         str(call.batch.device),
         lost,
         by_layers,
-        not target.is_instance,
+        not target.is_instance and len(drawn) == trials,
         recognised,
         reason,
         _frozen(call),

@@ -9,6 +9,7 @@ from isocalc.haar import Floats
 from isocalc.module_layers import Step
 from isocalc.module_pass import StepsPass
 from isocalc.module_terms import OpaqueError, array
+from isocalc.own_code import quoted
 from isocalc.torch_module import Call
 
 Array = npt.NDArray[np.float64]
@@ -29,15 +30,23 @@ def verify(steps: tuple[Step, ...], call: Call) -> None:
         u, v = rng.standard_normal(call.output.numel()), rng.standard_normal(x.size)
         output, gradient, rounding = _of_module(call, given, u)
         rows: Floats = np.stack([v, given])
-        forward = StepsPass(steps)
         with np.errstate(all="ignore"):
-            for _ in steps:
-                rows, _ = forward.advance(rows)
+            rows = _sent(steps, rows)
             allowed = max(_SAME, _ROUNDINGS * rounding)
             if not _length(rows[1] - output) <= allowed * _length(output):
                 raise OpaqueError("something beside the layers that were recognised: their output is another")
             if not abs(u @ rows[0] - gradient @ v) <= allowed * _length(gradient) * _length(v):
                 raise OpaqueError("derivatives that are not those of its output")
+
+
+def _sent(steps: tuple[Step, ...], rows: Floats) -> Floats:
+    forward = StepsPass(steps)
+    try:
+        for _ in steps:
+            rows, _ = forward.advance(rows)
+    except ValueError:
+        raise OpaqueError("layers that act on parts of their input") from None
+    return rows
 
 
 def _length(vector: Floats) -> float:
@@ -54,7 +63,7 @@ def _of_module(call: Call, x: Array, u: Array) -> tuple[Array, Array, float]:
 
     def found(state: dict[str, Tensor], dtype: torch.dtype) -> tuple[Array, Array]:
         def function(flat: Tensor) -> Tensor:
-            return torch.func.functional_call(call.module, state, (flat.reshape(shape),)).reshape(-1)
+            return torch.func.functional_call(call.module, state, (flat.reshape(shape).clone(),)).reshape(-1)
 
         flat = torch.as_tensor(x.copy()).to(dtype=dtype, device=device)
         output, pullback = torch.func.vjp(function, flat)
@@ -65,5 +74,8 @@ def _of_module(call: Call, x: Array, u: Array) -> tuple[Array, Array, float]:
         try:
             double = {name: t.double() if t.is_floating_point() else t for name, t in own.items()}
             return *found(double, torch.float64), 0.0
-        except (RuntimeError, TypeError):  # its code has other numbers, or its device no doubles
-            return *found(own, call.batch.dtype), float(torch.finfo(call.batch.dtype).eps)
+        except Exception:  # noqa: BLE001 - its code has other numbers, or its device no doubles
+            try:
+                return *found(own, call.batch.dtype), float(torch.finfo(call.batch.dtype).eps)
+            except Exception as error:  # noqa: BLE001 - the user's module may raise anything
+                raise OpaqueError(f"code that torch.func does not differentiate ({quoted(error)})") from None

@@ -82,7 +82,7 @@ def jacobian(call: Call) -> Array:
                 found = torch.func.jacrev(call.function, chunk_size=chunk)(flat)
             else:
                 found = _columns(call, chunk).T
-    except (RuntimeError, NotImplementedError, ValueError):
+    except Exception:  # noqa: BLE001 - the user's module may raise anything
         # Code that cannot be vectorised is differentiated one output at a time.
         found = _row_by_row(call)
     return np.asarray(found.detach().to("cpu").double().numpy(), dtype=np.float64)
@@ -110,7 +110,7 @@ def _row_by_row(call: Call) -> "Tensor":
             y = call.function(x)
             rows = [torch.autograd.grad(y[i], x, retain_graph=True)[0] for i in range(y.numel())]
         return torch.stack(rows)
-    except RuntimeError as error:
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's module may raise anything
         raise NoAnswerError(f"the module cannot be differentiated: {quoted(error)}") from None
 
 
@@ -126,17 +126,17 @@ def largest_log_s(call: Call, count: int) -> Array:
     NoAnswerError
         The iteration does not converge, or the module has no derivatives.
     """
-    from scipy.sparse.linalg import ArpackError, LinearOperator, svds
+    from scipy.sparse.linalg import LinearOperator, svds
 
     inputs, outputs = call.batch.numel(), call.output.numel()
     if not 1 <= count < min(inputs, outputs):
         rule = f"a whole number from 1 to {min(inputs, outputs) - 1} for a Jacobian of {outputs} by {inputs}"
         raise InvalidInputError("largest", rule, count)
-    operator = LinearOperator((outputs, inputs), *_products(call), dtype=np.float64)
     start = default_rng(0).standard_normal(min(inputs, outputs))
     try:
+        operator = LinearOperator((outputs, inputs), *_products(call), dtype=np.float64)
         s = svds(operator, k=count, tol=rounding(call), v0=start, return_singular_vectors=False)
-    except (ArpackError, RuntimeError) as error:
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - Arpack's, or of the user's module
         raise NoAnswerError(f"the largest singular values were not found: {quoted(error)}") from None
     with np.errstate(divide="ignore"):
         return np.sort(np.log(s))

@@ -23,6 +23,7 @@ from isocalc.weight_scales import (
     common_sigma,
     pooled,
     require_common_biases,
+    require_independent,
     require_usual_biases,
     scale_of,
 )
@@ -57,30 +58,43 @@ class Recognition:
     Attributes
     ----------
     steps : tuple of Layer or Block
-        What the last module is made of; empty where that is not known.
+        What the last module is made of, its own weights; empty where that is not known.
     """
 
     def __init__(self) -> None:
-        self._reason = ""
+        self._reason, self._opaque = "", False
         self.steps: tuple[Step, ...] = ()
+        self._first: tuple[Step, ...] = ()
         self._scales: list[list[Scale]] = []
         self._powers: list[float] = []
 
     def look_at(self, call: Call) -> None:
         """Read a module that was called and measure its weights, or find out why it has no law."""
-        if self._reason:
+        self.steps = ()
+        if self._opaque:
             return
         try:
             steps = steps_of(traced(call))
             verify(steps, call)
-            _require_alike(steps, self.steps)
+            self._first = self._first or steps
+            _require_alike(steps, self._first)
             self.steps = steps
-            self._scales.append([scale_of(layer) for step in steps for layer in _layers(step)])
-            self._powers.append(float(np.mean(call.x**2)))
-        except OpaqueError as error:
-            self.steps, self._reason = (), f"it has {error}"
+        except (OpaqueError, ValueError) as error:
+            # NumPy's ValueError: shapes that are those of no layer.
+            what = error if isinstance(error, OpaqueError) else "layers that act on parts of their input"
+            self._opaque, self._reason = True, self._reason or f"it has {what}"
+            return
+        try:
+            if not self._reason:
+                self._measure(call)
         except NoLawError as error:
             self._reason = str(error)
+
+    def _measure(self, call: Call) -> None:
+        layers = [layer for step in self.steps for layer in _layers(step)]
+        self._scales.append([scale_of(layer) for layer in layers])
+        require_independent([layer.matrix for layer in layers])
+        self._powers.append(float(np.mean(call.x**2)))
 
     def found(self) -> Recognised:
         """Return what the modules are.
@@ -95,13 +109,13 @@ class Recognition:
         power = math.fsum(self._powers) / len(self._powers)
         if max(self._powers) - min(self._powers) > _ALIKE * power:
             raise NoLawError("the mean squares of its inputs differ")
-        blocks = [step for step in self.steps if isinstance(step, Block)]
+        blocks = [step for step in self._first if isinstance(step, Block)]
         scales = pooled(self._scales)
         try:
             if not blocks:
-                return _chain(self.steps, scales, power, len(self._scales))
-            if len(blocks) < len(self.steps):
-                linear = len(self.steps) - len(blocks)
+                return _chain(self._first, scales, power, len(self._scales))
+            if len(blocks) < len(self._first):
+                linear = len(self._first) - len(blocks)
                 raise NoLawError(
                     f"it has {len(blocks)} residual blocks {_FORMULAE[blocks[0].kind]} and {linear} "
                     f"layer{'s' * (linear > 1)} beside them; --module measures a part of it alone"
@@ -116,7 +130,7 @@ def _layers(step: Step) -> tuple[Layer, ...]:
 
 
 def _require_alike(steps: tuple[Step, ...], before: tuple[Step, ...]) -> None:
-    if before and _structure(steps) != _structure(before):
+    if _structure(steps) != _structure(before):
         raise OpaqueError("another structure in every trial")
 
 
@@ -160,8 +174,6 @@ def _residual(blocks: Sequence[Block], scales: Sequence[Scale], power: float, tr
     if len({(block.kind, block.act.name, round(block.skip, 9)) for block in blocks}) > 1:
         raise NoLawError("its residual blocks differ in kind, activation or skip connection")
     inner = len(first.layers)
-    if len({scale.mark for scale in scales[::inner]}) < len(blocks) and scales[0].mean_square:
-        raise NoLawError("its residual blocks share their weights")
     width, depth = scales[0].inputs, len(blocks)
     options: dict[str, float] = {}
     sigma = common_sigma(scales[::inner], trials, " W1" if inner == 2 else "")

@@ -6,10 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from isocalc.errors import InvalidInputError
 from isocalc.expression_functions import SMOOTH
 from isocalc.expression_rewriting import const
 from isocalc.expression_text import nodes, parse, simplified, written
-from isocalc.expression_tree import Node, value_of
+from isocalc.expression_tree import Node, RefusedError, value_of
 
 _COMPARISONS = {"<", "<=", ">", ">="}
 _CALLED = {*SMOOTH, "abs", "relu", "sign"}
@@ -51,7 +52,13 @@ def translated(text: str, framework: str) -> str:
         In the language of `isocalc.expression_text`.
     framework : {"torch", "jax", "numpy"}
     """
-    return written(_Translation(DIALECTS[framework]).of(parse(text)))
+    try:
+        tree = parse(text)
+    except RefusedError:
+        rule = "of a known activation or an expression"
+        advice = "Python functions have code already: write one of them by hand."
+        raise InvalidInputError("activation", rule, text, advice) from None
+    return written(_Translation(DIALECTS[framework]).of(tree))
 
 
 class _Translation:

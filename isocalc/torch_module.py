@@ -102,8 +102,8 @@ class Target:
         from torch import nn
 
         try:
-            part = made.get_submodule(self.submodule)
-        except AttributeError as error:
+            part = made.get_submodule(self.submodule) if self.submodule else made
+        except (AttributeError, RuntimeError) as error:  # of scripted modules
             names = ", ".join(name for name, _ in made.named_children()) or "none"
             rule, advice = "the path of a part of the module", f"{quoted(error)}. Its parts: {names}."
             raise InvalidInputError("module", rule, self.submodule, advice) from None
@@ -182,8 +182,8 @@ class Call:
         _require_one_input(self.module)
         try:
             with torch.no_grad(), redirect_stdout(sys.stderr):
-                output = self.module(batch)
-        except Exception as error:  # noqa: BLE001 - the user's module may raise anything
+                output, again = self.module(batch.clone()), self.module(batch.clone())
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's module may raise anything
             rule = "the shape of one input, to which a batch of one is added"
             shape = ",".join(map(str, self.x.shape))
             raise InvalidInputError("input_shape", rule, shape, f"The module: {quoted(error)}.") from None
@@ -193,15 +193,36 @@ class Call:
             raise InvalidInputError(
                 "target", "a module that returns one tensor of real numbers", kind, advice
             )
+        if not output.numel():
+            raise InvalidInputError("target", "a module with outputs", "none", "Its output is empty.")
         if not bool(torch.isfinite(output).all()):
             raise NoAnswerError("the module's output is not finite: take inputs of a smaller mean square")
+        _require_one_function(output, again)
         object.__setattr__(self, "output", output)
 
     @property
     def function(self) -> "Callable[[Tensor], Tensor]":
         """The flat output of a flat input."""
         shape = self.batch.shape
-        return lambda flat: self.module(flat.reshape(shape)).reshape(-1)
+        # A copy, since modules may change their input in place.
+        return lambda flat: self.module(flat.reshape(shape).clone()).reshape(-1)
+
+
+def _require_one_function(output: "Tensor", again: "Tensor") -> None:
+    """Raise NoAnswerError where two calls with one input differ by more than the order of sums explains."""
+    import torch
+
+    apart = float(torch.linalg.vector_norm((again - output).double()))
+    if apart > math.sqrt(torch.finfo(output.dtype).eps) * float(torch.linalg.vector_norm(output.double())):
+        raise NoAnswerError(
+            "the module's output changes from call to call with the same input, in evaluation mode too: it "
+            "draws random numbers or counts its calls, so that it is no function with a Jacobian"
+        )
+
+
+def weights_of(module: "nn.Module") -> tuple[float, ...]:
+    """Return numbers by which modules of other weights are told apart: of each parameter its sum."""
+    return tuple(float(tensor.detach().double().sum()) for tensor in module.parameters())
 
 
 def _floating(module: "nn.Module") -> "Tensor":

@@ -20,6 +20,9 @@ _ORTHOGONAL, _INDEPENDENT, _FEW = 0.02, 0.1, 12.0
 # Sides up to which that is computed; above, so many random vectors of signs find it to 2 % or better, and
 # exactly where the singular values are all the same.
 _EXACT, _SIGNS = 256, 64
+# Fourth moment over the squared second one above which entries are not those of random rotations, 3 at most.
+_PEAKED = 6.0
+_BLOCK = 64
 # Standard errors from 0, or from each other, that are too many.
 _TOO_FAR = 6.0
 # Of biases, over the variance of pre-activations; of pre-activations' excess kurtosis.
@@ -44,8 +47,6 @@ class Scale(NamedTuple):
         Of the weights.
     bias_mean, bias_mean_square, bias_fourth : float
         Moments of the biases.
-    mark : float
-        Tells one matrix from another.
     """
 
     inputs: int
@@ -55,7 +56,6 @@ class Scale(NamedTuple):
     bias_mean: float
     bias_mean_square: float
     bias_fourth: float
-    mark: float
 
     @property
     def sigma_w(self) -> float:
@@ -81,8 +81,7 @@ def scale_of(layer: Layer) -> Scale:
     outputs, inputs = matrix.shape
     square = float(np.mean(matrix**2))
     first, second, fourth = (float(np.mean(bias**power)) for power in (1, 2, 4))
-    mark = float(np.sum(matrix.flat[:: inputs + 1]))
-    return Scale(inputs, outputs, _kind(matrix, square), square, first, second, fourth, mark)
+    return Scale(inputs, outputs, _kind(matrix, square), square, first, second, fourth)
 
 
 def _kind(matrix: Array, square: float) -> Weights:
@@ -94,6 +93,8 @@ def _kind(matrix: Array, square: float) -> Weights:
     small, large = sorted(matrix.shape)
     spread = _second_moment(matrix if matrix.shape[0] == small else matrix.T) / (square * large) ** 2 - 1
     if spread < _ORTHOGONAL * small / large:
+        if float(np.mean(matrix**4)) > _PEAKED * square**2:
+            raise NoLawError("its weights are orthogonal but not random: a few entries are most of them")
         return "orthogonal"
     if abs(spread * large / small - 1) > _INDEPENDENT + _FEW / small:
         raise NoLawError(
@@ -110,6 +111,36 @@ def _second_moment(wide: Array) -> float:
         signs = default_rng(0).choice([-1.0, 1.0], size=(size, _SIGNS))
     images = wide @ (wide.T @ signs)
     return float(np.sum(images**2) / np.sum(signs**2))
+
+
+def require_independent(matrices: Sequence[Array]) -> None:
+    """Raise NoLawError where weights of layers are related to each other, or to their own transposes.
+
+    Their leading blocks are compared, of up to 64 rows and columns.
+    """
+    blocks = [_block(matrix) for matrix in matrices]
+    for i, (a, matrix) in enumerate(zip(blocks, matrices, strict=True)):
+        if matrix.shape[0] == matrix.shape[1] and _related(
+            off := a - np.diag(np.diag(a)), off.T, off.size / 2
+        ):
+            raise NoLawError(f"the weights of its layer {i + 1} are not independent of their own transpose")
+        for j, (b, other) in enumerate(zip(blocks[:i], matrices, strict=False)):
+            for there, shape, how in ((b, other.shape, ""), (b.T, other.shape[::-1], ", transposed")):
+                if matrix.shape == shape and _related(a, there, a.size):
+                    raise NoLawError(
+                        f"the weights of its layers {j + 1} and {i + 1} are not independent{how}"
+                    )
+
+
+def _block(matrix: Array) -> Array:
+    side = min(_BLOCK, *matrix.shape)
+    return matrix[:side, :side]
+
+
+def _related(a: Array, b: Array, terms: float) -> bool:
+    """Whether the correlation of two matrices is too many standard errors from 0."""
+    scale = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return scale > 0 and abs(float(np.sum(a * b))) * math.sqrt(terms) > _TOO_FAR * scale
 
 
 def pooled(trials: Sequence[Sequence[Scale]]) -> list[Scale]:
@@ -158,9 +189,11 @@ def require_usual_biases(layers: Sequence[Scale], acts: Sequence[Activation], q:
         mean = abs(layer.bias_mean)
         if mean > _TOO_FAR * math.sqrt(square / size) and mean**2 > _SMALL_MEAN * variance:
             raise NoLawError("the mean of its biases is not 0")
-        # What they add to the kurtosis of pre-activations; scale-free gates see their sign alone.
+        # What they add to the kurtosis of pre-activations; scale-free gates see their sign alone, smooth ones
+        # at small q next to nothing.
         excess = abs(layer.bias_fourth / square**2 - 3)
-        matters = not act.scale_free and excess * (square / variance) ** 2 > _SMALL_KURTOSIS
+        seen = 0.0 if act.scale_free else 1.0 if act.breakpoints else min(1.0, variance / act.scale**2)
+        matters = seen * excess * (square / variance) ** 2 > _SMALL_KURTOSIS
         if matters and excess > _TOO_FAR * math.sqrt(24 / size):
             raise NoLawError("its biases are strong, and not Gaussian")
 

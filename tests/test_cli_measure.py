@@ -86,7 +86,8 @@ def test_what_the_module_prints_is_not_a_result():
     result = call(
         "measure", "torch_models:noisy_import", "--input-shape", "10", "--seed", 1, "--format", "json"
     )
-    assert "not a result" in result.stderr
+    assert "not a result\n" in result.stderr
+    assert "not a result either\n" in result.stderr
     assert len(json.loads(result.stdout)) == 12
 
 

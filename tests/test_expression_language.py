@@ -158,6 +158,18 @@ print(*sorted(seen - {"object.__getattr__"}))
         ("x*sinh(-2*x)", FINITE, "The expression is not finite at x = 352."),
         ("x*sin(x)", STEADY, "It oscillates without end, or bends too sharply."),
         ("tanh(50*(x - 3))", STEADY, "It oscillates without end, or bends too sharply near x = 3."),
+        ("exp(-300000*(x-5.3)**2)", STEADY, "It oscillates without end, or bends too sharply near x = 5.3."),
+        (
+            "x + exp(-1e6*(x+1.9)**2)",
+            STEADY,
+            "It oscillates without end, or bends too sharply near x = -1.9.",
+        ),
+        (
+            "x + exp(-1e8*(tanh(x)-0.5)**2)",
+            STEADY,
+            "It oscillates without end, or bends too sharply near x = 0.549.",
+        ),
+        ("x + 1e300", LANGUAGE, "A number in it is above 1e+50."),
         ("sin(x) + sin(pi*x)", STEADY, "It has waves of no common period."),
         ("abs(sin(x))", "made of at most 40 pieces", "It has more kinks."),
     ],

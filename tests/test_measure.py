@@ -46,6 +46,36 @@ def test_lanczos_finds_the_largest(name):
     assert largest_log_s(call, 3) == pytest.approx(dense_log_s(call)[-3:], abs=1e-9)
 
 
+@pytest.mark.parametrize("name", ["old_style", "in_place", "tokens", "off_centre"])
+def test_every_trial_has_the_values_of_its_own_module(name):
+    """Modules without a law, whose derivatives are found in other ways, single and double precision."""
+    shape = {"tokens": (4, 16), "off_centre": (60,)}.get(name, (20,))
+    for dtype, rel in (("own", 2e-3), ("float64", 1e-9)):
+        target = Target(f"torch_models:{name}", dtype=dtype)
+        found = measure(target, shape, trials=3, seed=2)
+        assert found.recognised is None
+        for trial, log_s in enumerate(found.log_s):
+            call = Call(target.build(2, trial).double(), drawn_input(2, trial, shape, 1.0))
+            dense = torch.autograd.functional.jacobian(lambda x: call.module(x.clone()), call.batch)  # noqa: B023
+            exact = np.linalg.svd(dense.reshape(call.output.numel(), -1), compute_uv=False)[::-1]
+            large = np.flatnonzero(exact > 1e-4 * exact[-1])
+            assert large.size > 5
+            assert np.exp(log_s[large]) == pytest.approx(exact[large], rel=rel)
+
+
+@pytest.mark.parametrize("name", ["random_forward", "counting"])
+@pytest.mark.parametrize("largest", [None, 3])
+def test_what_changes_from_call_to_call_is_refused(name, largest):
+    with pytest.raises(NoAnswerError, match="changes from call to call"):
+        measure(Target(f"torch_models:{name}"), (20,), trials=2, seed=2, largest=largest)
+
+
+def test_a_function_that_returns_the_same_weights_is_not_judged():
+    found = measure(Target("torch_models:the_same"), (8, 8), trials=3, seed=2)
+    assert not found.networks
+    assert {one.verdict for one in found.judged_by(found.law()).statistics} == {"not judged"}
+
+
 def test_an_orthogonal_linear_network_is_an_isometry():
     found = measure(Target("torch_models:isometry", dtype="float64"), (30,), trials=2, seed=3)
     assert found.log_s == pytest.approx(np.full((2, 30), 7 * np.log(1.1)), abs=1e-12)

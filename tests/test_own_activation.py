@@ -120,6 +120,26 @@ def test_a_derivative_that_takes_complex_arrays_gives_laws_at_finite_depth(folde
 
 
 @pytest.mark.parametrize(
+    ("derivative", "same"),
+    [
+        ("1 / np.cosh(x) ** 2", "tanh"),
+        ("1 / (1 + np.exp(-x)) * (1 + x * (1 - 1 / (1 + np.exp(-x))))", "silu"),
+    ],
+)
+def test_plain_derivatives_turn_where_they_underflow_or_round(folder, derivative, same):
+    phi = {"tanh": "np.tanh(x)", "silu": "x / (1 + np.exp(-x))"}[same]
+    body = f"def phi(x):\n    return {phi}\ndef dphi(x):\n    return {derivative}\n"
+    (folder / f"plain_{same}.py").write_text(f"import numpy as np\n{body}")
+    s = np.array([0.5, 1.0, 2.0])
+    for net in ({"depth": 6}, {"depth": 3, "block": "pre"}):
+        own, known = (
+            isocalc.spectrum(isocalc.ResNet(act, **net), law="layered").cdf(s)
+            for act in (own_activation(f"plain_{same}:phi,dphi"), same)
+        )
+        assert own == pytest.approx(known, rel=1e-9)
+
+
+@pytest.mark.parametrize(
     ("spec", "words"),
     [
         ("os", "An example: my_module:phi,dphi."),

@@ -8,6 +8,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 import torch.nn.functional as F  # noqa: E402, N812
+import torch_models  # noqa: E402
 from torch import nn  # noqa: E402
 from torch_models import Of, chained, gaussian, orthogonal  # noqa: E402
 
@@ -266,6 +267,13 @@ def plain():
     return gaussian(WIDTH, WIDTH, 1.0)
 
 
+def permutation():
+    layer = nn.Linear(WIDTH, WIDTH, bias=False)
+    signs = torch.randint(0, 2, (WIDTH, 1)) * 2 - 1
+    layer.weight.data = signs * torch.eye(WIDTH)[torch.randperm(WIDTH)]
+    return layer
+
+
 STRANGE = {
     "a product of two branches": lambda: Of(lambda f, x: f[0](x) * torch.sigmoid(f[1](x)), plain(), plain()),
     "x + W f(W x), for which no law is known": lambda: Of(
@@ -276,8 +284,20 @@ STRANGE = {
     "of a skip connection's sum": lambda: Of(lambda f, x: torch.relu(x + f[0](x)), plain()),
     "of its input": lambda: Of(lambda f, x: f[0](torch.tanh(x)), plain()),
     "derivatives that are not those": lambda: Of(lambda f, x: StraightThrough.apply(f[0](x)), plain()),
-    "their output is another": lambda: Of(lambda f, x: f[0](x) + torch.rand(()), plain()),
-    "share their weights": lambda: Of(tied, plain()),
+    "code that torch.func does not differentiate (": lambda: Of(
+        lambda f, x: torch_models.OldStyle.apply(f[0](x)), plain()
+    ),
+    "the weights of its layers 1 and 2 are not independent": lambda: Of(tied, plain()),
+    "of its layers 1 and 2 are not independent, transposed": lambda: Of(
+        lambda f, x: F.linear(torch.tanh(f[0](x)), f[0].weight.t()), plain()
+    ),
+    "the weights of its layer 1 are not independent of their own transpose": lambda: Of(
+        lambda f, x: x + torch.tanh(F.linear(x, f[0].weight - f[0].weight.t())), plain()
+    ),
+    "of its layers 1 and 3 are not independent": lambda: Of(
+        lambda f, x: f[0](torch.tanh(f[1](torch.tanh(f[0](x))))), plain(), plain()
+    ),
+    "orthogonal but not random": lambda: nn.Sequential(permutation(), nn.Tanh()),
     "the scales of its weights differ": lambda: uneven([0.3, 0.3, 0.5]),
     "differ in kind, activation": lambda: Of(two_kinds, plain(), plain()),
     "the mean of its weights is not 0": positive,

@@ -113,13 +113,74 @@ def wide():
 
 
 def autoencoder():
-    """Layers that share their weights, transposed: not free of each other."""
-    return Of(lambda layers, x: F.linear(layers[0](x), layers[0].weight.t()), gaussian(100, 100, 1.0))
+    """Layers that share their weights, transposed and in another order: not free of each other."""
+    return Of(lambda layers, x: F.linear(layers[0](x), layers[0].weight.t().flip(0)), gaussian(100, 100, 1.0))
+
+
+class Talkative(nn.Linear):
+    def forward(self, x):
+        print("not a result either")
+        return super().forward(x)
 
 
 def noisy_import():
     print("not a result")
-    return wide()
+    return nn.Sequential(Talkative(10, 40), nn.GELU(), gaussian(40, 30, 1.0))
+
+
+def off_centre():
+    """Weights whose mean is not 0, which have no law here, and gates that close."""
+    layers = [gaussian(60, 60, 1.4) for _ in range(3)]
+    for layer in layers:
+        layer.weight.data += 0.05
+    return nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2])
+
+
+def the_same():
+    """Seeds itself, as those do who load a network."""
+    torch.manual_seed(0)
+    return mlp()
+
+
+def random_forward():
+    return Of(lambda layers, x: F.dropout(layers[0](x)), gaussian(20, 20, 1.0))
+
+
+class Counting(nn.Linear):
+    calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return self.calls * super().forward(x)
+
+
+def counting():
+    return Counting(20, 20)
+
+
+def in_place():
+    return nn.Sequential(nn.ReLU(inplace=True), gaussian(20, 20, 1.0))
+
+
+def tokens():
+    return nn.Sequential(gaussian(16, 16, 1.0), nn.Tanh(), gaussian(16, 16, 1.0))
+
+
+class OldStyle(torch.autograd.Function):
+    """A function with a backward pass of its own, in the style that torch.func does not take."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**3
+
+    @staticmethod
+    def backward(ctx, grad):
+        return 3 * ctx.saved_tensors[0] ** 2 * grad
+
+
+def old_style():
+    return Of(lambda layers, x: OldStyle.apply(layers[0](x)), gaussian(20, 20, 1.0))
 
 
 instance = nn.Sequential(gaussian(40, 40, 1.0), nn.Tanh())

@@ -56,6 +56,8 @@ relative_variance (of one layer), sigma2_jjt (of all). --gain: activation,
 forward_gain 1/sqrt(E phi^2), backward_gain 1/sqrt(E phi'^2), critical_gain (the same,
 where sigma_b >= 0 keeps the variance, stably), critical_sigma_b, pytorch_gain (of
 torch.nn.init.calculate_gain), status (why there is no critical_gain).
+Edges are those of the law, N -> infinity; along the signal of a network whose
+activation has a mean one singular value can lie beyond (isocalc mc tells).
 A row without edges says why in status; rows of --compare and --schemes have the exact
 law with 256 gate paths.
 Every solution has a row. NUMBERS: a value, a list 0.5,1,2 or a range start:stop:count.

@@ -167,7 +167,11 @@ def networks_asked(ctx: click.Context, question: str, given: Mapping[str, Any]) 
         _require_unknown(ctx, question, values)
     sweep = networks_of(ctx, values)
     if question == "like":
-        networks_of(ctx, values | {"act": given["like"]})
+        try:
+            networks_of(ctx, values | {"act": given["like"]})
+        except InvalidInputError as error:
+            error.parameter = "like" if error.parameter == "activation" else error.parameter
+            raise
     for name in _unknown(ctx, question, values):
         del sweep.axes[name]
     if question in RANGES:

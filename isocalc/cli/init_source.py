@@ -51,8 +51,17 @@ def _about_residual(net: "ResNet", law: "Law | None") -> str:
     return (
         f"{net.depth} residual blocks x + {shape}, phi = {net.act.name}, {net.weights} weights:\n"
         f"c = {signal.c:.6g}{edges},\n"
-        f"for inputs whose entries have mean square {net.input_variance:.6g}."
+        f"for inputs whose entries have mean square {net.input_variance:.6g}{_beyond(net)}."
     )
+
+
+def _beyond(net: "ResNet") -> str:
+    """Say what the law leaves out where φ has a mean, which the signals of all neurons then share."""
+    from isocalc.gaussian import averages
+
+    if net.act.odd or not averages(net.act, [1.0]).mean[0]:
+        return ""
+    return ";\none more singular value, of the signal's direction, can be larger (isocalc mc)"
 
 
 def _about_critical(net: "FeedForward", point: "CriticalPoint") -> str:

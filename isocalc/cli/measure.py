@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     cls=Guided,
     epilog="""\b
 TARGET is package.module:name, where name is a class of nn.Module or a function, called
-without arguments and with seeds set for every trial, or a module that exists already:
-then trials are inputs, and nothing is judged, as one network does not show how networks
-differ. The current folder comes first on the path, as with python -m.
+without arguments and with seeds set for every trial, or a module that exists already
+(or a function that returns the same weights again): then trials are inputs, and nothing
+is judged, as one network does not show how networks differ. Two or three trials find
+gross errors only. The current folder comes first on the path, as with python -m.
 
 \b
 Columns: statistic, theory, simulation, standard_error (over the trials), verdict, as
