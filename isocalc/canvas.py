@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 # Bits of the dots of a braille cell, by row and column from the top left.
 _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 _BRAILLE = 0x2800
-SYMBOLS = "*o+x#@%&"
+SYMBOLS = "*o+x=@%&"
 Cell = tuple[str, int | None]
 
 

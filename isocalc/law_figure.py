@@ -68,7 +68,7 @@ def law_figure(
     if over_s:
         shown = [law.using("log") for law in shown]
         curves = [_curve(law, points) for law in shown]
-        ends = [abs(float(end)) for curve in curves for end in curve.x[[0, -1]]]
+        ends = [abs(float(end)) for curve in curves if curve.x.size for end in curve.x[[0, -1]]]
         over_s = max(ends, default=0.0) < _MOST_LOG
     marks: list[Mark] = []
     hidden: list[str] = []

@@ -31,8 +31,11 @@ def phase_figure(
     names = list(table.columns)
     places = [names.index(name) for name in ("activation", "sigma_w", "sigma_b", "chi")]
     chi: dict[tuple[Cell, ...], float] = {}
+    several: set[tuple[Cell, ...]] = set()
     for row in table.rows:
         *key, value = (row[place] for place in places)
+        if tuple(key) in chi:
+            several.add(tuple(key))
         chi.setdefault(tuple(key), math.nan if value is None else float(value))
     x, y = ([float(value or 0) for value in axis] for axis in (weights, biases))
     panels = []
@@ -44,7 +47,10 @@ def phase_figure(
         panel_title = act.name if len(acts) > 1 else ""
         ends = [(min(axis), max(axis)) for axis in (x, y)]
         panels.append(Panel(Axis(_W, ends=ends[0]), Axis(_B, ends=ends[1]), marks, panel_title))
-    return Figure(title, panels)
+    caption = (
+        f"several stable fixed points at {len(several)} places: the smallest q* is shown" if several else ""
+    )
+    return Figure(title, panels, caption)
 
 
 def critical_curve(act: Activation, weights: tuple[float, float], biases: tuple[float, float]) -> list[Line]:

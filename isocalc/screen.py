@@ -2,10 +2,10 @@
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
 from shutil import get_terminal_size
 from textwrap import fill
-from typing import TextIO
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.text import Text
@@ -51,13 +51,13 @@ def picture_text(figure: Figure, stream: TextIO) -> str:
     if stream.isatty():
         rows = min(max(size.lines // len(figure.panels) - 4, _LEAST_ROWS), 2 * _ROWS_ALONE)
     console, paper = _paper(stream, rows, size.columns)
-    return _coloured(drawing(figure, paper), console, stream)
+    return _coloured(drawing(_readable(figure, stream), paper), console)
 
 
 def _preview(figure: Callable[[], Figure], stream: TextIO, rows: int) -> str:
     console, paper = _paper(stream, rows - 1, get_terminal_size().columns)
     try:
-        return _coloured(drawing(figure(), paper, bare=True), console, stream)
+        return _coloured(drawing(_readable(figure(), stream), paper, bare=True), console)
     except IsocalcError:  # the table says what there is to say
         return ""
 
@@ -77,13 +77,25 @@ def _encodes(stream: TextIO, text: str) -> bool:
     return True
 
 
-def _coloured(lines: Iterable[Spans], console: Console, stream: TextIO) -> str:
+def _readable(part: Any, stream: TextIO) -> Any:
+    """Return a figure, or a part of one, in the letters that a stream has."""
+    if isinstance(part, str):
+        return part if _encodes(stream, part) else part.translate(_IN_ASCII)
+    if is_dataclass(part) and not isinstance(part, type):
+        return replace(
+            part, **{each.name: _readable(getattr(part, each.name), stream) for each in fields(part)}
+        )
+    if isinstance(part, list | tuple) and part and not isinstance(part[0], float):
+        return type(part)(_readable(each, stream) for each in part)
+    return part
+
+
+def _coloured(lines: Iterable[Spans], console: Console) -> str:
     with console.capture() as capture:
         for spans in lines:
             line = Text()
             for text, colour in spans:
-                readable = text if _encodes(stream, text) else text.translate(_IN_ASCII)
-                line.append(readable, "" if colour is None else COLOURS[colour % len(COLOURS)])
+                line.append(text, "" if colour is None else COLOURS[colour % len(COLOURS)])
             line.rstrip()
             console.print(line, soft_wrap=True, highlight=False)
     return capture.get()

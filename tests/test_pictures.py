@@ -320,3 +320,35 @@ def test_a_failed_picture_leaves_no_half_of_one(tmp_path, monkeypatch):
     assert result.exit_code == 1
     assert result.stderr == f"Error: cannot write to {tmp_path / 'x.png'}: No space left on device\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_laws_of_point_masses_alone_beside_laws_over_logarithms(tmp_path):
+    """One product of orthogonal matrices is a point mass, that of Gaussian ones is spread over decades."""
+    sweep = (
+        "density",
+        "--arch",
+        "feedforward",
+        "--act",
+        "linear",
+        "--weights",
+        "gaussian,orthogonal",
+        "--depth",
+        4,
+    )
+    result = call(*sweep, "--plot", tmp_path / "both.svg")
+    assert result.exit_code == 0
+    assert "point mass 1 at s = 1" in (tmp_path / "both.svg").read_text()
+
+
+def test_the_critical_line_is_seen_in_plain_characters(monkeypatch):
+    monkeypatch.setenv("TERM", "dumb")
+    scales = ("--sigma-w", "0.5:3:11", "--sigma-b", "0:1:5")
+    shown = call("param", "--arch", "feedforward", "--act", "erf", *scales, "--plot", "-").stdout
+    assert "= critical line" in shown
+    assert all("=" in line for line in shown.splitlines()[2:10])
+
+
+def test_places_of_several_fixed_points_are_told():
+    scales = ("--sigma-w", "0.5:6:5", "--sigma-b", "0:0.4:3")
+    network = ("param", "--arch", "feedforward", "--act", "tanh(x)**3*3", *scales)
+    assert "several stable fixed points at" in call(*network, "--plot", "-").stdout

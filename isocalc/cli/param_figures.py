@@ -1,6 +1,7 @@
 """The pictures of ``isocalc param``."""
 # ruff: noqa: PLC0415 - numerics load when a command computes
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
@@ -55,7 +56,7 @@ def param_figure(ctx: click.Context, sweep: Sweep, table: Table) -> "Figure":
         require_few("phase diagrams", len(sweep.axes["activation"]), _MOST_DIAGRAMS)
         return phase_figure(table, acts_of(sweep), sweep.axes["sigma_w"], sweep.axes["sigma_b"], title)
     if residual:
-        return table_figure(table, sweep.axes, RESNET, title)
+        return replace(table_figure(table, sweep.axes, RESNET, title), caption=table.caption)
     charts = (*FEEDFORWARD, *OF_DEPTH) if "sigma2_jjt" in table.columns else FEEDFORWARD
     return table_figure(table, sweep.axes, charts, title)
 
@@ -79,4 +80,4 @@ def _is_diagram(sweep: Sweep) -> bool:
     from isocalc.phase_figure import LEAST
 
     swept = set(sweep.swept) - {"activation"}
-    return swept == {"sigma_w", "sigma_b"} and all(len(sweep.axes[name]) >= LEAST for name in swept)
+    return swept == {"sigma_w", "sigma_b"} and all(len(set(sweep.axes[name])) >= LEAST for name in swept)
