@@ -10,7 +10,7 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.text import Text
 
-from isocalc.errors import IsocalcError
+from isocalc.errors import IsocalcError, NoAnswerError
 from isocalc.figure import Figure
 from isocalc.legend import Spans
 from isocalc.output import Cell, Table
@@ -22,6 +22,7 @@ _IN_ASCII = str.maketrans(
 )
 _LEAST_ROWS, _MOST_ROWS = 7, 17  # of a picture beside a table
 _LEAST_ENDS = 6  # rows of a table that is cut
+_NARROW = 40  # columns below which a terminal is no place for what does not fit
 _HEAD = 2  # lines: names and a rule
 _ROWS_ALONE = 20
 
@@ -29,7 +30,13 @@ _ROWS_ALONE = 20
 def screen_text(
     table: Table, rows: Sequence[Sequence[Cell]], stream: TextIO, figure: Callable[[], Figure] | None
 ) -> str:
-    """Return what fits on a terminal of a table, below the picture that ``figure`` makes, if any."""
+    """Return what fits on a terminal of a table, below the picture that ``figure`` makes, if any.
+
+    Raises
+    ------
+    NoAnswerError
+        The terminal is so narrow that numbers would break.
+    """
     size = get_terminal_size()
     caption = Text(table.caption).wrap(Console(width=size.columns), size.columns)
     # Below it: names, rows, what is said of the others, the next prompt.
@@ -41,7 +48,13 @@ def screen_text(
         left -= drawn.count("\n")
     bare = replace(table, caption="")
     head = "".join(f"{line.plain.rstrip()}\n" for line in caption) if table.caption else ""
-    return head + drawn + _ends(bare, rows, stream, left)
+    ends = _ends(bare, rows, stream, left)
+    widest = max(Text.from_ansi(line).cell_len for line in ends.splitlines())
+    if size.columns < _NARROW and size.columns < widest:
+        raise NoAnswerError(
+            f"the table takes {widest} columns and this terminal has {size.columns}: give -o FILE, or a pipe"
+        )
+    return head + drawn + ends
 
 
 def picture_text(figure: Figure, stream: TextIO) -> str:

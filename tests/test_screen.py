@@ -73,7 +73,7 @@ def test_what_the_caption_says_is_not_said_twice():
     assert "isocalc: layered law" in text
 
 
-@pytest.mark.parametrize(("columns", "lines"), [(200, 24), (200, 50), (80, 50), (40, 24), (20, 24)])
+@pytest.mark.parametrize(("columns", "lines"), [(200, 24), (200, 50), (80, 50), (40, 24)])
 def test_screens_of_other_sizes(columns, lines):
     text, code = screen(*TANH, columns=columns, lines=lines)
     assert code == 0
@@ -84,11 +84,15 @@ def test_screens_of_other_sizes(columns, lines):
         assert max(map(len, bare(text).splitlines())) <= columns
 
 
-def test_a_screen_without_room_for_a_picture_has_the_table():
-    text, code = screen(*TANH, columns=15)
-    assert code == 0
-    assert not BRAILLE.search(text)
-    assert "4.4682" in text
+@pytest.mark.parametrize("columns", [20, 15])
+@pytest.mark.parametrize("rows", [(), ("--summary",)])
+def test_a_terminal_too_narrow_for_the_numbers_is_told_so_in_one_line(columns, rows):
+    text, code = screen(*TANH, *rows, columns=columns)
+    assert code == 1
+    said = " ".join(bare(text).split())
+    assert re.fullmatch(
+        rf"Error: the table takes \d+ columns and this terminal has {columns}: give -o FILE, or a pipe", said
+    )
 
 
 def test_all_rows_are_shown_where_they_are_asked_for():
