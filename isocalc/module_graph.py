@@ -63,7 +63,7 @@ def traced(call: Call) -> Term:
 
     try:
         with torch.no_grad():
-            graph = make_fx(function)(call.batch)
+            graph = make_fx(function)(call.batch.clone())  # modules may change it in place
     except Exception as error:  # noqa: BLE001 - tracing runs the user's code, which may raise anything
         raise OpaqueError(f"code that cannot be traced ({type(error).__name__})") from None
     return _Reader(graph).read()

@@ -80,7 +80,7 @@ class Recognition:
             _require_alike(steps, self._first)
             self.steps = steps
         except (OpaqueError, ValueError) as error:
-            # NumPy's ValueError: shapes that are those of no layer.
+            # NumPy's ValueError, of reading or of rebuilding: shapes that are those of no layer.
             what = error if isinstance(error, OpaqueError) else "layers that act on parts of their input"
             self._opaque, self._reason = True, self._reason or f"it has {what}"
             return

@@ -50,3 +50,25 @@ def shell(command, **environment) -> subprocess.CompletedProcess:
         timeout=300,  # a busy machine is not a hang
         check=False,
     )
+
+
+def on_terminal(*arguments, environment) -> tuple[str, int]:
+    """Return what a command writes to a terminal, and its exit code."""
+    import pty  # noqa: PLC0415 - of POSIX
+
+    leader, follower = pty.openpty()
+    with subprocess.Popen(
+        [PROGRAM, *map(str, arguments)], stdout=follower, stderr=follower, env=environment
+    ) as process:
+        os.close(follower)
+        text = b""
+        while True:
+            try:
+                part = os.read(leader, 65536)
+            except OSError:
+                break
+            if not part:
+                break
+            text += part
+    os.close(leader)
+    return text.decode().replace("\r\n", "\n"), process.returncode

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from running import PROGRAM, call, shell
+from running import PROGRAM, call, on_terminal, shell
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="pipes and signals of POSIX")
 
@@ -154,31 +154,17 @@ def wait_for_python(process):
             return
 
 
-def on_terminal(*arguments, columns):
-    """Return what a command writes to a terminal of a given width."""
-    leader, follower = pty.openpty()
+def shown(*arguments, columns):
+    """Return what a command that succeeds writes to a terminal of a given width."""
     environment = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm"}
-    with subprocess.Popen(
-        [PROGRAM, *arguments], stdout=follower, stderr=follower, env=environment
-    ) as process:
-        os.close(follower)
-        text = b""
-        while True:
-            try:
-                part = os.read(leader, 65536)
-            except OSError:
-                break
-            if not part:
-                break
-            text += part
-    os.close(leader)
-    assert process.returncode == 0
-    return text.decode().replace("\r\n", "\n")
+    text, code = on_terminal(*arguments, environment=environment)
+    assert code == 0
+    return text
 
 
 @pytest.mark.parametrize("columns", [80, 200])
 def test_a_terminal_gets_a_table(columns):
-    text = on_terminal("param", "--act", "relu", columns=columns)
+    text = shown("param", "--act", "relu", columns=columns)
     assert "8.00813" in text
     assert "condition_number" in text
     assert "," not in text.splitlines()[-1]

@@ -1,12 +1,10 @@
 """What a terminal shows of a long table: a caption, a picture, the ends; everything else gets all of it."""
 
 import os
-import pty
 import re
-import subprocess
 
 import pytest
-from running import PROGRAM, call, shell
+from running import call, on_terminal, shell
 
 from isocalc.picture_text import COLOURS
 
@@ -18,27 +16,9 @@ pytestmark = pytest.mark.skipif(os.name != "posix", reason="terminals of POSIX")
 
 def screen(*arguments, columns=80, lines=24, term="xterm-256color", **environment):
     """Return what a command writes to a terminal, and its exit code."""
-    leader, follower = pty.openpty()
     size = {"COLUMNS": str(columns), "LINES": str(lines), "TERM": term}
     inherited = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "FORCE_COLOR"}}
-    with subprocess.Popen(
-        [PROGRAM, *map(str, arguments)],
-        stdout=follower,
-        stderr=follower,
-        env=inherited | size | environment,
-    ) as process:
-        os.close(follower)
-        text = b""
-        while True:
-            try:
-                part = os.read(leader, 65536)
-            except OSError:
-                break
-            if not part:
-                break
-            text += part
-    os.close(leader)
-    return text.decode().replace("\r\n", "\n"), process.returncode
+    return on_terminal(*arguments, environment=inherited | size | environment)
 
 
 def bare(text):

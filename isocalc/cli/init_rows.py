@@ -18,11 +18,7 @@ if TYPE_CHECKING:
     from isocalc.network import FeedForward, ResNet
     from isocalc.propagation import Propagation
 
-RESNET = (
-    "activation",
-    "depth",
-    "sigma_w",
-    "sigma_b",
+SPECTRUM = (
     "c",
     "s_min",
     "s_max",
@@ -33,22 +29,8 @@ RESNET = (
     "universal_error",
     "law",
 )
-SCHEMES = (
-    "activation",
-    "depth",
-    "scheme",
-    "branch_scale",
-    "c",
-    "s_min",
-    "s_max",
-    "condition_number",
-    "q_first",
-    "q_last",
-    "mean_lambda",
-    "universal_error",
-    "law",
-    "status",
-)
+RESNET = ("activation", "depth", "sigma_w", "sigma_b", *SPECTRUM)
+SCHEMES = ("activation", "depth", "scheme", "branch_scale", *SPECTRUM, "status")
 COMPARED = ("scheme", "branch_factor", "status")
 EDGES = ("s_min", "s_max", "condition_number")
 # Gate paths of the exact law in tables of many networks.

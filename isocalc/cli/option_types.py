@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
@@ -90,42 +90,48 @@ class Whole(click.ParamType):  # type: ignore[type-arg] # not generic before cli
         raise InvalidInputError((param.name if param else None) or "value", rule, value)
 
 
-class Widths(click.ParamType):  # type: ignore[type-arg] # not generic before click 8.4
-    """Widths of the input and the layers of one network; a tuple of ints."""
+class WholeNumbers(click.ParamType):  # type: ignore[type-arg] # not generic before click 8.4
+    """A comma list of whole numbers from 1; a tuple of ints."""
+
+    rule: ClassVar[str]
+
+    def fits(self, numbers: tuple[int, ...]) -> bool:
+        """Whether the numbers, together, are what the option takes."""
+        raise NotImplementedError
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        """Parse the text of the option; raise InvalidInputError where it is no list that fits."""
+        del ctx
+        if not isinstance(value, str):
+            return tuple(value)
+        numbers = tuple(_whole(item.strip(), 0) for item in value.split(","))
+        if min(numbers) < 1 or not self.fits(numbers):
+            raise InvalidInputError((param.name if param else None) or "value", self.rule, value)
+        return numbers
+
+
+class Widths(WholeNumbers):
+    """Widths of the input and the layers of one network."""
 
     name = "widths"
+    rule = "whole numbers of at least 1, of the input and of each layer, such as 784,1000,10"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
-        """Parse the text of the option; raise InvalidInputError where it is no list of at least two."""
-        del ctx
-        if not isinstance(value, str):
-            return tuple(value)
-        widths = tuple(_whole(item.strip(), 0) for item in value.split(","))
-        if len(widths) < 2 or min(widths) < 1:
-            rule = "whole numbers of at least 1, of the input and of each layer, such as 784,1000,10"
-            raise InvalidInputError((param.name if param else None) or "value", rule, value)
-        return widths
+    def fits(self, numbers: tuple[int, ...]) -> bool:
+        """Whether there is a layer."""
+        return len(numbers) >= 2
 
 
-class Shape(click.ParamType):  # type: ignore[type-arg] # not generic before click 8.4
-    """Shape of an array; a tuple of ints."""
+class Shape(WholeNumbers):
+    """Shape of an array."""
 
     name = "shape"
+    rule = f"whole numbers such as 784 or 3,32,32, of at most {MOST_VALUES} entries"
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...]:
-        """Parse the text of the option; raise InvalidInputError where it is no list of whole numbers."""
-        del ctx
-        if not isinstance(value, str):
-            return tuple(value)
-        sides = tuple(_whole(item.strip(), 0) for item in value.split(","))
-        if min(sides) < 1 or math.prod(sides) > MOST_VALUES:
-            rule = f"whole numbers such as 784 or 3,32,32, of at most {MOST_VALUES} entries"
-            raise InvalidInputError((param.name if param else None) or "value", rule, value)
-        return sides
+    def fits(self, numbers: tuple[int, ...]) -> bool:
+        """Whether the array is not too large."""
+        return math.prod(numbers) <= MOST_VALUES
 
 
 def _whole(text: str, otherwise: int) -> int:
