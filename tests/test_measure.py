@@ -46,7 +46,7 @@ def test_lanczos_finds_the_largest(name):
     assert largest_log_s(call, 3) == pytest.approx(dense_log_s(call)[-3:], abs=1e-9)
 
 
-@pytest.mark.parametrize("name", ["old_style", "in_place", "tokens", "off_centre"])
+@pytest.mark.parametrize("name", ["old_style", "in_place", "cubes_in_place", "tokens", "off_centre"])
 def test_every_trial_has_the_values_of_its_own_module(name):
     """Modules without a law, whose derivatives are found in other ways, single and double precision."""
     shape = {"tokens": (4, 16), "off_centre": (60,)}.get(name, (20,))

@@ -162,6 +162,10 @@ def in_place():
     return nn.Sequential(nn.ReLU(inplace=True), gaussian(20, 20, 1.0))
 
 
+def cubes_in_place():
+    return Of(lambda layers, x: layers[0](x.pow_(3)), gaussian(20, 20, 1.0))
+
+
 def tokens():
     return nn.Sequential(gaussian(16, 16, 1.0), nn.Tanh(), gaussian(16, 16, 1.0))
 
