@@ -29,8 +29,9 @@ _ANGLES = (0.5 * pi, 1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.003, 0.001)
 _MOST_STEPS, _FURTHEST_AHEAD = 64.0, 2.0
 # How near to its cut a logarithm is looked at more closely.
 _NEAR_CUT = 1e-3
-# Arguments by which rounding may leave their range.
-_BESIDE = 1e-14
+# Arguments by which rounding may leave their range, of an iterate and of a solution, which beside a gap has
+# half of its digits.
+_BESIDE, _BESIDE_SOLVED = 1e-14, 1e-7
 
 
 @kernel
@@ -269,10 +270,10 @@ def distance(x: Complex, y: Complex) -> float:
 
 
 @kernel
-def within(x: Complex) -> bool:
+def within(x: Complex, beside: float) -> bool:
     """Tell whether all arguments are from −π to 0, but for rounding; not if something is no number."""
     for k in range(x.size):
-        if not -pi - _BESIDE <= x[k].imag <= _BESIDE or not abs(x[k].real) < inf:
+        if not -pi - beside <= x[k].imag <= beside or not abs(x[k].real) < inf:
             return False
     return True
 
@@ -303,7 +304,7 @@ def iterate_chain(
         if kept > 1:
             found = mixed(xs, fs, kept, x, f)
             # Solutions have arguments from -pi to 0: what leaves them, or is no number, starts again.
-            if within(found):
+            if within(found, _BESIDE):
                 put(found, image)
             else:
                 kept = 0
@@ -337,7 +338,7 @@ def newton_chain(
         for halving in range(_HALVINGS):
             for k in range(size):
                 moved[k] = x[k] + 0.5**halving * step[k]
-            if within(moved):
+            if within(moved, _BESIDE):
                 m_there = chain_map(chain, moved, log_z, room, there)
                 if distance(there, moved) < residual:
                     m, residual = m_there, distance(there, moved)
@@ -353,7 +354,10 @@ def newton_chain(
 def converge_chain(
     chain: ChainArrays, log_z: complex, x: Complex, agree: float, most: int, room: ChainRoom
 ) -> tuple[complex, float]:
-    """Bring ``x`` to the solution at one z; return m and the residual."""
+    """Bring ``x`` to the solution at one z; return m and the residual, infinite for a root that is none.
+
+    From real unknowns, those in a gap, rounding decides between the solution and its conjugate.
+    """
     m, residual = iterate_chain(chain, log_z, x, agree, most + x.size, room)
     if not residual <= agree and x.size <= _MOST_UNKNOWNS:
         nearby = x.copy()
@@ -361,7 +365,7 @@ def converge_chain(
         if residual_nearby < residual:
             put(nearby, x)
             m, residual = m_nearby, residual_nearby
-    return m, residual
+    return m, residual if within(x, _BESIDE_SOLVED) else inf
 
 
 @kernel
