@@ -97,8 +97,15 @@ class ChainSource:
     @cached_property
     def tables(self) -> list[PanelTable]:
         """The law on each of its intervals, ascending."""
-        c = float(self.paths.chain.counts @ self._strengths)
-        return tables(self.solved, Middle(universal.edge(c), self.paths.persistent, self._reaches_zero))
+        return tables(self.solved, Middle(self._width, self.paths.persistent, self._reaches_zero))
+
+    @property
+    def _width(self) -> float:
+        """About how far the law reaches: as the universal one, or a product of layers that are far stronger."""
+        counts, strengths = self.paths.chain.counts, self._strengths
+        return min(
+            universal.edge(float(counts @ strengths)), 4 * float(counts @ np.log1p(2 * np.sqrt(strengths)))
+        )
 
     @property
     def missed(self) -> float:

@@ -18,6 +18,10 @@ Array = npt.NDArray[np.float64]
 Pairs = tuple[tuple[float, float], ...]
 
 _MOST_POINTS = 10**9
+# Mass by which rounding, and tables of solutions, may leave a distribution function off.
+_ROUNDING = 1e-6
+# Mass beyond a place, in units of its density times the distance of the end, however steep that is.
+_MOST_BEYOND = 10.0
 
 
 class Centred(Protocol):
@@ -102,17 +106,26 @@ class Law(ABC):
             So far out in a tail, or so near to λ = 0, that next to no mass lies beyond.
         """
         x = _numbers("x", x)
-        density = self._solve(x)[0]
+        return self._per_x(x, self._solve(x)[0])[()]
+
+    def _per_x(self, x: Array, density: Array) -> Array:
+        """Return the density of x from that of y."""
         if np.isnan(density).any():
             place = float(x[np.isnan(density)][0])
             raise NoAnswerError(f"the density at {place!r} is not resolved: next to no mass lies beyond")
         if self.variable == "log":
-            return (2 * density)[()]
+            return 2 * density
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-            return np.where(density > 0, density / (POWER[self.variable] * x), 0.0)[()]
+            return np.where(density > 0, density / (POWER[self.variable] * x), 0.0)
 
     def cdf(self, x: npt.ArrayLike) -> Array:
-        """Mass at or below x."""
+        """Mass at or below x.
+
+        Raises
+        ------
+        NoAnswerError
+            It falls from one value to a larger one: the law was not solved.
+        """
         return self._solve(_numbers("x", x))[1].copy()[()]
 
     def _solve(self, x: Array) -> tuple[Array, Array]:
@@ -120,8 +133,23 @@ class Law(ABC):
         key = x.tobytes(), x.shape, self.variable
         if key not in self._solved:
             self._solved.clear()
-            self._solved[key] = self._centred.density_and_below(self._scale.centred(x))
+            self._solved[key] = self._rising(self._scale.centred(x))
         return self._solved[key]
+
+    def _rising(self, y: Array) -> tuple[Array, Array]:
+        """Return the density at y and the mass at or below, which falls nowhere, not by rounding either."""
+        density, below = self._centred.density_and_below(y)
+        order = np.argsort(y, axis=None, kind="stable")
+        ascending = below.ravel()[order]
+        highest = np.maximum.accumulate(ascending)
+        if (highest - ascending > _ROUNDING).any():
+            raise NoAnswerError(
+                f"the {self.name} law was not solved: its distribution function falls by "
+                f"{(highest - ascending).max():.2g}; simulate with isocalc mc"
+            )
+        below = np.empty_like(highest)
+        below[order] = highest
+        return density, below.reshape(y.shape)
 
     @cached_property
     def _solved(self) -> dict[tuple[bytes, tuple[int, ...], str], tuple[Array, Array]]:
@@ -201,6 +229,48 @@ class Law(ABC):
         """
         require_whole("points", points, 1, _MOST_POINTS)
         return self._scale.uncentred(self._centred.grid(points))
+
+    def table(self, points: int) -> tuple[Array, Array, Array]:
+        """Return `grid`, and on it the density and the mass at or below.
+
+        They are those of the grid in log s, to which doubles of x may be too coarse: of a narrow law x may
+        repeat, and still the mass rises.
+
+        Parameters
+        ----------
+        points : int
+
+        Returns
+        -------
+        x, density, cdf : arrays, shape (points,)
+
+        Raises
+        ------
+        InvalidInputError
+            ``points`` is not a whole number of at least 1.
+        NoAnswerError
+            The mass falls somewhere, or is not all there is between the ends: the law was not solved.
+        """
+        require_whole("points", points, 1, _MOST_POINTS)
+        y = self._centred.grid(points)
+        density, below = self._rising(y)
+        if points > 1:
+            self._require_whole_mass(y, density, below)
+        x = self._scale.uncentred(y)
+        return x, self._per_x(x, density), below
+
+    def _require_whole_mass(self, y: Array, density: Array, below: Array) -> None:
+        low, high = self._ends
+        atoms = sum(mass for place, mass in self._centred.atoms if place <= y[0])
+        for k, end, mass in ((0, low, atoms), (-1, high, 1.0)):
+            if not math.isfinite(end):
+                continue
+            missed = abs(float(below[k]) - mass)
+            if missed > _ROUNDING + _MOST_BEYOND * float(density[k]) * abs(end - float(y[k])):
+                raise NoAnswerError(
+                    f"the {self.name} law was not solved: {missed:.2g} of its mass is missing at an end of "
+                    "the support; simulate with isocalc mc"
+                )
 
     @property
     def mean_log_s(self) -> float:

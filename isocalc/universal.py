@@ -19,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from isocalc.errors import NoAnswerError
+from isocalc.limits import MOST_C
 
 Array = npt.NDArray[np.float64]
 
-_LARGEST = 1e6
 _SEMICIRCLE_BELOW = 1e-100
 _KNOTS = 257
 _MOST_TERMS = 10**7
@@ -36,8 +36,8 @@ _points_so_far = Counter[str]()
 
 
 def _require_known(c: float) -> None:
-    if c > _LARGEST:
-        raise NoAnswerError(f"the universal law is computed for c up to {_LARGEST:g}; here c is {c!r}")
+    if c > MOST_C:
+        raise NoAnswerError(f"the universal law is computed for c up to {MOST_C:g}; here c is {c!r}")
 
 
 def edge(c: float) -> float:

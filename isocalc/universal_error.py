@@ -20,6 +20,7 @@ from isocalc import universal
 from isocalc.activations import Activation
 from isocalc.errors import NoAnswerError
 from isocalc.gaussian import averages
+from isocalc.limits import MOST_C
 from isocalc.network import ResNet
 from isocalc.propagation import Propagation, propagate
 
@@ -51,14 +52,15 @@ class LawErrors(NamedTuple):
     commuting : float
         Of the law of free layers, by independent gates of different layers that commute: in post-activation
         blocks of few layers.
-    depth : float
-        Of the universal law from that of free layers.
+    depth : float or None
+        Of the universal law from that of free layers; ``None`` where c is beyond 10⁶, up to which the
+        universal law is computed.
     """
 
     kappa: float
     correlated: float | None
     commuting: float
-    depth: float
+    depth: float | None
 
     @property
     def layered(self) -> float | None:
@@ -68,7 +70,9 @@ class LawErrors(NamedTuple):
     @property
     def universal(self) -> float | None:
         """Of the universal law."""
-        return None if self.layered is None else min(1.0, self.layered + self.depth)
+        if self.layered is None or self.depth is None:
+            return None
+        return min(1.0, self.layered + self.depth)
 
 
 def law_errors(network: ResNet, signal: Propagation | None = None, *, own_gates: bool = True) -> LawErrors:
@@ -89,7 +93,7 @@ def law_errors(network: ResNet, signal: Propagation | None = None, *, own_gates:
     Raises
     ------
     NoAnswerError
-        The signal or averages over gates overflow, or c is beyond 10⁶.
+        The signal or averages over gates overflow.
 
     Notes
     -----
@@ -109,7 +113,7 @@ def law_errors(network: ResNet, signal: Propagation | None = None, *, own_gates:
         kappa,
         min(1.0, error_of_kappa(kappa, signal.c)) if known else None,
         commuting_error(network, signal, kurtosis),
-        depth_error(network, signal, kurtosis),
+        depth_error(network, signal, kurtosis) if signal.c <= MOST_C else None,
     )
 
 
@@ -134,6 +138,13 @@ def error_of_kappa(kappa: float, c: float) -> float:
 def is_linear(act: Activation) -> bool:
     """Whether φ is a straight line."""
     return act.slopes is not None and len(set(act.slopes)) == 1 and not act.jumps
+
+
+def has_free_layers(network: ResNet, *, own_gates: bool = True) -> bool:
+    """Whether the law of free layers is the network's at any depth: gates know of no other layer's."""
+    if network.depth == 1 or network.block == "preln" or is_linear(network.act):
+        return True
+    return network.block == "pre" and not own_gates
 
 
 def has_correlated_gates(network: ResNet) -> bool:

@@ -68,19 +68,18 @@ def solved_row(net: "ResNet", doubles: Doubles, law: "Law | None" = None, paths:
 
 
 def _own_law(net: "ResNet", signal: "Propagation", choice: "Choice", paths: int | None) -> "Law":
-    from isocalc.laws import law_of, require_quick
+    from isocalc.laws import require_quick, taken
 
     if choice.law == "exact":
         require_quick(net, signal)
-    return law_of(net, choice, paths=paths)
+    return taken(net, choice, paths=paths)[0]
 
 
 def _row(
     net: "ResNet", signal: "Propagation", doubles: Doubles, law: "Law | Callable[..., Law]"
 ) -> dict[str, str | float | None]:
     """Return a row from the signal in a network and its law, or what makes that."""
-    from isocalc.law_choice import Choice, cheapest
-    from isocalc.universal_error import law_errors
+    from isocalc.law_choice import choose
 
     variance = doubles.positive if has_signal(net) else doubles.finite
     row: dict[str, str | float | None] = dict.fromkeys(RESNET) | {
@@ -93,12 +92,8 @@ def _row(
         "status": "ok",
     }
     try:
-        try:
-            errors = law_errors(net, signal)
-        except NoAnswerError as error:
-            choice = Choice("universal", None, f"its error is not known: {error}", signal.c)
-        else:
-            choice, row["universal_error"] = cheapest(errors, signal.c), errors.universal
+        choice = choose(net, signal=signal)
+        row["universal_error"] = choice.errors and choice.errors.universal
         law = law(signal=signal, choice=choice) if callable(law) else law
         row["law"] = law.name
         row |= _edges(law, doubles)

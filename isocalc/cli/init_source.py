@@ -34,7 +34,7 @@ def code(net: "ResNet | FeedForward", found: Any, framework: Any) -> str:
 
 def _about_residual(net: "ResNet", law: "Law | None") -> str:
     from isocalc.law_choice import choose
-    from isocalc.laws import law_of, require_quick
+    from isocalc.laws import require_quick, taken
     from isocalc.propagation import propagate
 
     signal = propagate(net)
@@ -43,7 +43,7 @@ def _about_residual(net: "ResNet", law: "Law | None") -> str:
             choice = choose(net, signal=signal)
             if choice.law == "exact":
                 require_quick(net, signal)
-            law = law_of(net, choice)
+            law, _ = taken(net, choice)
         edges = f", singular values of the Jacobian from {law.s_min:.6g} to {law.s_max:.6g} ({law.name} law)"
     except NoAnswerError as error:
         edges = f"; the singular values of the Jacobian are not known: {error}"

@@ -81,11 +81,11 @@ class LawsUsed:
     def law_of(self, network: "ResNet | FeedForward") -> "Law":
         """Return the law of a network."""
         from isocalc.law_choice import choose  # noqa: PLC0415 - numerics load when a command computes
-        from isocalc.laws import law_of  # noqa: PLC0415
+        from isocalc.laws import taken  # noqa: PLC0415
         from isocalc.network import ResNet  # noqa: PLC0415
 
         choice = choose(network, self._law, own_gates=self._own_gates)
-        law = law_of(network, choice, paths=self._paths)
+        law, choice = taken(network, choice, paths=self._paths)
         self.laws.append(law)
         if isinstance(network, ResNet):
             self._choices.append(choice)

@@ -62,17 +62,14 @@ def _evaluated(law: "Law", points: int, at: Sequence[float] | None) -> tuple["Ar
     """Return x, density and cdf: infinite where the number does not fit a double."""
     import numpy as np  # noqa: PLC0415 - numerics load when a command computes
 
-    count = points if law.support() else len(law.atoms)
-    x = law.grid(count) if at is None else np.array(at)
-    lost = ((x == 0) | np.isinf(x)) & (at is None and law.variable != "log")
-    if lost.any():
-        log_x = law.using("log").grid(count)
-        lost &= np.isfinite(log_x)
-    density, cdf = np.full(x.shape, np.inf), np.empty(x.shape)
-    density[~lost], cdf[~lost] = law.pdf(x[~lost]), law.cdf(x[~lost])
-    if lost.any():
-        x[lost], cdf[lost] = np.inf, law.using("log").cdf(log_x[lost])
-    if at is None and count > 1 and not np.all(x[1:] > x[:-1]) and np.isfinite(x).all():
+    if at is not None:
+        x = np.array(at)
+        return x, law.pdf(x), law.cdf(x)
+    x, density, cdf = law.table(points if law.support() else len(law.atoms))
+    if law.variable != "log":
+        lost = np.isinf(x) | ((x == 0) & (density > 0))
+        x[lost] = density[lost] = np.inf
+    if not np.all(x[1:] > x[:-1]) and np.isfinite(x).all():
         say("the law is narrower than doubles resolve in this variable, so values repeat")
     return x, density, cdf
 
