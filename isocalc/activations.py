@@ -9,6 +9,7 @@ from isocalc import _piecewise, _smooth, _trigonometric
 from isocalc._special import Array, erf
 from isocalc.activation_type import Activation, Family, Parameter
 from isocalc.errors import InvalidInputError
+from isocalc.limits import LARGEST_CONSTANT
 
 __all__ = ["ALIASES", "FAMILIES", "Activation", "Array", "Family", "Parameter", "activation", "names"]
 
@@ -209,6 +210,9 @@ def activation(spec: str | Activation) -> Activation:
     values = _parameters(family, texts)
     if values is None:
         raise InvalidInputError("activation", family.rule, spec)
+    if any(value and not 1 / LARGEST_CONSTANT <= abs(value) <= LARGEST_CONSTANT for value in values):
+        rule = f"{family.usage} with sizes from {1 / LARGEST_CONSTANT:g} to {LARGEST_CONSTANT:g}, or 0"
+        raise InvalidInputError("activation", rule, spec)
     return family.bind(values)
 
 

@@ -101,7 +101,7 @@ class ChainSource:
 
     @property
     def _width(self) -> float:
-        """About how far the law reaches: as the universal one, or a product of layers that are far stronger."""
+        """About how far the law reaches: as the universal law, or as layers that are strong."""
         counts, strengths = self.paths.chain.counts, self._strengths
         return min(
             universal.edge(float(counts @ strengths)), 4 * float(counts @ np.log1p(2 * np.sqrt(strengths)))

@@ -119,7 +119,7 @@ def moments_of_pair(act: Activation, q: float, gap: float) -> tuple[float, float
     if act.jumps:
         return _moments_with_jumps(act, q, gap)
     slope = _slope(act, q, gap)
-    if gap < _NEAR * min(1.0, act.scale**2 / q):
+    if gap < _NEAR * min(1.0, act.scale / q * act.scale):
         # The integral of the slope, which is smooth in √(1 − c), in 4 nodes.
         nodes, weights = legendre_rule(4)
         t = (1 + nodes) / 2

@@ -120,7 +120,7 @@ class CriticalLine:
 
 def gate_variance(act: Activation, q: Array) -> Array:
     """Return the relative variance of φ'² at variances q >= 0, at 0 the limit; arrays of shape (n,)."""
-    q = np.maximum(q, _NEXT_TO_ZERO * min(act.lengths) ** 2)
+    q = np.maximum(q, _NEXT_TO_ZERO * min(max(min(act.lengths), 1e-140), 1e150) ** 2)
     if act.slopes is not None:
         return np.array([_of_masses(act.gate_masses(float(value))) for value in q])
     gates = averages(act, q)

@@ -13,13 +13,13 @@ from functools import reduce
 from isocalc.expression_functions import ALIASES, CONDITIONAL, CONSTANTS, HIDDEN, SMOOTH
 from isocalc.expression_rewriting import const, node
 from isocalc.expression_tree import Node, RefusedError, X
+from isocalc.limits import LARGEST_CONSTANT
 
 FUNCTIONS = tuple(name for name in (*SMOOTH, *CONDITIONAL) if name not in HIDDEN)
 RULE = "a known activation or an expression of x such as x*tanh(x)"
 
 _MOST_LETTERS, _MOST_NODES, _MOST_DEPTH, _MOST_CHOICES, _MOST_POWER = 400, 200, 40, 20, 50
 # Whose fourth power is a double.
-_LARGEST = 1e50
 _STRANGE = re.compile(r"[^A-Za-z0-9_.+\-*/(),<>=!\s]")
 _OPERATORS: dict[type[ast.operator], tuple[str, str, int]] = {
     ast.Add: ("add", " + ", 1),
@@ -128,8 +128,8 @@ def _number(value: float) -> Node:
         number = float(value)
     except OverflowError:
         number = math.inf
-    if _LARGEST < number < math.inf:
-        raise RefusedError(RULE, f"A number in it is above {_LARGEST:g}.")
+    if LARGEST_CONSTANT < number < math.inf:
+        raise RefusedError(RULE, f"A number in it is above {LARGEST_CONSTANT:g}.")
     return const(number)
 
 

@@ -157,7 +157,7 @@ def one_layer(act: Activation, q: Array) -> OneLayer:
     slope[positive] = second_moment_and_slope(act, q[positive])[1]
     gate, fourth = own.gate, own.gate_squared
     if not gate.all():
-        limit = averages(act, _NEXT_TO_ZERO * min(act.lengths) ** 2)
+        limit = averages(act, _NEXT_TO_ZERO * min(max(min(act.lengths), 1e-140), 1e150) ** 2)
         gate, fourth = np.where(gate, gate, limit.gate), np.where(gate, fourth, limit.gate_squared)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         return OneLayer(slope, own.gate, np.where(gate, fourth / gate / gate - 1, np.inf))

@@ -227,4 +227,4 @@ def faint_power(act: Activation, dtype: str = "float64") -> float:
     small = np.array([-share, share])
     image = act.phi(small)
     straight = image.any() and np.allclose(act.phi(2 * small), 2 * image, rtol=1e-9, atol=0)
-    return share**2 if straight and act.phi(np.zeros(1))[0] == 0 else 0.0
+    return min(share * share, 1.0) if straight and act.phi(np.zeros(1))[0] == 0 else 0.0

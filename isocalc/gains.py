@@ -120,5 +120,5 @@ def _inverse_root(average: float) -> float | None:
 def _of_pytorch(act: Activation) -> float | None:
     family = act.name.partition(":")[0]
     if family == "leaky_relu" and act.slopes:
-        return math.sqrt(2 / (1 + act.slopes[0] ** 2))
+        return math.sqrt(2) / math.hypot(1.0, act.slopes[0])
     return _PYTORCH.get(family)

@@ -55,7 +55,7 @@ class GateLaw:
             (math.log(value) if value else -math.inf, mass) for value, mass in self._flats
         )
         self.log_mean = math.log(share * rule.mean)
-        self.relative_variance = max(0.0, rule.mean_square / (share * rule.mean**2) - 1)
+        self.relative_variance = max(0.0, rule.mean_square / rule.mean / rule.mean / share - 1)
         self.mean = gate_mean_log(rule) if share == 1 else -math.inf
 
     @property

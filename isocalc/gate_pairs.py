@@ -16,6 +16,8 @@ _ORDER = 10
 # Samples of a period of φ'², and the share of its largest harmonic that is none.
 _SAMPLES, _NO_HARMONIC = 256, 1e-15
 _REACH = 8.0
+# Beyond so many standard deviations is nobody; squares are doubles.
+_FAR = 1e150
 _CENTRAL = 2.0 * np.arange(-4, 5)
 # The conditional mean of a kinked function bends within so many standard deviations.
 _SMEAR = np.array([-4.0, -1.5, 0.0, 1.5, 4.0])
@@ -85,8 +87,12 @@ def _of_steps(act: Activation, sigma_x: Array, sigma_y: Array, correlation: Arra
     angle, weights = end * (1 - t * t), end * t * weights / (2 * math.pi)
     sine, twice = np.sin(angle), 2 * np.cos(angle) ** 2
     jumps = np.diff(np.square(act.slopes or ()))
+
+    def places_of(point: float, sigma: Array) -> Array:
+        return np.clip(point / sigma[:, None], -_FAR, _FAR)
+
     places = [
-        (np.array(point) / sigma_x[:, None], np.array(point) / sigma_y[:, None], float(jump))
+        (places_of(point, sigma_x), places_of(point, sigma_y), float(jump))
         for point, jump in zip(act.breakpoints, jumps, strict=True)
     ]
     total = np.zeros(correlation.size)

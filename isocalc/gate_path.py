@@ -181,17 +181,23 @@ def _frame(span: _Span, need: tuple[Array, Array], slack: float, least: float) -
     s, rate = need[0], slack * need[1]
     top, length = float(rate.max()), span.high - span.low
     tails = [_Tail(max(top, least))]
-    if span.left:
-        for part in (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7):
-            constant = max(part * top, least)
-            tails.append(_Tail(constant, linear=max(0.0, float(((rate - constant) / s).max()))))
-            tails.append(_Tail(constant, square=max(0.0, float(((rate - constant) / s**2).max()))))
-        for log_length in np.geomspace(s[0], length, 16).tolist():
-            log_weight = float((rate * (s + log_length)).max())
-            tails.append(_Tail(least, log_weight=log_weight, log_length=log_length))
     with np.errstate(over="ignore"):
+        tails += _curved_tails(s, rate, length, least) if span.left else []
         tail = min(tails, key=lambda tail: float(tail.value(np.array(length))))
     return _Frame(length, _weight(span.left), _weight(span.right), tail)
+
+
+def _curved_tails(s: Array, rate: Array, length: float, least: float) -> list[_Tail]:
+    """Return tails that fall with the distance from the end on the left."""
+    top, tails = float(rate.max()), []
+    for part in (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7):
+        constant = max(part * top, least)
+        tails.append(_Tail(constant, linear=max(0.0, float(((rate - constant) / s).max()))))
+        tails.append(_Tail(constant, square=max(0.0, float(((rate - constant) / s / s).max()))))
+    for log_length in np.geomspace(s[0], length, 16).tolist():
+        log_weight = float((rate * (s + log_length)).max())
+        tails.append(_Tail(least, log_weight=log_weight, log_length=log_length))
+    return tails
 
 
 def _smallest(act: Activation, frame: _Frame, span: _Span, sigma: float) -> tuple[float, float]:

@@ -105,7 +105,8 @@ def _grouped(network: ResNet, signal: Propagation, *, coarser: bool) -> _Groups:
     depth = network.depth
     if not np.isfinite(signal.q).all():
         raise NoAnswerError(f"the signal overflows, so that the gates of {network.act.name} are not known")
-    gate = signal.c_per_layer * (network.skip / network.sigma_w) ** 2
+    unit = network.skip / network.sigma_w
+    gate = signal.c_per_layer * unit * unit
     if depth <= _MOST_GROUPS:
         return _Groups(np.ones(depth), np.arange(depth, dtype=float), signal.q, gate)
     wanted = math.ceil(depth * abs(math.log(abs(network.skip))) / _FORGOTTEN) if network.block == "pre" else 0
@@ -188,12 +189,12 @@ def _of(network: ResNet, groups: _Groups, gates: Array, weights: Array, *, exact
     persistent = float(weights[~gates.any(axis=0)].sum()) if kept.any() else 1.0
     spare = -weights.size % LANES
     gates = np.concatenate((gates, np.repeat(gates[:, -1:], spare, axis=1)), axis=1)
-    counts = groups.counts[kept]
+    counts, unit = groups.counts[kept], network.sigma_w / network.skip
     chain = ChainArrays(
         np.ascontiguousarray(gates),
         np.concatenate((weights, np.zeros(spare))),
         network.block == "post",
-        (network.sigma_w / network.skip) ** 2 / network.depth * counts,
+        unit * unit / network.depth * counts,
         counts,
         network.weights == "orthogonal",
     )

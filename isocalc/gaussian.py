@@ -182,10 +182,10 @@ def _averages_on(act: Activation, x: Array, z: Array, weights: Array, q: Array) 
 
 def _scale_free_averages(act: Activation, q: Array) -> Averages:
     left, right = act.slopes[0], act.slopes[-1]  # type: ignore[index] # piecewise linear, by definition
-    mean = (right - left) * np.sqrt(q / (2 * math.pi))
-    left, right = left * left, right * right
+    left, right, difference = left * left, right * right, right - left
     second, fourth = (left + right) / 2, (left * left + right * right) / 2
     with np.errstate(over="ignore", under="ignore"):
+        mean = difference * np.sqrt(q / (2 * math.pi))
         return Averages(mean, second * q, np.full_like(q, second), np.full_like(q, fourth), 2 * second * q)
 
 

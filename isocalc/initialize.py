@@ -232,6 +232,9 @@ class _Curve:
     def none_reached(self) -> str:
         """Say which c can be reached, and where."""
         reached = [(c, scale) for scale in _GRID if (c := self.c(scale)) < math.inf]
+        if not reached:
+            where = f"{self.name} from {SMALLEST:g} to {LARGEST:g}"
+            return f"c of {self.network.act.name} overflows at every {where}"
         places = " to ".join(
             f"{c:.6g} at {self.name} = {scale:.6g}" for c, scale in (min(reached), max(reached))
         )

@@ -68,7 +68,8 @@ class LayerChain:
             before, after = self.widths[layer : layer + 2]
             # Semi-orthogonal weights that widen keep the length of the signal.
             kept = min(1.0, before / after) if self.weights[layer] == "orthogonal" else 1.0
-            found[layer] = self.sigma_w[layer] ** 2 * kept * p + self.sigma_b[layer] ** 2
+            sigma_w, sigma_b = self.sigma_w[layer], self.sigma_b[layer]
+            found[layer] = sigma_w * sigma_w * kept * p + sigma_b * sigma_b
             p = tables.setdefault(act.name, AverageTable(act)).at(float(found[layer])).second
             if not p < _LARGEST:
                 raise NoAnswerError(f"the signal explodes in layer {layer + 1}")

@@ -54,14 +54,14 @@ def few_layers(
     if to_keep is not None and q.size > nodes_for(_SPAN):
         kept[to_keep(q)] = True
     parts = [(q[kept], counts[kept])]
-    near = ~kept & (q < straight**2)
+    near = ~kept & (q < straight * straight)
     if near.any():
         sigma, weights = gauss_of(np.sqrt(q[near]), counts[near], _NODES_NEAR_ZERO)
         parts.append((sigma**2, weights))
-    beyond = ~kept & ~near & (q > far**2)
+    beyond = ~kept & ~near & (q > far * far)
     if beyond.any():
         bends, weights = gauss_of(1 / np.sqrt(q[beyond][::-1]), counts[beyond][::-1], _NODES_NEAR_ZERO)
-        parts.append((1 / bends**2, weights))
+        parts.append((1 / bends / bends, weights))
     between = ~kept & ~near & ~beyond
     log_q, its_counts = np.log(q[between]), counts[between]
     for cluster in _clusters(log_q):

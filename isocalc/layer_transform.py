@@ -126,7 +126,7 @@ class Layer(Gated):
     @property
     def relative_variance(self) -> float:
         """−(log S)'(0)."""
-        own = max(0.0, self.gate.mean_square / self.gate.mean**2 - 1)
+        own = max(0.0, self.gate.mean_square / self.gate.mean / self.gate.mean - 1)
         return self.share * (own + (max(0.0, 1 - self.growth) if self.orthogonal else 1.0))
 
     @property

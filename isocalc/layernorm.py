@@ -64,7 +64,7 @@ def follow_layer_norm(network: ResNet) -> LayerNormSignal:
     with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
         p = network.input_variance * np.exp(layers * rate)
         if second and image:
-            p += second * image * (np.expm1(layers * rate) / math.expm1(rate) if rate else layers)
+            p += second * image * (np.expm1(layers * rate) / np.expm1(rate) if rate else layers)
         c = np.zeros(network.depth)
         if network.has_weights:
             c += network.depth * second / np.float64(network.skip) ** 2 * (first * gate) / p[:-1]

@@ -28,7 +28,7 @@ Part = tuple[GateRule, float, float, float, bool]
 # Layers whose gates are closed most often decide what happens near 0: so many keep a factor each.
 _KEPT = 4
 _SIGMAS = 8.5
-_FAR = 1e17
+_FAR, _FARTHEST = 1e17, 1e300
 # Standard deviations this small, in lengths over which φ varies, are 0.
 _NEGLIGIBLE = 1e-75
 # Lengths over which smooth gates may approach their limits, as far as any t can tell.
@@ -124,13 +124,15 @@ def _gates(network: ResNet | FeedForward) -> list[tuple[GateRule, float]]:
     act = network.act
     if act.scale_free:
         return [(gate_rule(act, 1.0), float(network.depth))]
-    variances = np.minimum(propagate(network).q, _changes_up_to(act) ** 2)
+    constant = _changes_up_to(act)
+    variances = np.minimum(propagate(network).q, constant * constant)
     if not np.isfinite(variances).all():
         raise NoAnswerError(
             f"the signal overflows, so that the gates of {act.name} are not known at all depths"
         )
     if math.isfinite(act.scale):
-        variances = np.where(variances < (_NEGLIGIBLE * act.scale) ** 2, 0.0, variances)
+        negligible = _NEGLIGIBLE * act.scale
+        variances = np.where(variances < negligible * negligible, 0.0, variances)
     # Where all gates close, how far the others have closed is what t depends on.
     far = _flat_from(act) if isinstance(network, ResNet) else math.inf
     q, counts = few_layers(variances, _straight_up_to(act), far, _first_to_keep(act))
@@ -150,7 +152,7 @@ def _changes_up_to(act: Activation) -> float:
     """Return a √q from which the law of the gate stays what it is, to rounding; inf if there is none."""
     if math.isfinite(act.period):
         return _PERIODS * act.period
-    far = np.array([-1.0, 1.0]) * _FAR * max((1.0, *map(abs, act.breakpoints)))
+    far = np.array([-1.0, 1.0]) * min(_FAR * max((1.0, *map(abs, act.breakpoints))), _FARTHEST)
     slopes = act.dphi(far)
     if not np.array_equal(slopes, act.dphi(1e3 * far)):
         return math.inf

@@ -2,6 +2,8 @@
 
 # A network's description.
 MAX_DEPTH = 10**7
+# Numbers in an activation, parameters or constants: fourth powers of φ' are doubles, times other numbers too.
+LARGEST_CONSTANT = 1e50
 
 # A simulation.
 LEAST_WIDTH, MOST_WIDTH = 2, 10**6

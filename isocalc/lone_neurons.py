@@ -27,7 +27,7 @@ def lone_neurons(network: ResNet | FeedForward) -> float:
     gates = averages(network.act, np.minimum(found.q[some], _SAFE))
     squares = found.c_per_layer[some] ** 2
     with np.errstate(divide="ignore", invalid="ignore"):
-        relative = gates.gate_squared / gates.gate**2 - 1
+        relative = gates.gate_squared / gates.gate / gates.gate - 1
     known = np.isfinite(relative) & (squares > 0)
     mean = float(np.average(relative[known], weights=squares[known])) if known.any() else 0.0
     neurons = network.hidden_ratio if network.block == "preln" else 1.0

@@ -132,7 +132,8 @@ def map_figure(network: FeedForward, fixed: Sequence[float], title: str) -> Figu
     """
     most = 2 * max(fixed, default=0.0) or 1.0
     q = np.linspace(0.0, most, _MAP_POINTS)
-    after = network.sigma_w**2 * averages(network.act, q).second + network.sigma_b**2
+    weight, bias = network.sigma_w * network.sigma_w, network.sigma_b * network.sigma_b
+    after = weight * averages(network.act, q).second + bias
     marks: list[Mark] = [
         Line([0.0, most], [0.0, most], "no change", 4, "dotted"),
         Line(q.tolist(), np.asarray(after).tolist(), "one layer", 0),

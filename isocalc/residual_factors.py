@@ -78,7 +78,7 @@ def _variance(network: ResNet) -> float:
     scale = abs(network.sigma_w / network.skip)
     if scale > _LARGEST_SCALE:
         raise NoAnswerError(f"c of {network.act.name} overflows: sigma_w / skip is {scale:.3g}")
-    return scale**2 / network.depth
+    return scale * scale / network.depth
 
 
 def two_matrices(network: ResNet, gate: GateRule, signal: Propagation) -> Iterator[Part]:

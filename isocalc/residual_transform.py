@@ -132,7 +132,7 @@ class ResidualLayer(Gated):
     def relative_variance(self) -> float:
         """−(log S)'(0)."""
         c = self.variance * self.gate.mean
-        own = max(0.0, self.gate.mean_square / self.gate.mean**2 - 1) + 1 - self._power
+        own = max(0.0, self.gate.mean_square / self.gate.mean / self.gate.mean - 1) + 1 - self._power
         return 2 * (c / (1 + c)) / (1 + c) + (1 + own / self._share) * (c / (1 + c)) ** 2
 
     @property
@@ -140,7 +140,8 @@ class ResidualLayer(Gated):
         """E log λ = 2 E log max(1, |x|), x the eigenvalues of X; S_X has their law (Haagerup, Larsen)."""
         if self.variance * self.gate.mean <= 1:
             return 0.0
-        low, high = -60.0 - self._log_scale, 700.0
+        largest = self.gate.largest if self.gate.largest < math.inf else self.gate.mean
+        low, high = -60.0 - math.log(largest), 700.0
         if self._log_s_of_x(high) < 0:
             weights = 0.0 if self.orthogonal else 1.0
             return gate_mean_log(self.gate) + math.log(self.variance) - weights

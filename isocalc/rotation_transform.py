@@ -91,7 +91,7 @@ class Rotation:
     @property
     def relative_variance(self) -> float:
         """2v/(1 + v)²."""
-        return 2 * self.variance / (1 + self.variance) ** 2
+        return 2 * self.variance / (1 + self.variance) / (1 + self.variance)
 
     @property
     def mean_log(self) -> float:

@@ -149,15 +149,15 @@ def propagate_scaled(network: ResNet, factors: npt.ArrayLike) -> Propagation:
 
 def _follow(network: ResNet, squares: Array) -> list[tuple[float, float, float, float]]:
     """Return q, c, and the mean square and mean of the output of each block."""
-    table, variance = AverageTable(network.act), network.sigma_w**2
-    bias, skip, pre = network.sigma_b**2, network.skip, network.block == "pre"
+    table, variance = AverageTable(network.act), network.sigma_w * network.sigma_w
+    bias, skip, pre = network.sigma_b * network.sigma_b, network.skip, network.block == "pre"
     p, m, rows = network.input_variance, 0.0, []
     for square in squares.tolist():
         block = Recursion(variance * square, bias, skip, pre)
         q = block.variance(p)
         mean, second, gate = table.at(q)
         p, m = block.output(p, m, mean, second)
-        c = network.depth * variance * square * gate / skip**2 if block.weight else 0.0
+        c = network.depth * (variance / skip / skip) * square * gate if block.weight else 0.0
         rows.append((q, c, p, m))
     return rows
 

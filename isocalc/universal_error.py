@@ -226,7 +226,8 @@ def kappa_of(network: ResNet, signal: Propagation) -> float:
     from isocalc.gate_pairs import GatePairs  # noqa: PLC0415
 
     act, skip = network.act, network.skip
-    scale = (network.sigma_w / skip) ** 2
+    unit = network.sigma_w / skip
+    scale = unit * unit
     if not np.isfinite(signal.q).all():
         raise NoAnswerError(f"kappa of {act.name} overflows: the signal explodes")
     q, gate = np.clip(signal.q, 1 / _LARGEST_Q, _LARGEST_Q), signal.c_per_layer / scale
@@ -243,7 +244,8 @@ def kappa_of(network: ResNet, signal: Propagation) -> float:
             decay = np.exp(total[layers] - total[layers + distance])
         found = pairs.covariances(q[k], q[after], correlation, gate[k], gate[after])
         parts.append(float(weights @ (found * decay)))
-    kappa = 2 * (scale / network.depth) ** 2 * math.fsum(parts)
+    per_layer = scale / network.depth
+    kappa = 2 * per_layer * per_layer * math.fsum(parts)
     if not math.isfinite(kappa):
         raise NoAnswerError(f"kappa of {act.name} overflows")
     return kappa

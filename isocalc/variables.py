@@ -54,9 +54,9 @@ class Scale:
 
     def centred(self, x: Array) -> Array:
         """Return y at x; -inf at and below 0 where x cannot be negative."""
-        if self.variable == "log":
-            return 2 * (x - self.log_s)
         with np.errstate(divide="ignore", over="ignore"):
+            if self.variable == "log":
+                return 2 * (x - self.log_s)
             x = np.maximum(x, 0.0)
             if self._unit is not None:
                 return np.log(x / self._unit) / POWER[self.variable]
