@@ -83,9 +83,10 @@ def gate_values(act: Activation, x: Complex) -> Complex:
 
 def slope_and_bend(act: Activation, x: Array) -> tuple[Array, Array]:
     """Return φ' and φ'' at real x."""
+    step = _COMPLEX_STEP * min(1.0, unit_length(act), act.period)
     with np.errstate(over="ignore", under="ignore"):
-        slope = _slope(act, x + 1j * _COMPLEX_STEP)
-    return slope.real, slope.imag / _COMPLEX_STEP
+        slope = _slope(act, x + 1j * step)
+    return slope.real, slope.imag / step
 
 
 def unit_length(act: Activation) -> float:

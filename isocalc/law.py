@@ -58,8 +58,8 @@ class Centred(Protocol):
     def mean_of(self, function: Callable[[Array], Array]) -> float:
         """Return E function(y)."""
 
-    def grid(self, points: int) -> Array:
-        """Return so many values of y, fit for trapezoid sums of the density."""
+    def grid(self, points: int, power: float = 0.0) -> Array:
+        """Return so many values of y, fit for trapezoid sums of the density of λ^power, of y for 0."""
 
 
 class Law(ABC):
@@ -228,7 +228,7 @@ class Law(ABC):
             ``points`` is not a whole number of at least 1.
         """
         require_whole("points", points, 1, _MOST_POINTS)
-        return self._scale.uncentred(self._centred.grid(points))
+        return self._scale.uncentred(self._centred.grid(points, POWER.get(self.variable, 0.0)))
 
     def table(self, points: int) -> tuple[Array, Array, Array]:
         """Return `grid`, and on it the density and the mass at or below.
@@ -252,7 +252,7 @@ class Law(ABC):
             The mass falls somewhere, or is not all there is between the ends: the law was not solved.
         """
         require_whole("points", points, 1, _MOST_POINTS)
-        y = self._centred.grid(points)
+        y = self._centred.grid(points, POWER.get(self.variable, 0.0))
         density, below = self._rising(y)
         if points > 1:
             self._require_whole_mass(y, density, below)

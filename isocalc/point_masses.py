@@ -72,6 +72,6 @@ class PointMasses:
         """Return E function(y)."""
         return sum(mass * float(function(np.array(y))) for y, mass in self.atoms)
 
-    def grid(self, points: int) -> Array:
+    def grid(self, points: int, power: float = 0.0) -> Array:  # noqa: ARG002 - the same for all
         """Return the places of the masses, each repeated until there are so many."""
         return np.repeat([y for y, _ in self.atoms], -(-points // len(self.atoms)))[:points]

@@ -287,6 +287,13 @@ class SolvedLaw:
             raise NoAnswerError(f"an average is decided by {self.missed:.0e} of the mass near λ = 0")
         return mean
 
-    def grid(self, points: int) -> Array:
+    def density_and_its_mass(self, y: Array) -> tuple[Array, Array]:
+        """Return the density at y and the mass below y that is of it, point masses left out."""
+        density, below = self.density_and_below(y)
+        for place, mass in self.atoms:
+            below = below - mass * ((y >= place) | self._is_at(y, place))
+        return density, below
+
+    def grid(self, points: int, power: float = 0.0) -> Array:
         """Return values of y over the support, from the quantile 1e-9 where it reaches down to λ = 0."""
-        return grid_of(self, self._source.bands, self._reach, points)
+        return grid_of(self, self._source.bands, self._reach, points, power)

@@ -136,7 +136,7 @@ class CentredUniversal:
         """Return E function(y)."""
         return universal.mean_of(function, self.c)
 
-    def grid(self, points: int) -> Array:
+    def grid(self, points: int, power: float = 0.0) -> Array:  # noqa: ARG002 - the same for all
         """Return values of y from edge to edge, cosine-spaced."""
         y = -universal.edge(self.c) * np.cos(np.linspace(0.0, np.pi, points))
         y[-1] = universal.edge(self.c)

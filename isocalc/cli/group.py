@@ -25,6 +25,10 @@ COMMANDS = {
     "measure": "A PyTorch module of your own, with the theory beside it.",
     "acts": "The activations isocalc knows.",
 }
+_TOO_LARGE = (
+    "a number on the way to the answer does not fit a double",
+    "this computation does not fit in memory",
+)
 OPTION_NAMES = {"activation": "--act", "form": "--format", "target": "TARGET"}
 
 
@@ -123,8 +127,8 @@ class LazyGroup(click.Group):
             return _complain(_in_our_words(error), error.exit_code)
         except OSError as error:
             return _cannot_write(error)
-        except MemoryError:
-            return _complain("this computation does not fit in memory", 1)
+        except (MemoryError, OverflowError) as error:
+            return _complain(_TOO_LARGE[isinstance(error, MemoryError)], 1)
         return code
 
 

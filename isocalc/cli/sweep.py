@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from isocalc.cli.values import parse_number
-from isocalc.errors import InvalidInputError, IsocalcError
+from isocalc.errors import InvalidInputError, IsocalcError, NoAnswerError
 from isocalc.limits import MOST_REASONS, MOST_VALUES
 
 if TYPE_CHECKING:
@@ -102,9 +102,18 @@ class Sweep:
         """Return the object at a point."""
         return self._build(**{name: value for name, value in point.items() if name not in self.beside})
 
-    def compute(self, function: Callable[..., Iterable[Row]], point: Mapping[str, Value]) -> Iterable[Row]:
-        """Call ``function`` with the object at a point, and the values of the axes beside it by name."""
-        return function(self.at(point), **{name: point[name] for name in self.beside})
+    def compute(self, function: Callable[..., Iterable[Row]], point: Mapping[str, Value]) -> Iterator[Row]:
+        """Call ``function`` with the object at a point, and the values of the axes beside it by name.
+
+        Raises
+        ------
+        NoAnswerError
+            A number does not fit a double, where it is not foreseen.
+        """
+        try:
+            yield from function(self.at(point), **{name: point[name] for name in self.beside})
+        except OverflowError as error:
+            raise NoAnswerError("a number on the way to the answer does not fit a double") from error
 
     def crossed(self, **axes: Sequence[Value]) -> "Sweep":
         """Return the sweep with more axes that do not belong to the object, such as a simulation's width."""
