@@ -63,11 +63,12 @@ def critical_curve(act: Activation, weights: tuple[float, float], biases: tuple[
         at = 1 / math.sqrt(averages(act, 1.0).gate)
         return _between([at, at], list(biases), weights, biases)
     line = CriticalLine(act)
-    known = line.grid.q[line.grid.are_networks]
+    known = line.grid.q[line.holding(line.grid)]
     curves = []
     if known.size:
-        found = line.places(np.geomspace(known[0], known[-1], _POINTS))
-        fit = found.are_networks
+        ends = [float(turn.q[0]) for turn in line.turns]
+        found = line.places(np.sort([*np.geomspace(known[0], known[-1], _POINTS), *ends]))
+        fit = line.holding(found)
         sigma_w, sigma_b = (
             np.sqrt(np.where(fit, np.maximum(part, 0.0), np.nan)) for part in (found.weight, found.bias)
         )

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from isocalc.activations import Activation
 from isocalc.gaussian import averages, second_moment_and_slope
 from isocalc.root_arrays import roots_in_log
-from isocalc.variance_map import NOISE, search_grid
+from isocalc.variance_map import NOISE, may_touch, search_grid
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -134,21 +134,27 @@ def _inverse_cubic(step: Array, before: Array, rate: Array, after: Array, last_r
 
 def _touching(maps: VarianceMaps, network: Indices, low: Array, high: Array, above: Flags) -> list[_Brackets]:
     """Return brackets of both roots where a map turns back between two points on one side and has crossed."""
-    found = []
-    left, right = low, high
+
+    def height(chosen: Indices, q: Array, sign: Array) -> Array:
+        """Return q, how far the maps are from the diagonal, below 0 beyond it, and the slope in log q."""
+        return np.stack((q, *(sign * part for part in maps.excess(chosen, q))))
+
+    found: list[_Brackets] = []
+    if not network.size:
+        return found
+    sign = np.where(above, 1.0, -1.0)
+    left, right = height(network, low, sign), height(network, high, sign)
     for _ in range(_MOST_HALVINGS):
-        if not network.size:
-            break
-        q = np.sqrt(left) * np.sqrt(right)
-        excess, trend = maps.excess(network, q)
-        hit = ((excess > 0) != above) & (np.abs(excess) > NOISE)
-        for below, beyond, rising in ((low, q, ~above), (q, high, above)):
+        q = np.sqrt(left[0]) * np.sqrt(right[0])
+        here = height(network, q, sign)
+        hit = here[1] < -NOISE
+        for below, beyond, rising in ((low, q, sign < 0), (q, high, sign > 0)):
             start = np.sqrt(below) * np.sqrt(beyond)
             found.append(_Brackets(network[hit], below[hit], beyond[hit], start[hit], rising[hit]))
-        turns_later = (trend < 0) == above
-        left, right = np.where(turns_later, q, left), np.where(turns_later, right, q)
-        # At the turning point the excess differs from this one by its curvature, of order 1.
-        kept = ~hit & (np.abs(np.expm1(excess)) <= np.log(right / left) ** 2)
-        network, above = network[kept], above[kept]
-        low, high, left, right = low[kept], high[kept], left[kept], right[kept]
+        left, right = np.where(here[2] < 0, here, left), np.where(here[2] < 0, right, here)
+        kept = ~hit & may_touch(np.log(right[0] / left[0]), left[1:], right[1:])
+        if not kept.any():
+            break
+        network, sign, low, high = network[kept], sign[kept], low[kept], high[kept]
+        left, right = left[:, kept], right[:, kept]
     return found
