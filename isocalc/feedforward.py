@@ -5,12 +5,13 @@ Poole et al., arXiv 1606.05340; Schoenholz et al., arXiv 1611.01232.
 
 import math
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from isocalc.activation_type import Function
 from isocalc.activations import Activation
 from isocalc.correlation import stable_correlation
 from isocalc.errors import InvalidInputError, NoAnswerError
@@ -25,7 +26,8 @@ Phase = Literal["ordered", "critical", "chaotic"]
 SMALLEST_SIGMA, LARGEST_SIGMA = 1e-100, 1e10
 # Of the square of the length over which φ changes: ratios of averages are at their limit there.
 _NEXT_TO_ZERO = 1e-20
-# So many times that, and once more so many, are at the limit of large q; how nearly factors agree there.
+# So many times the square of its largest length, and once more so many, are at the limit of large q; how
+# nearly factors agree there.
 _FAR, _LONGEST, _SAME = 1e20, 1e70, 1e-6
 
 
@@ -145,12 +147,21 @@ def _growth(variance_map: VarianceMap) -> str:
         if abs(slope - 1) <= CRITICAL:
             return f"by sigma_b^2 = {variance_map.bias:.6g} a layer"
         return f"by a factor {'that tends to' if variance_map.bias else 'of'} {slope:.6g} a layer"
-    large = _FAR * max(min(max(variance_map.act.lengths), _LONGEST) ** 2, variance_map.bias)
-    with np.errstate(over="ignore"):
-        near, far = (variance_map.at(q)[0] / q for q in (large, _FAR * large))
-    if not far <= near * (1 + _SAME):
-        return "by a factor that rises from layer to layer"
-    return f"by a factor that tends to {far:.6g} a layer"
+    near, far = (
+        variance_map.weight * ratio for ratio in _ratios_far_out(variance_map.act, variance_map.act.phi)
+    )
+    if abs(far - near) <= _SAME * near:
+        return f"by a factor that tends to {far:.6g} a layer"
+    return f"by a factor that {'falls' if far < near else 'rises'} from layer to layer"
+
+
+@lru_cache(maxsize=32)
+def _ratios_far_out(act: Activation, _: Function) -> tuple[float, float]:
+    """Return E φ²/q at two q where biases do not count; φ itself tells activations of one name apart."""
+    q = _FAR * max(min(max(act.lengths), _LONGEST), LARGEST_SIGMA) ** 2 * np.array([1.0, _FAR])
+    with np.errstate(over="ignore", invalid="ignore"):
+        first, second = (averages(act, q).second / q).tolist()
+    return first, second
 
 
 def _scale_free_fixed_point(variance_map: VarianceMap) -> float | None:

@@ -137,21 +137,25 @@ def _touching_roots(variance_map: VarianceMap, low: float, high: float, *, above
 
     left, right = (low, *height(low)), (high, *height(high))
     for _ in range(60):
+        if not may_touch(math.log(right[0] / left[0]), left[1:], right[1:]):
+            break
         q = math.sqrt(left[0]) * math.sqrt(right[0])
         here = (q, *height(q))
         if here[1] < -NOISE:
             lower = _crossing(variance_map, low, q, rising=not above)
             return [lower, _crossing(variance_map, q, high, rising=above)]
         left, right = (here, right) if here[2] < 0 else (left, here)
-        if not may_touch(math.log(right[0] / left[0]), left[1:], right[1:]):
-            break
     return []
 
 
 def may_touch(width: Array | float, left: Ends, right: Ends) -> npt.NDArray[np.bool_]:
     """Tell whether functions above 0 that turn back between two points may reach it there.
 
-    Heights and slopes are those at both ends. A convex function is above both tangents; one that bends
-    otherwise is given twice their slopes.
+    Heights and slopes are those at both ends. A convex function is above both tangents, and so above where
+    they meet; for one that bends otherwise too the tangents are taken twice as steep.
     """
-    return np.asarray(np.maximum(left[0] + 2 * left[1] * width, right[0] - 2 * right[1] * width) <= 0)
+    (before, falls), (after, rises) = np.asarray(left), np.asarray(right)
+    falls, rises = 2 * falls, 2 * rises
+    with np.errstate(divide="ignore", invalid="ignore"):
+        meet = np.clip((before - after + rises * width) / (rises - falls), 0.0, width)
+        return np.asarray(np.maximum(before + falls * meet, after - rises * (width - meet)) <= 0)

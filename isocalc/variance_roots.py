@@ -87,7 +87,9 @@ def variance_roots(maps: VarianceMaps) -> Roots:
     network, i = np.nonzero(crosses)
     crossing = _refined(maps, network, i, grid)
     network, i = np.nonzero(~crosses & (turning[:, :-1] < 0) & (turning[:, 1:] > 0))
-    touching = _touching(maps, network, grid[i], grid[i + 1], above[network, i])
+    with np.errstate(divide="ignore"):
+        heights = np.stack((np.broadcast_to(grid, excess.shape), np.log1p(excess), trend))
+    touching = _touching(maps, network, heights[:, network, i], heights[:, network, i + 1], above[network, i])
     brackets = _joined([crossing, *touching])
 
     def excess_at(chosen: Indices, q: Array) -> tuple[Array, Array]:
@@ -132,29 +134,30 @@ def _inverse_cubic(step: Array, before: Array, rate: Array, after: Array, last_r
     return np.asarray(rise * t * (chord + (1 - t) * bend))
 
 
-def _touching(maps: VarianceMaps, network: Indices, low: Array, high: Array, above: Flags) -> list[_Brackets]:
-    """Return brackets of both roots where a map turns back between two points on one side and has crossed."""
+def _touching(
+    maps: VarianceMaps, network: Indices, left: Array, right: Array, above: Flags
+) -> list[_Brackets]:
+    """Return brackets of both roots where a map turns back between two points on one side and has crossed.
 
-    def height(chosen: Indices, q: Array, sign: Array) -> Array:
-        """Return q, how far the maps are from the diagonal, below 0 beyond it, and the slope in log q."""
-        return np.stack((q, *(sign * part for part in maps.excess(chosen, q))))
-
+    ``left`` and ``right`` are q, log(value/q) and its slope in log q at the points, shape (3, n).
+    """
     found: list[_Brackets] = []
-    if not network.size:
-        return found
-    sign = np.where(above, 1.0, -1.0)
-    left, right = height(network, low, sign), height(network, high, sign)
+    # Heights over the diagonal on that side of it, below 0 beyond, and their slopes.
+    sign = np.where(above, 1.0, -1.0) * np.array([[0.0], [1.0], [1.0]]) + np.array([[1.0], [0.0], [0.0]])
+    left, right, low, high = sign * left, sign * right, left[0], right[0]
     for _ in range(_MOST_HALVINGS):
+        kept = may_touch(np.log(right[0] / left[0]), left[1:], right[1:])
+        network, sign, low, high = network[kept], sign[:, kept], low[kept], high[kept]
+        left, right = left[:, kept], right[:, kept]
+        if not network.size:
+            break
         q = np.sqrt(left[0]) * np.sqrt(right[0])
-        here = height(network, q, sign)
+        here = sign * np.stack((q, *maps.excess(network, q)))
         hit = here[1] < -NOISE
-        for below, beyond, rising in ((low, q, sign < 0), (q, high, sign > 0)):
+        for below, beyond, rising in ((low, q, sign[1] < 0), (q, high, sign[1] > 0)):
             start = np.sqrt(below) * np.sqrt(beyond)
             found.append(_Brackets(network[hit], below[hit], beyond[hit], start[hit], rising[hit]))
         left, right = np.where(here[2] < 0, here, left), np.where(here[2] < 0, right, here)
-        kept = ~hit & may_touch(np.log(right[0] / left[0]), left[1:], right[1:])
-        if not kept.any():
-            break
-        network, sign, low, high = network[kept], sign[kept], low[kept], high[kept]
-        left, right = left[:, kept], right[:, kept]
+        network, sign, low, high = network[~hit], sign[:, ~hit], low[~hit], high[~hit]
+        left, right = left[:, ~hit], right[:, ~hit]
     return found

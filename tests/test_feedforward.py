@@ -161,6 +161,7 @@ def test_none(spec, sigma_w, sigma_b):
         ("softshrink", 1.5, 2.0, "by a factor that tends to 2.25 a layer"),
         ("squared_relu", 1.0, 1.0, "by a factor that rises from layer to layer"),
         ("x*log(1+abs(x))", 2.0, 1.0, "by a factor that rises from layer to layer"),
+        ("threshold:-1:1e40", 3.0, 1.0, "by a factor that falls from layer to layer"),
     ],
 )
 def test_how_the_variance_grows(spec, sigma_w, sigma_b, how):
@@ -175,7 +176,7 @@ def test_how_the_variance_grows(spec, sigma_w, sigma_b, how):
         assert far - 1e6 == pytest.approx(float(number[0]), rel=1e-4)
     else:
         further = variance_map(spec, sigma_w, sigma_b, 1e8)[0]
-        assert further / 1e8 > 1.1 * far / 1e6
+        assert (further / 1e8 > 1.1 * far / 1e6) == ("rises" in how)
 
 
 def test_activations_that_jump_are_chaotic_at_every_chi():
