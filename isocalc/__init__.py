@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from isocalc import criticality as criticality
+    from isocalc import edge_targets as edge_targets
     from isocalc import gains as gains
     from isocalc import initialize as initialize
     from isocalc import judge as judge
@@ -60,6 +61,7 @@ _HOME = {
 # Modules of the public API that are reached as attributes.
 _MODULES = (
     "criticality",
+    "edge_targets",
     "gains",
     "initialize",
     "judge",

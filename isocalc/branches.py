@@ -44,6 +44,16 @@ def _turns(three: Sequence[float]) -> bool:
     return middle <= left and middle <= right and middle < _NEAR and left > middle * (1 + 1e-9)
 
 
+def turning_point(function: Callable[[float], float], low: float, high: float) -> float:
+    """Return where between two points x > 0 a function that falls and then rises is least."""
+    left, right = math.log(low), math.log(high)
+    for _ in range(_STEPS):
+        inner = right - _GOLDEN * (right - left), left + _GOLDEN * (right - left)
+        at = [function(math.exp(x)) for x in inner]
+        left, right = (left, inner[1]) if at[0] <= at[1] else (inner[0], right)
+    return math.exp((left + right) / 2)
+
+
 def _roots_about(function: Callable[[float], float], low: float, middle: float, high: float) -> list[float]:
     """Return the two roots beside a turning point of values of one sign, or none."""
     sign = math.copysign(1.0, function(middle))

@@ -47,7 +47,7 @@ def stable_correlation(
         Both None where φ jumps and q = 0: no correlation is stable then.
     """
     act = network.act
-    if not act.jumps and (critical or chi < 1):
+    if not (act.jumps and network.sigma_w) and (critical or chi < 1):
         return 1.0, 1.0 if critical else chi
     if not q:
         return None, None

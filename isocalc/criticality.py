@@ -4,12 +4,14 @@ Schoenholz et al., arXiv 1611.01232; Pennington, Schoenholz, Ganguli, arXiv 1802
 """
 
 import math
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context
+from operator import attrgetter
 
 import numpy as np
 import numpy.typing as npt
 
 from isocalc.activations import Activation, activation
-from isocalc.critical_line import CriticalLine, Places, gate_variance
+from isocalc.critical_line import Bound, CriticalLine, Places, Quantity, gate_variance
 from isocalc.critical_point import CriticalPoint
 from isocalc.errors import NoAnswerError
 from isocalc.gaussian import averages
@@ -46,7 +48,7 @@ def at_q_star(act: str | Activation, q_star: float) -> CriticalPoint:
     InvalidInputError
         An argument breaks its rule.
     NoAnswerError
-        There is none: σ_b² would be negative, or the fixed point is not stable.
+        There is none: σ_b² would be negative, or the fixed point is unstable.
 
     Examples
     --------
@@ -57,22 +59,27 @@ def at_q_star(act: str | Activation, q_star: float) -> CriticalPoint:
     q_star = _within("q_star", q_star, LEAST_Q, MOST_Q)
     phi = activation(act)
     if phi.scale_free:
-        return CriticalPoint(phi, _sigma_w_of_scale_free(phi), 0.0, q_star)
-    place = CriticalLine(phi).places(np.array([q_star]))
-    if place.are_networks[0]:
+        return _of_scale_free(phi, q_star)
+    line = CriticalLine(phi)
+    place = line.places(np.array([q_star]))
+    if line.holding(place)[0]:
         return _point(phi, place)
     where = f"{phi.name} cannot be critical at q* = {q_star!r}"
     weight, bias = float(place.weight[0]), float(place.bias[0])
     if not math.isfinite(weight):
         raise NoAnswerError(f"{where}: all gates are closed there")
-    if bias < 0:
+    if not place.exist[0]:
         raise NoAnswerError(
             f"{where}: chi = 1 takes sigma_w = {math.sqrt(weight):.6g}, and sigma_b^2 = {bias:.6g}"
         )
-    raise NoAnswerError(
+    if abs(place.slope[0] - 1) <= CRITICAL:
+        raise NoAnswerError(f"{where}: the map of q is the identity to rounding, which hides if q* is stable")
+    text = (
         f"{where}: q* is not stable at {_point(phi, place).shown}, where chi = 1: small deviations do not "
-        "shrink from layer to layer; isocalc init --critical --sigma-b finds where they do"
+        "shrink from layer to layer"
     )
+    ends = " and ".join(repr(float(turn.q[0])) for turn in line.turns)
+    raise NoAnswerError(f"{text}; the stable part of the critical line ends at q* = {ends}" if ends else text)
 
 
 def at_sigma_b(act: str | Activation, sigma_b: float = 0.0) -> tuple[CriticalPoint, ...]:
@@ -102,21 +109,21 @@ def at_sigma_b(act: str | Activation, sigma_b: float = 0.0) -> tuple[CriticalPoi
     phi = activation(act)
     if phi.scale_free:
         if sigma_b == 0:
-            return (CriticalPoint(phi, _sigma_w_of_scale_free(phi), 0.0, None),)
+            return (_of_scale_free(phi),)
         raise NoAnswerError(_only_without_biases(phi))
     line, square = CriticalLine(phi), sigma_b * sigma_b
 
     def deviation(places: Places) -> Array:
         return (places.bias - square) / (places.q + square)
 
-    points = [_point(phi, line.places(np.array([q])), sigma_b=sigma_b) for q in line.solve(deviation)]
+    points = [_point(phi, place, sigma_b=sigma_b) for place in line.solve(deviation)]
     if sigma_b == 0:
         points = [*_origin(line), *points]
     if points:
         return tuple(points)
-    with np.errstate(invalid="ignore"):
-        reached = np.sqrt(np.maximum(line.grid.bias, 0.0))
-    raise NoAnswerError(_out_of_reach(line, "sigma_b", sigma_b, reached))
+    raise NoAnswerError(
+        _out_of_reach(line, "sigma_b", sigma_b, lambda places: np.sqrt(np.maximum(places.bias, 0.0)))
+    )
 
 
 def at_sigma_w(act: str | Activation, sigma_w: float) -> tuple[CriticalPoint, ...]:
@@ -139,18 +146,18 @@ def at_sigma_w(act: str | Activation, sigma_w: float) -> tuple[CriticalPoint, ..
     phi, square = activation(act), sigma_w * sigma_w
     if phi.scale_free:
         if abs(square * float(averages(phi, 1.0).gate) - 1) <= CRITICAL:
-            return (CriticalPoint(phi, sigma_w, 0.0, None),)
+            return (CriticalPoint(phi, sigma_w, 0.0, None, "neutral"),)
         raise NoAnswerError(_only_without_biases(phi))
     line = CriticalLine(phi)
 
     def deviation(places: Places) -> Array:
         return np.asarray(np.log(square / places.weight))
 
-    points = [_point(phi, line.places(np.array([q])), sigma_w=sigma_w) for q in line.solve(deviation)]
+    points = [_point(phi, place, sigma_w=sigma_w) for place in line.solve(deviation)]
     points = [*(point for point in _origin(line) if abs(square / point.sigma_w**2 - 1) <= CRITICAL), *points]
     if points:
         return tuple(points)
-    raise NoAnswerError(_out_of_reach(line, "sigma_w", sigma_w, np.sqrt(line.grid.weight)))
+    raise NoAnswerError(_out_of_reach(line, "sigma_w", sigma_w, lambda places: np.sqrt(places.weight)))
 
 
 def at_sigma2_jjt(
@@ -184,7 +191,7 @@ def at_sigma2_jjt(
     require_choice("weights", weights, WEIGHTS)
     phi, own = activation(act), float(weights == "gaussian")
     if phi.scale_free:
-        point = CriticalPoint(phi, _sigma_w_of_scale_free(phi), 0.0, None)
+        point = _of_scale_free(phi)
         if abs(point.sigma2_jjt(depth, weights) / target - 1) <= _ACCURACY:
             return (point,)
         raise NoAnswerError(
@@ -193,15 +200,14 @@ def at_sigma2_jjt(
         )
     line = CriticalLine(phi)
 
-    def deviation(places: Places) -> Array:
-        return np.asarray(np.log((gate_variance(phi, places.q) + own) * (depth / target)))
+    def spread(places: Places) -> Array:
+        return np.asarray(depth * (gate_variance(phi, places.q) + own))
 
-    points = tuple(_point(phi, line.places(np.array([q]))) for q in line.solve(deviation))
+    points = tuple(_point(phi, place) for place in line.solve(lambda places: np.log(spread(places) / target)))
     if points:
         return points
-    reached = depth * (gate_variance(phi, line.grid.q) + own)
     about = f" at depth {depth} with {weights} weights"
-    raise NoAnswerError(_out_of_reach(line, "sigma2_jjt", target, reached, about))
+    raise NoAnswerError(_out_of_reach(line, "sigma2_jjt", target, spread, about))
 
 
 def _within(parameter: str, value: float, least: float, most: float) -> float:
@@ -219,6 +225,7 @@ def _point(
         math.sqrt(place.weight[0]) if sigma_w is None else sigma_w,
         math.sqrt(max(place.bias[0], 0.0)) if sigma_b is None else sigma_b,
         float(place.q[0]),
+        "stable" if place.are_networks[0] or not place.q[0] else "half-stable",
     )
 
 
@@ -226,30 +233,41 @@ def _origin(line: CriticalLine) -> list[CriticalPoint]:
     return [] if line.origin is None else [CriticalPoint(line.act, line.origin, 0.0, 0.0)]
 
 
-def _sigma_w_of_scale_free(phi: Activation) -> float:
-    return 1 / math.sqrt(float(averages(phi, 1.0).gate))
+def _of_scale_free(phi: Activation, q_star: float | None = None) -> CriticalPoint:
+    return CriticalPoint(phi, 1 / math.sqrt(float(averages(phi, 1.0).gate)), 0.0, q_star, "neutral")
 
 
 def _only_without_biases(phi: Activation) -> str:
-    sigma_w = _sigma_w_of_scale_free(phi)
+    sigma_w = _of_scale_free(phi).sigma_w
     return f"{phi.name} is critical only at sigma_w = {sigma_w!r} with sigma_b = 0, at every q"
 
 
-def _out_of_reach(line: CriticalLine, name: str, target: float, values: Array, about: str = "") -> str:
-    """Say what critical networks reach, and where."""
-    name_of = line.act.name
-    reached = line.reached(values)
-    if reached is None:
-        return f"{name_of} has no critical network: where chi = 1, sigma_b^2 < 0 or q* is not stable"
-    (least, low), (most, high) = reached
-    which, value, place = ("most", most, high) if target > most else ("least", least, low)
-    searched = line.is_at_end(place)
-    of = f", of those with q* from {line.grid.q[0]:.2g} to {line.grid.q[-1]:.2g}," if searched else ""
-    text = f"{name_of} has no critical network with {name} = {target:.6g}{about}"
-    if least <= target <= most:
-        return f"{text}: stable ones have less or more, such as {least:.6g} and {most:.6g}; try another"
-    limit = "at most" if which == "most" else "at least"
-    return (
-        f"{text}: the {which}{of} is about {value:.6g} ({_point(line.act, place).shown}); "
-        f"ask for {limit} that"
-    )
+def _out_of_reach(line: CriticalLine, name: str, target: float, quantity: Quantity, about: str = "") -> str:
+    """Say what critical networks reach on either side of a target, and where."""
+    act = line.act.name
+    stretches = list(line.reached(quantity))
+    if not stretches:
+        return f"{act} has no critical network: where chi = 1, sigma_b^2 < 0 or q* is not stable"
+    lower, upper = zip(*stretches, strict=True)
+    value = attrgetter("value")
+    below = max((most for most in upper if most.value < target), key=value, default=None)
+    above = min((least for least in lower if least.value > target), key=value, default=None)
+    text = f"{act} has no critical network with {name} = {target!r}{about}"
+    at_most = _told(line, below, ROUND_FLOOR) if below else ""
+    at_least = _told(line, above, ROUND_CEILING) if above else ""
+    if at_most and at_least:
+        return f"{text}: there are some with at most {at_most} and with at least {at_least}"
+    if at_most:
+        return f"{text}: the most is {at_most}; ask for at most that"
+    if at_least:
+        return f"{text}: the least is {at_least}; ask for at least that"
+    return f"{text}: none was found, although others have less and more"
+
+
+def _told(line: CriticalLine, bound: Bound, rounding: str) -> str:
+    """Return a bound, rounded to where there are networks, and the network that has it."""
+    value = float(Context(prec=12, rounding=rounding).create_decimal_from_float(bound.value))
+    point = _point(line.act, bound.place)
+    marginal = ", half-stable" if point.stability == "half-stable" else ""
+    end = ", where the search ends" if line.is_at_end(bound.place) else ""
+    return f"{value:.12g} ({point.shown}, q* = {point.q_star:.6g}{marginal}{end})"

@@ -5,12 +5,13 @@ Poole et al., arXiv 1606.05340; Schoenholz et al., arXiv 1611.01232.
 
 import math
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from isocalc.activation_type import Function
 from isocalc.activations import Activation
 from isocalc.correlation import stable_correlation
 from isocalc.errors import InvalidInputError, NoAnswerError
@@ -25,6 +26,9 @@ Phase = Literal["ordered", "critical", "chaotic"]
 SMALLEST_SIGMA, LARGEST_SIGMA = 1e-100, 1e10
 # Of the square of the length over which φ changes: ratios of averages are at their limit there.
 _NEXT_TO_ZERO = 1e-20
+# So many times the square of its largest length, and once more so many, are at the limit of large q; how
+# nearly factors agree there.
+_FAR, _LONGEST, _SAME = 1e20, 1e70, 1e-6
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,8 @@ class FixedPoint:
     chi : float
         χ = σ_w² E φ'², the mean squared singular value of one layer.
     phase : {"ordered", "critical", "chaotic"}
-        χ below, at or above 1 (within 16 rounding units).
+        χ below, at or above 1 (within 16 rounding units). Where φ jumps, two inputs part however near they
+        are, c* < 1: it is "chaotic" at every χ, but at q* = 0.
     xi_q, xi_c : float or None
         Depth scales of the variance and of the correlation of two inputs, in layers; ``inf`` at criticality.
         ``xi_c`` is ``None`` where two inputs have no stable correlation.
@@ -123,9 +128,40 @@ def fixed_points(network: FeedForward) -> tuple[FixedPoint, ...]:
     raise no_fixed_point(network)
 
 
+def fixed_point_at(network: FeedForward, q_star: float | None, escape: float | None = None) -> FixedPoint:
+    """Return the fixed point of a network that is known to be at a variance q*; ``None`` where all are."""
+    return _describe(VarianceMap(network), q_star, escape)
+
+
 def no_fixed_point(network: FeedForward) -> NoAnswerError:
     """Return what is raised where there is none."""
-    return NoAnswerError(f"{network.act.name} has no fixed point here: q grows without bound")
+    return NoAnswerError(
+        f"{network.act.name} has no fixed point here: q grows without bound, {_growth(VarianceMap(network))}"
+    )
+
+
+def _growth(variance_map: VarianceMap) -> str:
+    """Say how the variance grows where it does so without bound."""
+    if variance_map.act.scale_free:
+        slope = variance_map.slope_at(0.0)
+        if abs(slope - 1) <= CRITICAL:
+            return f"by sigma_b^2 = {variance_map.bias:.6g} a layer"
+        return f"by a factor {'that tends to' if variance_map.bias else 'of'} {slope:.6g} a layer"
+    near, far = (
+        variance_map.weight * ratio for ratio in _ratios_far_out(variance_map.act, variance_map.act.phi)
+    )
+    if abs(far - near) <= _SAME * near:
+        return f"by a factor that tends to {far:.6g} a layer"
+    return f"by a factor that {'falls' if far < near else 'rises'} from layer to layer"
+
+
+@lru_cache(maxsize=32)
+def _ratios_far_out(act: Activation, _: Function) -> tuple[float, float]:
+    """Return E φ²/q at two q where biases do not count; φ itself tells activations of one name apart."""
+    q = _FAR * max(min(max(act.lengths), _LONGEST), LARGEST_SIGMA) ** 2 * np.array([1.0, _FAR])
+    with np.errstate(over="ignore", invalid="ignore"):
+        first, second = (averages(act, q).second / q).tolist()
+    return first, second
 
 
 def _scale_free_fixed_point(variance_map: VarianceMap) -> float | None:
@@ -134,9 +170,7 @@ def _scale_free_fixed_point(variance_map: VarianceMap) -> float | None:
         return None
     if slope < 1:
         return variance_map.bias / (1 - slope)
-    raise NoAnswerError(
-        f"{variance_map.act.name} has no fixed point here: q grows without bound, by {slope:.6g} a layer"
-    )
+    raise no_fixed_point(variance_map.network)
 
 
 class OneLayer(NamedTuple):
@@ -182,6 +216,8 @@ def described(
     weight = network.sigma_w * network.sigma_w
     chi = weight * gate
     phase: Phase = "critical" if abs(chi - 1) <= CRITICAL else "ordered" if chi < 1 else "chaotic"
+    if network.act.jumps and weight and q_star:
+        phase = "chaotic"
     return FixedPoint(
         q_star=q_star,
         chi=chi,

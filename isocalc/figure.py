@@ -3,6 +3,7 @@
 A number that is NaN is a gap. Marks with the same ``colour`` belong together.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -67,13 +68,19 @@ class Rule:
 
 @dataclass(frozen=True)
 class Field:
-    """A quantity over a grid, ``values[j][i]`` at ``x[i], y[j]``; colours part at ``centre``."""
+    """A ratio over a grid, ``values[j][i]`` >= 0 at ``x[i], y[j]``: as far from 1 as its inverse is."""
 
     x: Numbers
     y: Numbers
     values: Sequence[Numbers]
     label: str
-    centre: float
+
+    @property
+    def reach(self) -> float:
+        """The factor from 1, either way, that shades tell apart: as far as values go, from 2 to 10."""
+        values = [value for row in self.values for value in row if not math.isnan(value)]
+        sizes = [max(value, 1 / value) if value else math.inf for value in values]
+        return min(max([2.0, *sizes]), 10.0)
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ def _correlations(
 ) -> list[tuple[float, float] | None]:
     """Return c* of chaotic networks and the slope there, where they can be solved for together."""
     pairs = np.full((q.size, 2), np.nan)
-    chosen = (q > 0) & ((bias > 0) | (not act.odd))
+    chosen = (q > 0) & (weight > 0) & ((bias > 0) | (not act.odd))
     weight, q = weight[chosen], q[chosen]
     pairs[chosen] = np.stack(stable_correlations(act, q, weight, weight * gate[chosen]), axis=1)
     return [None if math.isnan(c_star) else (c_star, slope) for c_star, slope in pairs.tolist()]

@@ -80,15 +80,17 @@ def gains(act: str | Activation, q: float = 1.0) -> Gains:
     point, why_not = None, NO_GATE if backward is None else ""
     try:
         if backward is not None:
-            point, why_not = at_q_star(phi, q), ""
+            point = at_q_star(phi, q)
+            if point.stability == "half-stable":
+                why_not = f"q* is half-stable, kept from {point.side} only ({point.shown})"
     except NoAnswerError as error:
         why_not = str(error).split(": ")[1]
     return Gains(
         activation=phi,
         forward=_inverse_root(float(found.second)),
         backward=backward,
-        critical=backward if point else None,
-        critical_sigma_b=point.sigma_b if point else None,
+        critical=backward if point and not why_not else None,
+        critical_sigma_b=point.sigma_b if point and not why_not else None,
         pytorch=_of_pytorch(phi),
         why_not_critical=why_not,
     )

@@ -54,7 +54,9 @@ def law_figure(
     variable : {"singular", "lambda", "log"}
         Of the density. Where a law is too wide or too steep for it, that of log s is shown over a logarithmic
         axis of s instead, in which areas are masses too.
-    title, caption : str
+    title : str
+    caption : str
+        Without one, the point masses that have no place on the axis are named with their mass.
     asked_for : bool
         Whether ``variable`` is shown however it looks.
     points : int
@@ -78,6 +80,8 @@ def law_figure(
     quantity, density = LABEL["log" if in_log else variable]
     x = Axis(LABEL["singular"][0] if over_s else quantity, log=over_s)
     top, cut = _top(curves)
+    if hidden and caption:
+        hidden = ["what is at s = 0 is not on this axis"]
     notes = [*hidden, *(["the density goes on above the picture"] if cut else [])]
     text = "; ".join(part for part in (caption, *notes) if part)
     return Figure(title, (Panel(x, Axis(density, ends=(0.0, top)), marks),), text)

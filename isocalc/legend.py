@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from isocalc.canvas import SYMBOLS
 from isocalc.figure import Bars, Field, Line, Panel, Stem
 
+SHADES, SHADED_FROM = ":.+#", (0.5, 1.0, 2.0)
+"""Characters of a field, and from which value on each but the first stands"""
 Spans = list[tuple[str, int | None]]
 """Pieces of a line, each with the number of a colour or none"""
 
@@ -40,7 +42,10 @@ def legend(panel: Panel, *, symbols: bool) -> Iterator[Spans]:
             colour = None if isinstance(mark, Bars) else mark.colour
             yield [(f"{_key(mark, symbols=symbols)} ", colour), (mark.label, colour)]
         elif isinstance(mark, Field):
-            yield [(f"{mark.label}: . below {mark.centre:g}, # above", None)]
+            lower = [f"{shade} below {end:g}" for shade, end in zip(SHADES, SHADED_FROM[:2], strict=False)]
+            upper = [f"{shade} from {end:g}" for shade, end in zip(SHADES[2:], SHADED_FROM[1:], strict=True)]
+            for part in (mark.label, *lower, *upper):
+                yield [(part, None)]
 
 
 def _key(mark: Line | Stem | Bars, *, symbols: bool) -> str:

@@ -15,8 +15,11 @@ from isocalc.output import Cell, Table
 
 Array = npt.NDArray[np.float64]
 
+CRITICAL = "critical line χ = 1"
 LEAST = 3  # values of either scale that make a diagram
 _POINTS, _MAP_POINTS = 4000, 200
+# Shares of a diagram, of its area and of its shorter side: a phase that has less is not named.
+_LEAST_AREA, _LEAST_DEPTH = 0.02, 0.05
 _W, _B = "σ_w, scale of the weights", "σ_b, scale of the biases"
 
 
@@ -29,27 +32,27 @@ def phase_figure(
     without a fixed point are left empty.
     """
     names = list(table.columns)
-    places = [names.index(name) for name in ("activation", "sigma_w", "sigma_b", "chi")]
-    chi: dict[tuple[Cell, ...], float] = {}
+    places = [names.index(name) for name in ("activation", "sigma_w", "sigma_b", "chi", "phase")]
+    found: dict[tuple[Cell, ...], tuple[float, Cell]] = {}
     several: set[tuple[Cell, ...]] = set()
     for row in table.rows:
-        *key, value = (row[place] for place in places)
-        if tuple(key) in chi:
+        *key, value, phase = (row[place] for place in places)
+        if tuple(key) in found:
             several.add(tuple(key))
-        chi.setdefault(tuple(key), math.nan if value is None else float(value))
+        found.setdefault(tuple(key), (math.nan if value is None else float(value), phase))
     x, y = ([float(value or 0) for value in axis] for axis in (weights, biases))
     panels = []
     for act in acts:
-        values = [[chi.get((act.name, w, b), math.nan) for w in weights] for b in biases]
-        field = Field(x, y, values, f"χ of {act.name}", centre=1.0)
+        of_act = [[found.get((act.name, w, b), (math.nan, None)) for w in weights] for b in biases]
+        field = Field(x, y, [[chi for chi, _ in row] for row in of_act], f"χ of {act.name}")
         line = critical_curve(act, (min(x), max(x)), (min(y), max(y)))
-        marks: list[Mark] = [field, *line, *_phases(field)]
+        phases = np.array([[phase or "no fixed point" for _, phase in row] for row in of_act])
+        marks: list[Mark] = [field, *line, *_phases(x, y, phases)]
         panel_title = act.name if len(acts) > 1 else ""
         ends = [(min(axis), max(axis)) for axis in (x, y)]
         panels.append(Panel(Axis(_W, ends=ends[0]), Axis(_B, ends=ends[1]), marks, panel_title))
-    caption = (
-        f"several stable fixed points at {len(several)} places: the smallest q* is shown" if several else ""
-    )
+    places_of = f"{len(several)} place{'s' * (len(several) > 1)}"
+    caption = f"several stable fixed points at {places_of}: the smallest q* is shown" if several else ""
     return Figure(title, panels, caption)
 
 
@@ -61,24 +64,26 @@ def critical_curve(act: Activation, weights: tuple[float, float], biases: tuple[
     """
     if act.scale_free:
         at = 1 / math.sqrt(averages(act, 1.0).gate)
-        return _between([at, at], list(biases), weights, biases)
+        return _between([at, at], list(biases), weights, biases, CRITICAL)
     line = CriticalLine(act)
-    known = line.grid.q[line.grid.are_networks]
+    known = line.grid.q[line.holding(line.grid)]
     curves = []
     if known.size:
-        found = line.places(np.geomspace(known[0], known[-1], _POINTS))
-        fit = found.are_networks
+        ends = [float(turn.q[0]) for turn in line.turns]
+        found = line.places(np.sort([*np.geomspace(known[0], known[-1], _POINTS), *ends]))
+        fit = line.holding(found)
         sigma_w, sigma_b = (
             np.sqrt(np.where(fit, np.maximum(part, 0.0), np.nan)) for part in (found.weight, found.bias)
         )
         if line.origin is not None:
             sigma_w, sigma_b = np.append(line.origin, sigma_w), np.append(0.0, sigma_b)
-        curves = _between(sigma_w.tolist(), sigma_b.tolist(), weights, biases)
+        label = "χ = 1" if act.jumps else CRITICAL
+        curves = _between(sigma_w.tolist(), sigma_b.tolist(), weights, biases, label)
     return curves
 
 
 def _between(
-    x: list[float], y: list[float], weights: tuple[float, float], biases: tuple[float, float]
+    x: list[float], y: list[float], weights: tuple[float, float], biases: tuple[float, float], label: str
 ) -> list[Line]:
     """Return the part of a curve that is in the picture."""
     room = [1e-9 * max(abs(end) for end in ends) for ends in (weights, biases)]
@@ -89,35 +94,28 @@ def _between(
     if not any(inside):
         return []
     kept = [[u if fits else math.nan for u, fits in zip(axis, inside, strict=True)] for axis in (x, y)]
-    return [Line(kept[0], kept[1], "critical line χ = 1", colour=4)]
+    return [Line(kept[0], kept[1], label, colour=4)]
 
 
-def _phases(field: Field) -> list[Mark]:
-    """Return the names of the phases, each in the middle of where it is, and of what is neither."""
-    notes: list[Mark] = []
-    values = np.array([list(row) for row in field.values])
-    places = {
-        "ordered": values < field.centre,
-        "chaotic": values > field.centre,
-        "no fixed point": np.isnan(values),
-    }
-    for name, where in places.items():
-        if where.sum() >= 0.02 * values.size:
-            notes.append(Note(*_inside(np.array(field.x), np.array(field.y), where), name))
+def _phases(x: list[float], y: list[float], phases: npt.NDArray[np.str_]) -> list[Note]:
+    """Return the names of the phases, each in the middle of where it is, and of what is none."""
+    notes = []
+    for name in ("ordered", "chaotic", "no fixed point"):
+        depth = _depth(phases == name)
+        j, i = np.unravel_index(int(depth.argmax()), depth.shape)
+        if (depth > 0).mean() >= _LEAST_AREA and depth[j, i] >= _LEAST_DEPTH * min(depth.shape):
+            notes.append(Note(x[i], y[j], name))
     return notes
 
 
-def _inside(x: Array, y: Array, where: npt.NDArray[np.bool_]) -> tuple[float, float]:
-    """Return the place that is furthest from where it is not, and from the borders."""
+def _depth(where: npt.NDArray[np.bool_]) -> Array:
+    """Return how many steps each place is from where it is not, and from the borders."""
     padded = np.pad(where, 1)
     depth = np.zeros(where.shape)
     while padded.any():
         depth += padded[1:-1, 1:-1]
         padded[1:-1, 1:-1] &= padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
-        if not padded[1:-1, 1:-1].any():
-            break
-    j, i = np.unravel_index(int(depth.argmax()), depth.shape)
-    return float(x[i]), float(y[j])
+    return depth
 
 
 def map_figure(network: FeedForward, fixed: Sequence[float], title: str) -> Figure:

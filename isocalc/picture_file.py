@@ -44,6 +44,8 @@ _RC = {
 }
 _WIDTH, _DOTS_PER_INCH = 6.2, 150
 _ROW = 0.19  # inches of a named row
+# Of ratios, each with its inverse.
+_TICKS, _FINE_TICKS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0), (0.25, 0.5, 0.8, 1.0, 1.25, 2.0, 4.0)
 
 
 def check_picture(path: str) -> None:
@@ -96,9 +98,11 @@ def _small(stream: io.BytesIO) -> bytes:
 
     small = io.BytesIO()
     with Image.open(stream) as image:
-        image.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(
-            small, "png", optimize=True, dpi=(_DOTS_PER_INCH, _DOTS_PER_INCH)
+        # Of colours, not of areas: the scale beside a map keeps those that the map has not.
+        palette = image.convert("RGB").quantize(
+            256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
         )
+        palette.save(small, "png", optimize=True, dpi=(_DOTS_PER_INCH, _DOTS_PER_INCH))
     return small.getvalue()
 
 
@@ -207,19 +211,32 @@ def _draw_rule(axes: "Axes", rule: Rule) -> None:
 
 def _draw_field(axes: "Axes", field: Field) -> None:
     import numpy as np
-    from matplotlib.colors import TwoSlopeNorm
+    from matplotlib.colors import LogNorm
+    from matplotlib.ticker import FixedLocator, NullLocator
 
     values = np.ma.masked_invalid(np.asarray(field.values, dtype=float))
-    low, high = float(values.min()), float(values.max())
-    room = 1e-9 + 1e-3 * abs(field.centre)
-    norm = TwoSlopeNorm(field.centre, min(low, field.centre - room), max(high, field.centre + room))
+    reach = field.reach
+    low, high = float(values.min()) < 1 / reach, float(values.max()) > reach
+    # A value of 0 has the colour of all that is below the scale.
+    shown = np.ma.maximum(values, 1e-3 / reach)
     axes.set_facecolor("0.75")
     mesh = axes.pcolormesh(
-        field.x, field.y, values, cmap="PuOr", norm=norm, shading="nearest", rasterized=True
+        field.x,
+        field.y,
+        shown,
+        cmap="PuOr",
+        norm=LogNorm(1 / reach, reach),
+        shading="nearest",
+        rasterized=True,
     )
     figure = axes.get_figure()
     assert figure is not None  # noqa: S101 - axes are made by a figure
-    figure.colorbar(mesh, ax=axes, label=field.label, pad=0.02)
+    extend: Any = {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}[low, high]
+    bar = figure.colorbar(mesh, ax=axes, label=f"{field.label}, log scale about 1", pad=0.02, extend=extend)
+    ticks = [tick for tick in (_FINE_TICKS if reach < _TICKS[-2] else _TICKS) if 1 / reach <= tick <= reach]
+    bar.ax.yaxis.set_major_locator(FixedLocator(ticks))
+    bar.ax.yaxis.set_minor_locator(NullLocator())
+    bar.ax.set_yticklabels([f"{tick:g}" for tick in ticks])
 
 
 def _draw_note(axes: "Axes", note: Note) -> None:

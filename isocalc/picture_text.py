@@ -1,5 +1,6 @@
 """Pictures of characters, for terminals."""
 
+import bisect
 import math
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
@@ -8,7 +9,7 @@ from typing import Any, NamedTuple
 from isocalc.canvas import SYMBOLS, Canvas
 from isocalc.errors import NoAnswerError
 from isocalc.figure import Bars, Field, Figure, Line, Note, Panel, Rule, Stem
-from isocalc.legend import Spans, beside, legend
+from isocalc.legend import SHADED_FROM, SHADES, Spans, beside, legend
 
 NARROWEST = 16
 _LEAST_ROWS = 3
@@ -195,7 +196,8 @@ def _draw_field(canvas: Canvas, field: Field, panel: Panel) -> None:
         for column in range(canvas.width):
             i = _nearest(field.x, left + (right - left) * column / max(1, canvas.width - 1))
             value = field.values[j][i]
-            canvas.write(column, row, " " if math.isnan(value) else "." if value < field.centre else "#")
+            shade = SHADES[bisect.bisect(SHADED_FROM, value)]
+            canvas.write(column, row, " " if math.isnan(value) else shade)
 
 
 def _nearest(places: Sequence[float], value: float) -> int:

@@ -1,6 +1,7 @@
 """How the variance q goes from layer to layer in a feed-forward network, and where it meets the diagonal."""
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -12,6 +13,7 @@ from isocalc.network import FeedForward
 from isocalc.roots import root_in_log
 
 Array = npt.NDArray[np.float64]
+Ends = Sequence[float] | Array
 
 # A slope this close to 1 is 1: σ_w = √2 for ReLU gives 1 + 2⁻⁵².
 CRITICAL = 16 * float(np.finfo(float).eps)
@@ -126,18 +128,34 @@ def _crossing(variance_map: VarianceMap, low: float, high: float, *, rising: boo
 
 def _touching_roots(variance_map: VarianceMap, low: float, high: float, *, above: bool) -> list[float]:
     """Return the two roots between points on one side of the diagonal where the map turns back, if any."""
-    left, right = low, high
-    for _ in range(60):
-        q = math.sqrt(left) * math.sqrt(right)
+    sign = 1.0 if above else -1.0
+
+    def height(q: float) -> tuple[float, float]:
+        """How far the map is from the diagonal, below 0 beyond it, and the slope of that in log q."""
         value, slope = variance_map.at(q)
-        if (value > q) != above and abs(value / q - 1) > NOISE:
+        return (sign * math.log(value / q), sign * (q * slope / value - 1)) if value > 0 else (-sign, 0.0)
+
+    left, right = (low, *height(low)), (high, *height(high))
+    for _ in range(60):
+        if not may_touch(math.log(right[0] / left[0]), left[1:], right[1:]):
+            break
+        q = math.sqrt(left[0]) * math.sqrt(right[0])
+        here = (q, *height(q))
+        if here[1] < -NOISE:
             lower = _crossing(variance_map, low, q, rising=not above)
             return [lower, _crossing(variance_map, q, high, rising=above)]
-        if (q * slope / value < 1) == above:
-            left = q
-        else:
-            right = q
-        # At the turning point the excess differs from this one by its curvature, of order 1.
-        if abs(value / q - 1) > math.log(right / left) ** 2:
-            break
+        left, right = (here, right) if here[2] < 0 else (left, here)
     return []
+
+
+def may_touch(width: Array | float, left: Ends, right: Ends) -> npt.NDArray[np.bool_]:
+    """Tell whether functions above 0 that turn back between two points may reach it there.
+
+    Heights and slopes are those at both ends. A convex function is above both tangents, and so above where
+    they meet; for one that bends otherwise too the tangents are taken twice as steep.
+    """
+    (before, falls), (after, rises) = np.asarray(left), np.asarray(right)
+    falls, rises = 2 * falls, 2 * rises
+    with np.errstate(divide="ignore", invalid="ignore"):
+        meet = np.clip((before - after + rises * width) / (rises - falls), 0.0, width)
+        return np.asarray(np.maximum(before + falls * meet, after - rises * (width - meet)) <= 0)

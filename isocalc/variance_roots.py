@@ -12,7 +12,7 @@ import numpy.typing as npt
 from isocalc.activations import Activation
 from isocalc.gaussian import averages, second_moment_and_slope
 from isocalc.root_arrays import roots_in_log
-from isocalc.variance_map import NOISE, search_grid
+from isocalc.variance_map import NOISE, may_touch, search_grid
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -87,7 +87,9 @@ def variance_roots(maps: VarianceMaps) -> Roots:
     network, i = np.nonzero(crosses)
     crossing = _refined(maps, network, i, grid)
     network, i = np.nonzero(~crosses & (turning[:, :-1] < 0) & (turning[:, 1:] > 0))
-    touching = _touching(maps, network, grid[i], grid[i + 1], above[network, i])
+    with np.errstate(divide="ignore"):
+        heights = np.stack((np.broadcast_to(grid, excess.shape), np.log1p(excess), trend))
+    touching = _touching(maps, network, heights[:, network, i], heights[:, network, i + 1], above[network, i])
     brackets = _joined([crossing, *touching])
 
     def excess_at(chosen: Indices, q: Array) -> tuple[Array, Array]:
@@ -132,23 +134,30 @@ def _inverse_cubic(step: Array, before: Array, rate: Array, after: Array, last_r
     return np.asarray(rise * t * (chord + (1 - t) * bend))
 
 
-def _touching(maps: VarianceMaps, network: Indices, low: Array, high: Array, above: Flags) -> list[_Brackets]:
-    """Return brackets of both roots where a map turns back between two points on one side and has crossed."""
-    found = []
-    left, right = low, high
+def _touching(
+    maps: VarianceMaps, network: Indices, left: Array, right: Array, above: Flags
+) -> list[_Brackets]:
+    """Return brackets of both roots where a map turns back between two points on one side and has crossed.
+
+    ``left`` and ``right`` are q, log(value/q) and its slope in log q at the points, shape (3, n).
+    """
+    found: list[_Brackets] = []
+    # Heights over the diagonal on that side of it, below 0 beyond, and their slopes.
+    sign = np.where(above, 1.0, -1.0) * np.array([[0.0], [1.0], [1.0]]) + np.array([[1.0], [0.0], [0.0]])
+    left, right, low, high = sign * left, sign * right, left[0], right[0]
     for _ in range(_MOST_HALVINGS):
+        kept = may_touch(np.log(right[0] / left[0]), left[1:], right[1:])
+        network, sign, low, high = network[kept], sign[:, kept], low[kept], high[kept]
+        left, right = left[:, kept], right[:, kept]
         if not network.size:
             break
-        q = np.sqrt(left) * np.sqrt(right)
-        excess, trend = maps.excess(network, q)
-        hit = ((excess > 0) != above) & (np.abs(excess) > NOISE)
-        for below, beyond, rising in ((low, q, ~above), (q, high, above)):
+        q = np.sqrt(left[0]) * np.sqrt(right[0])
+        here = sign * np.stack((q, *maps.excess(network, q)))
+        hit = here[1] < -NOISE
+        for below, beyond, rising in ((low, q, sign[1] < 0), (q, high, sign[1] > 0)):
             start = np.sqrt(below) * np.sqrt(beyond)
             found.append(_Brackets(network[hit], below[hit], beyond[hit], start[hit], rising[hit]))
-        turns_later = (trend < 0) == above
-        left, right = np.where(turns_later, q, left), np.where(turns_later, right, q)
-        # At the turning point the excess differs from this one by its curvature, of order 1.
-        kept = ~hit & (np.abs(np.expm1(excess)) <= np.log(right / left) ** 2)
-        network, above = network[kept], above[kept]
-        low, high, left, right = low[kept], high[kept], left[kept], right[kept]
+        left, right = np.where(here[2] < 0, here, left), np.where(here[2] < 0, right, here)
+        network, sign, low, high = network[~hit], sign[:, ~hit], low[~hit], high[~hit]
+        left, right = left[:, ~hit], right[:, ~hit]
     return found

@@ -1,5 +1,6 @@
 """isocalc init: the inverse problem on the command line."""
 
+import csv
 import math
 
 import numpy as np
@@ -183,7 +184,8 @@ def test_the_edge_of_chaos():
     """Closed forms: hard tanh at q* = 1 and the origin of tanh; χ = 1 by `param`."""
     (row,) = table("init", "--act", "hardtanh", "--critical", "--q-star", "1", "--depth", "10")
     assert ",".join(row) == (
-        "activation,sigma_w,sigma_b,q_star,chi,xi_q,weights,depth,relative_variance,sigma2_jjt"
+        "activation,sigma_w,sigma_b,q_star,chi,xi_q,weights,depth,relative_variance,sigma2_jjt,"
+        "stability,other_q_star"
     )
     assert float(row["sigma_w"]) == pytest.approx(1.2102870624325224, rel=1e-12)
     assert float(row["sigma2_jjt"]) == pytest.approx(10 / math.erf(math.sqrt(0.5)), rel=1e-12)
@@ -198,6 +200,42 @@ def test_the_edge_of_chaos():
         )
         assert float(checked["chi"]) == pytest.approx(1, abs=1e-10)
         assert float(row["relative_variance"]) == pytest.approx(float(checked["relative_variance"]), rel=1e-8)
+
+
+def test_a_critical_network_with_another_fixed_point():
+    """Both are in its row, the one that is not critical beside; `param` has both in rows of their own."""
+    act = ("--act", "min(max(x-1,0),1)")
+    result = call("init", *act, "--critical", "--sigma-b", "0.3")
+    (row,) = csv.DictReader(result.stdout.splitlines())
+    assert (float(row["q_star"]), float(row["chi"])) == pytest.approx((0.10526131106834342, 1), rel=1e-12)
+    assert (row["stability"], float(row["other_q_star"])) == (
+        "stable",
+        pytest.approx(456.5594617820, rel=1e-9),
+    )
+    assert result.stderr == ""
+    scales = ("--sigma-w", row["sigma_w"], "--sigma-b", "0.3")
+    low, high = table("param", "--arch", "feedforward", *act, *scales)
+    assert float(low["q_star"]) == pytest.approx(0.105261311068, rel=1e-9)
+    assert (float(low["chi"]), float(high["chi"])) == pytest.approx((1, 18.1288), abs=1e-4)
+
+
+def test_a_half_stable_network_is_called_so():
+    result = call("init", "--act", "gelu", "--critical", "--q-star", "3.5615528128088303")
+    (row,) = csv.DictReader(result.stdout.splitlines())
+    assert (row["stability"], row["xi_q"]) == ("half-stable", "inf")
+    assert float(row["sigma_w"]) ** 2 == pytest.approx(1.98305826, abs=5e-9)
+    assert float(row["sigma_b"]) ** 2 == pytest.approx(0.17292239, abs=5e-9)
+    assert (
+        "tends to it from above and leaves it below; inputs of at least --input-variance 1.70879"
+        in result.stderr
+    )
+    assert [row["stability"] for row in table("init", "--act", "relu", "--critical")] == ["neutral"]
+
+
+def test_activations_that_jump_have_no_edge_of_chaos():
+    result = call("init", "--act", "where(x>0,tanh(x)+0.5,tanh(x))", "--critical", "--sigma-b", "0.3")
+    assert result.exit_code == 0
+    assert "phi jumps, so that two inputs part at every chi" in result.stderr
 
 
 def test_the_critical_line():
@@ -259,13 +297,13 @@ def test_code_of_an_isometric_network_is_orthogonal():
         (("init", "--act", "sigmoid", "--target-c", "1e6"), "c goes from "),
         (
             ("init", "--act", "gelu", "--critical"),
-            "no critical network with sigma_b = 0: the least is about 0.4",
+            "no critical network with sigma_b = 0.0: the least is 0.415839380959 (",
         ),
         (
             ("init", "--act", "relu", "--critical", "--sigma-b", "1"),
             "critical only at sigma_w = 1.41421356237309",
         ),
-        ((*TANH, "--target-variance", "1", "--weights", "gaussian"), "about 100 "),
+        ((*TANH, "--target-variance", "1", "--weights", "gaussian"), "the least is 100 ("),
     ],
 )
 def test_no_is_said_with_what_can_be_reached(arguments, words):

@@ -75,8 +75,25 @@ def test_no_fixed_point_is_an_answer_in_words():
     result = call("param", "--arch", "feedforward", "--act", "relu", "--sigma-w", 2)
     assert result.exit_code == 1
     assert result.stdout == ""
-    assert result.stderr.startswith("Error: relu has no fixed point")
-    assert result.stderr.count("\n") == 1
+    assert result.stderr == (
+        "Error: relu has no fixed point here: q grows without bound, by a factor of 2 a layer; "
+        "to follow it layer by layer, give --layers and --input-variance\n"
+    )
+    rows = table(
+        "param",
+        "--arch",
+        "feedforward",
+        "--act",
+        "relu",
+        "--sigma-w",
+        2,
+        "--depth",
+        3,
+        "--layers",
+        "--input-variance",
+        1,
+    )
+    assert [row["q"] for row in rows] == ["4.0", "8.0", "16.0"]
 
 
 def test_sweep_columns_come_first_in_the_order_of_the_options():

@@ -1,5 +1,6 @@
 import dataclasses
 import math
+import re
 
 import naive
 import numpy as np
@@ -10,6 +11,8 @@ from mpmath import mp, mpf
 from isocalc import FeedForward, InvalidInputError, NoAnswerError, activation, fixed_points
 from isocalc.activations import Activation
 from isocalc.feedforward import depth_scale
+from isocalc.fixed_point_sets import fixed_points_of
+from isocalc.gaussian import second_moment_and_slope
 
 
 def only(spec, sigma_w, sigma_b=0.0, weights="gaussian"):
@@ -146,6 +149,64 @@ def test_saturated_far_out(sigma_w):
 def test_none(spec, sigma_w, sigma_b):
     with pytest.raises(NoAnswerError, match=f"^{spec} has no fixed point here: q grows without bound"):
         fixed_points(FeedForward(spec, sigma_w=sigma_w, sigma_b=sigma_b))
+
+
+@pytest.mark.parametrize(
+    ("spec", "sigma_w", "sigma_b", "how"),
+    [
+        ("relu", math.sqrt(2), 0.05, r"by sigma_b\^2 = 0.0025 a layer"),
+        ("relu", 2.0, 0.0, "by a factor of 2 a layer"),
+        ("abs", 2.0, 1.0, "by a factor that tends to 4 a layer"),
+        ("gelu", 1.5, 1.0, "by a factor that tends to 1.125 a layer"),  # σ_w²/2
+        ("softshrink", 1.5, 2.0, "by a factor that tends to 2.25 a layer"),
+        ("squared_relu", 1.0, 1.0, "by a factor that rises from layer to layer"),
+        ("x*log(1+abs(x))", 2.0, 1.0, "by a factor that rises from layer to layer"),
+        ("threshold:-1:1e40", 3.0, 1.0, "by a factor that falls from layer to layer"),
+    ],
+)
+def test_how_the_variance_grows(spec, sigma_w, sigma_b, how):
+    """The steps of the map itself, far out, grow in the way that is said."""
+    with pytest.raises(NoAnswerError, match=f"q grows without bound, {how}$"):
+        fixed_points(FeedForward(spec, sigma_w=sigma_w, sigma_b=sigma_b))
+    number = re.search(r"[\d.]+(?= a layer)", how)
+    far = variance_map(spec, sigma_w, sigma_b, 1e6)[0]
+    if number and "factor" in how:
+        assert far / 1e6 == pytest.approx(float(number[0]), rel=0.01)
+    elif number:
+        assert far - 1e6 == pytest.approx(float(number[0]), rel=1e-4)
+    else:
+        further = variance_map(spec, sigma_w, sigma_b, 1e8)[0]
+        assert (further / 1e8 > 1.1 * far / 1e6) == ("rises" in how)
+
+
+def test_activations_that_jump_are_chaotic_at_every_chi():
+    """Beside c = 1 the correlation falls as √(1 − c): c* = 0.794674 of hard shrink, at χ = 0.268."""
+    point = only("hardshrink", 0.9, 0.3)
+    assert (point.phase, point.c_star) == ("chaotic", pytest.approx(0.794674, abs=5e-7))
+    assert point.chi < 1
+    points = fixed_points_of(
+        [FeedForward("hardshrink", sigma_w=w, sigma_b=0.3) for w in (0.0, 0.5, 0.9, 0.95)]
+    )
+    assert [fixed[0].phase for fixed in points] == ["ordered", "chaotic", "chaotic", "chaotic"]
+    for fixed in (points[0][0], only("hardshrink", 0.0, 0.3)):  # without weights all inputs are alike
+        assert (fixed.phase, fixed.c_star, fixed.xi_c) == ("ordered", 1.0, 0.0)
+
+
+@pytest.mark.parametrize("spec", ["min(max(x-1,0),1)", "min(max(x-2,0),0.5)"])
+def test_fixed_points_where_the_map_dips_steeply(spec):
+    """Gates that open in a tail: the map falls to the diagonal and leaves it within a factor of 2 of q."""
+    q = np.geomspace(0.02, 1e6, 40_000)
+    second = second_moment_and_slope(activation(spec), q)[0]
+    networks = [
+        FeedForward(spec, sigma_w=w, sigma_b=b) for b in (0.2, 0.3, 0.5) for w in (5.0, 16.0, 30.0, 31.2)
+    ]
+    for network, together in zip(networks, fixed_points_of(networks), strict=True):
+        above = network.sigma_w**2 * second + network.sigma_b**2 > q
+        falls = np.flatnonzero(above[:-1] & ~above[1:])
+        for found in (together, fixed_points(network)):
+            places = [point.q_star for point in found]
+            assert len(places) == falls.size
+            assert all(q[i] <= place <= q[i + 1] for i, place in zip(falls, places, strict=True))
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,8 @@ def test_point_masses_are_stems_and_those_at_zero_are_said():
     assert stem.x == pytest.approx(1.2**1.5)
     assert f"point mass {stem.mass:.3g} at s = 1.31" in stem.label
     assert "not on this axis: point mass 0.1915 at s = 0" in drawn(network).caption
+    named = drawn(network, caption="point mass 0.1915 at s = 0").caption
+    assert named == "point mass 0.1915 at s = 0; what is at s = 0 is not on this axis"
 
 
 def test_a_pure_point_mass_is_a_stem_alone():
@@ -169,7 +171,8 @@ def test_the_critical_line_of_relu_is_straight():
 
 def test_a_phase_diagram():
     weights, biases = [0.5, 1.0, 1.5, 2.0], [0.0, 0.5, 1.0]
-    rows = [("tanh", w, b, None if w == 2 else 0.5 if w < 1.2 else 1.5, "?") for w in weights for b in biases]
+    known = {0.5: (0.5, "ordered"), 1.0: (0.5, "ordered"), 1.5: (1.5, "chaotic"), 2.0: (None, None)}
+    rows = [("tanh", w, b, *known[w]) for w in weights for b in biases]
     found = Table(("activation", "sigma_w", "sigma_b", "chi", "phase"), [*rows, rows[0]])
     figure = phase_figure(found, [activation("tanh")], weights, biases, "title")
     (field,) = marks(figure, Field)
@@ -179,6 +182,23 @@ def test_a_phase_diagram():
     notes = {note.text: note.x for note in marks(figure, Note)}
     assert set(notes) == {"ordered", "chaotic", "no fixed point"}
     assert notes["ordered"] < 1.2 < notes["chaotic"]
+
+
+def test_phases_are_those_of_the_table():
+    """Where φ jumps, networks with χ < 1 are chaotic."""
+    scales = [0.5, 0.6, 0.7]
+    rows = [("hardshrink", w, b, 0.3, "chaotic") for w in scales for b in scales]
+    found = Table(("activation", "sigma_w", "sigma_b", "chi", "phase"), rows)
+    figure = phase_figure(found, [activation("hardshrink")], scales, scales, "")
+    assert [note.text for note in marks(figure, Note)] == ["chaotic"]
+
+
+@pytest.mark.parametrize(
+    ("values", "reach"),
+    [([0.9, 1.0017], 2), ([0.2, 1.0017], 5), ([0.5, 4.0], 4), ([0.0, 1.0], 10), ([math.nan], 2), ([1e9], 10)],
+)
+def test_shades_of_a_ratio_reach_as_far_up_as_down(values, reach):
+    assert Field([0.0], [0.0], [values], "χ").reach == pytest.approx(reach)
 
 
 def test_the_map_of_the_variance_of_a_linear_network():

@@ -1,11 +1,13 @@
 """Pictures as they are drawn: characters in a terminal, files of Matplotlib, and what is refused."""
 
+import io
 import math
 import re
 import subprocess
 import sys
 from importlib.util import find_spec
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +16,8 @@ from running import table as csv_table
 
 from isocalc.canvas import Canvas
 from isocalc.errors import NoAnswerError
-from isocalc.figure import Axis, Bars, Figure, Line, Panel, Rule, Stem
+from isocalc.figure import Axis, Bars, Field, Figure, Line, Panel, Rule, Stem
+from isocalc.picture_file import picture
 from isocalc.picture_text import Paper, drawing
 
 needs_matplotlib = pytest.mark.skipif(find_spec("matplotlib") is None, reason="needs the extra plot")
@@ -346,6 +349,40 @@ def test_the_critical_line_is_seen_in_plain_characters(monkeypatch):
     shown = call("param", "--arch", "feedforward", "--act", "erf", *scales, "--plot", "-").stdout
     assert "= critical line" in shown
     assert all("=" in line for line in shown.splitlines()[2:10])
+
+
+def ratios(*values):
+    """A picture of a column for each ratio, all over."""
+    x = [float(i) for i in range(len(values))]
+    return panel(Field(x, [0.0, 1.0], [list(values)] * 2, "χ"), x=Axis("x", ends=(0, x[-1])))
+
+
+def test_ratios_in_characters_have_four_shades_alike_about_1():
+    shown = text(ratios(0.0, 0.4, 0.6, 1 - 1e-9, 1.0, 1.9, 2.1, math.nan, 1e9), 80, 4, braille=False)
+    assert shown[0] == "y   χ   : below 0.5   . below 1   + from 1   # from 2"
+    row = re.sub(r"(.)\1+", r"\1", shown[1].partition("|")[2])
+    assert row == ":.+# #"
+
+
+def colours(figure):
+    """The colour in the middle of each of the columns of `ratios`, the middle pixels of the map."""
+    from PIL import Image  # noqa: PLC0415 - optional
+
+    with Image.open(io.BytesIO(picture(figure, "png"))) as image:
+        pixels = np.asarray(image.convert("RGB"), dtype=float)
+    row = pixels[pixels.shape[0] // 2]
+    runs = np.split(row, np.flatnonzero(np.abs(np.diff(row, axis=0)).sum(axis=1)) + 1)
+    return [run[0] for run in runs if len(run) > 40 and run[0].sum() < 3 * 255]
+
+
+@needs_matplotlib
+def test_colours_of_a_ratio_are_as_far_from_white_up_as_down():
+    """Though little is above 1, 1.0017 is next to white, and 2 about as dark as 1/2."""
+    low, half, one, two = colours(ratios(0.2, 0.5, 1.0017, 2.0))
+    assert (np.abs(one - 247) <= 4).all()  # the middle of the colour map
+    darkness = [float(np.abs(one - colour).sum()) for colour in (low, half, two)]
+    assert darkness[0] > 1.5 * darkness[1]
+    assert darkness[1] == pytest.approx(darkness[2], rel=0.2)
 
 
 def test_places_of_several_fixed_points_are_told():

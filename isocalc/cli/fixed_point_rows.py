@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 MANY = 4  # networks worth the modules that solve for many at once
 AT_ONCE = 8192
 LONG = 10_000  # layers after which the variance is near its fixed point
+FOLLOW = "to follow it layer by layer, give --layers and --input-variance"
 
 
 def finder(networks: Sweep) -> "Callable[[FeedForward], Sequence[FixedPoint]]":
@@ -51,7 +52,10 @@ def fixed_point_rows(
     find: "Callable[[FeedForward], Sequence[FixedPoint]]",
 ) -> Iterator[Row]:
     """Yield a row for each stable fixed point of a feed-forward network, or for the one that it reaches."""
-    found = points = find(net)
+    try:
+        found = points = find(net)
+    except NoAnswerError as error:
+        raise NoAnswerError(f"{error}; {FOLLOW}") from None
     if net.input_variance is None:
         _explain(net, points)
     else:
@@ -120,7 +124,7 @@ def reached(net: "FeedForward", input_variance: float, points: "Sequence[FixedPo
     if escape is not None and _first_variance(net, input_variance) > escape:
         raise NoAnswerError(
             f"started at input variance {input_variance:g} the variance grows without bound "
-            f"(above q = {escape:.6g})"
+            f"(above q = {escape:.6g}); {FOLLOW}"
         )
     if len(points) == 1:
         return points[0]

@@ -46,6 +46,8 @@ FEEDFORWARD = (
     "depth",
     "relative_variance",
     "sigma2_jjt",
+    "stability",
+    "other_q_star",
 )
 GAIN = (
     "activation",
@@ -167,15 +169,8 @@ def scheme_rows(net: "ResNet", *, doubles: Doubles) -> Iterator[Row]:
 
 def critical_rows(net: "FeedForward", point: "CriticalPoint", doubles: Doubles) -> Row:
     """Return the row of a critical network."""
-    from isocalc.feedforward import fixed_points
-
-    fixed, first = point.fixed_point, fixed_points(point.network(1))[0]
-    if first.q_star != fixed.q_star:
-        start = ((point.q_star or 0.0) - point.sigma_b**2) / point.sigma_w**2
-        say(
-            f"{net.act.name}, sigma_w {point.sigma_w!r}, sigma_b {point.sigma_b!r}: small inputs lead to "
-            f"q = {first.q_star:.6g}; --input-variance {start:.6g} starts at q_star"
-        )
+    fixed = point.fixed_point
+    _explain_start(point)
     return {
         "activation": net.act.name,
         "sigma_w": point.sigma_w,
@@ -187,7 +182,26 @@ def critical_rows(net: "FeedForward", point: "CriticalPoint", doubles: Doubles) 
         "depth": net.depth,
         "relative_variance": doubles.finite("relative_variance", point.relative_variance(net.weights)),
         "sigma2_jjt": doubles.finite("sigma2_jjt", point.sigma2_jjt(net.depth, net.weights)),
+        "stability": point.stability,
+        "other_q_star": ";".join(repr(other.q_star) for other in point.others) or None,
     }
+
+
+def _explain_start(point: "CriticalPoint") -> None:
+    """Say from where a critical network comes to q*, where it does not from everywhere."""
+    which = f"{point.activation.name}, sigma_w {point.sigma_w!r}, sigma_b {point.sigma_b!r}"
+    if point.activation.jumps:
+        say(f"{which}: phi jumps, so that two inputs part at every chi; chi = 1 keeps the mean of s^2 alone")
+    q_star = point.q_star or 0.0
+    start = (q_star - point.sigma_b**2) / point.sigma_w**2
+    if point.side:
+        least, leaves = ("least", "below") if point.side == "above" else ("most", "above")
+        say(
+            f"{which}: q_star is half-stable, the variance tends to it from {point.side} and leaves it "
+            f"{leaves}; inputs of at {least} --input-variance {start:.10g} lead to it"
+        )
+    elif point.others and (first := point.others[0].q_star or 0.0) < q_star:
+        say(f"{which}: small inputs lead to q = {first:.6g}; --input-variance {start:.6g} starts at q_star")
 
 
 def gain_rows(net: "FeedForward", q_star: float = 1.0) -> Iterator[Row]:
