@@ -1,4 +1,4 @@
-"""Residual networks whose law has a given condition number or largest singular value, by their own law."""
+"""Residual networks whose bulk has a given upper edge or ratio of edges, by their own law."""
 
 import math
 from collections.abc import Callable
@@ -42,20 +42,20 @@ class _Edge(NamedTuple):
 
 
 def for_condition(network: ResNet, condition: float) -> tuple[Solution, ...]:
-    """Return the networks that differ from one in the scale of their weights and have a condition number.
+    """Return the networks that differ from one in the scale of their weights and have a ratio of edges.
 
     Parameters
     ----------
     network : ResNet
         Its ``sigma_w``, of blocks "preln" its ``sigma_w2``, is what is looked for.
     condition : float
-        s_max/s_min, from 1.00001 to 1e300.
+        ``bulk_condition_number``, the ratio of the edges of the law, from 1.00001 to 1e300.
 
     Returns
     -------
     tuple of Solution
-        With the law that ``spectrum(network)`` takes, whose condition number it is: to a relative 1e-8, of
-        the exact law the one of its gate paths, which stand for the network's to its ``error``.
+        With the law that ``spectrum(network)`` takes, whose ratio it is: to a relative 1e-8, of the
+        exact law the one of its gate paths, which stand for the network's to its ``error``.
 
     Raises
     ------
@@ -70,16 +70,19 @@ def for_condition(network: ResNet, condition: float) -> tuple[Solution, ...]:
     of the network's own law go on from there.
     """
     edge = _Edge(
-        "condition_number", condition, math.log(condition), lambda law: law.log_s_max - law.log_s_min
+        "bulk_condition_number",
+        condition,
+        math.log(condition),
+        lambda law: law.log_edge_upper - law.log_edge_lower,
     )
     return _solutions(network, c_of_condition(condition), edge)
 
 
 def for_s_max(network: ResNet, s_max: float) -> tuple[Solution, ...]:
-    """Return the networks whose largest singular value is ``s_max``: see `for_condition`."""
+    """Return the networks whose law has the upper edge ``s_max``: see `for_condition`."""
     c = c_of_s_max(s_max, depth=network.depth, skip=network.skip)
     centre = network.depth * math.log(abs(network.skip))
-    edge = _Edge("s_max", s_max, math.log(s_max) - centre, lambda law: law.log_s_max - centre)
+    edge = _Edge("edge_upper", s_max, math.log(s_max) - centre, lambda law: law.log_edge_upper - centre)
     return _solutions(network, c, edge)
 
 

@@ -89,7 +89,7 @@ def like(network: ResNet, other: ResNet) -> tuple[ResNet, ...]:
 
 
 def c_of_condition(condition: float) -> float:
-    """Return the parameter at which the universal law has the condition number s_max/s_min.
+    """Return the parameter at which the universal law has this ratio of its edges.
 
     Parameters
     ----------
@@ -103,7 +103,8 @@ def c_of_condition(condition: float) -> float:
 
     Notes
     -----
-    The inverse of ``UniversalLaw(c).condition_number`` = e^edge, edge = log(1 + c + r) + r, r = √(c (2 + c)).
+    The inverse of ``UniversalLaw(c).bulk_condition_number`` = e^edge, edge = log(1 + c + r) + r,
+    r = √(c (2 + c)).
 
     Examples
     --------
@@ -117,7 +118,7 @@ def c_of_condition(condition: float) -> float:
 
 
 def c_of_s_max(s_max: float, *, depth: int = 1, skip: float = 1.0) -> float:
-    """Return the parameter at which the universal law's largest singular value is ``s_max``.
+    """Return the parameter at which the universal law's upper edge is ``s_max``.
 
     Parameters
     ----------
@@ -148,7 +149,7 @@ def c_of_s_max(s_max: float, *, depth: int = 1, skip: float = 1.0) -> float:
             most = centre + universal.edge(MOST_C) / 2
             reason = f"its logarithm is searched up to {most:.6g}, that of c = {MOST_C:g}; ask for less"
         raise NoAnswerError(
-            f"s_max = {s_max!r}, of logarithm {math.log(s_max):.6g}, cannot be reached: {reason}"
+            f"edge_upper = {s_max!r}, of logarithm {math.log(s_max):.6g}, cannot be reached: {reason}"
         )
     return _c_of_edge(edge)
 

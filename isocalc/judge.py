@@ -17,6 +17,7 @@ rejected in 8 of 8 groups each.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,8 @@ from isocalc.width_law import WidthLaw
 
 Array = npt.NDArray[np.float64]
 
+_NOT_OF_THE_LAW = "it was set aside"
+
 
 @dataclass(frozen=True)
 class Statistic(Finding):
@@ -40,12 +43,34 @@ class Statistic(Finding):
     Attributes
     ----------
     tolerance : float
-        Largest difference that agrees.
+        Largest difference that agrees: t standard errors plus the allowance at this width.
     verdict : {"agrees", "disagrees", "not judged"}
     """
 
     tolerance: float = math.inf
     verdict: Verdict = "not judged"
+
+
+class Outlier(NamedTuple):
+    """A singular value that was set aside, by its place among those at one end.
+
+    Attributes
+    ----------
+    name : str
+        ``"outlier_1"``, the largest, and so on; ``"outlier_below_1"``, the smallest, and so on.
+    log_s : tuple of float
+        Its logarithm in each trial that has it.
+    """
+
+    name: str
+    log_s: tuple[float, ...]
+
+    @property
+    def statistic(self) -> Statistic:
+        """The mean over the trials that have it, which no law judges."""
+        values = np.array(self.log_s)
+        error = float(values.std(ddof=1)) / math.sqrt(values.size) if values.size > 1 else None
+        return Statistic(self.name, None, float(values.mean()), error, None, _NOT_OF_THE_LAW)
 
 
 @dataclass(frozen=True)
@@ -55,12 +80,18 @@ class Judgement:
     Attributes
     ----------
     statistics : tuple of Statistic
-    outliers : tuple of float
-        Log s.
+        What the law was asked about.
+    outliers : tuple of Outlier
+        From the top, then from the bottom.
     """
 
     statistics: tuple[Statistic, ...]
-    outliers: tuple[float, ...] = ()
+    outliers: tuple[Outlier, ...] = ()
+
+    @property
+    def rows(self) -> tuple[Statistic, ...]:
+        """All statistics, those of the outliers last."""
+        return (*self.statistics, *(outlier.statistic for outlier in self.outliers))
 
     @property
     def verdicts(self) -> dict[str, Verdict]:
@@ -119,7 +150,7 @@ def judge(
     rows = _required_replicates(log_s, chain[0] if chain else None)
     seen = WidthLaw.of(network, rows.shape[1], gates=gates, dtype=dtype, law=law)
     bulk, outliers = set_aside(rows, seen)
-    return Judgement(compare(bulk, seen, false_alarm_rate=false_alarm_rate), tuple(outliers))
+    return Judgement(compare(bulk, seen, false_alarm_rate=false_alarm_rate), outliers)
 
 
 def _required_replicates(log_s: npt.ArrayLike, width: int | None) -> Array:
@@ -195,7 +226,7 @@ def enough_judged(verdicts: Mapping[str, Verdict]) -> bool:
     return 2 * len(judged) >= len(verdicts) or any(name.endswith("_distance") for name in judged)
 
 
-def set_aside(log_s: Array, law: WidthLaw) -> tuple[Array, list[float]]:
+def set_aside(log_s: Array, law: WidthLaw) -> tuple[Array, tuple[Outlier, ...]]:
     """Set aside the singular values of the signal's direction where they have left the law.
 
     The gates of a network say what its weights do in one direction, that of the signal. The gain there is
@@ -216,13 +247,14 @@ def set_aside(log_s: Array, law: WidthLaw) -> tuple[Array, list[float]]:
     bulk : array, shape (trials, N)
         Every trial without its smallest and largest singular values where they are more than four spacings
         (and rounding) outside the expected extremes; the others are interpolated to N.
-    outliers : list of float
+    outliers : tuple of Outlier
         The values set aside, at most ``law.strays`` at each end.
     """
     width = log_s.shape[1]
-    outliers: list[float] = []
     if not law.strays or law.vanishes:
-        return log_s, outliers
+        return log_s, ()
+    above: dict[int, list[float]] = {}
+    below: dict[int, list[float]] = {}
     lowest = law.extremes[0] - FURTHEST * law.spacings[0] - law.rounding
     highest = law.extremes[1] + FURTHEST * law.spacings[1] + law.rounding
     bulk = log_s.copy()
@@ -231,8 +263,13 @@ def set_aside(log_s: Array, law: WidthLaw) -> tuple[Array, list[float]]:
         first = int(np.count_nonzero(trial[: law.strays] < lowest)) if zeros == 0 else 0
         last = width - int(np.count_nonzero(trial[-law.strays :] > highest))
         if first + zeros < last - 1 and last - first < width:
-            outliers += [*trial[:first].tolist(), *trial[last:].tolist()]
+            for place, value in enumerate(reversed(trial[last:].tolist()), start=1):
+                above.setdefault(place, []).append(value)
+            for place, value in enumerate(trial[:first].tolist(), start=1):
+                below.setdefault(place, []).append(value)
             kept = trial[first + zeros : last]
             places = (np.arange(width - zeros) + 0.5) / (width - zeros)
             trial[zeros:] = np.quantile(kept, places, method="hazen")
-    return bulk, outliers
+    found = [(f"outlier_{place}", above[place]) for place in sorted(above)]
+    found += [(f"outlier_below_{place}", below[place]) for place in sorted(below)]
+    return bulk, tuple(Outlier(name, tuple(values)) for name, values in found)

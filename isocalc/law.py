@@ -278,28 +278,28 @@ class Law(ABC):
         return self._scale.log_s + self._centred.mean / 2
 
     @property
-    def log_s_max(self) -> float:
-        """Logarithm of the largest singular value."""
+    def log_edge_upper(self) -> float:
+        """Logarithm of `edge_upper`."""
         return self._scale.log_s + self._ends[1] / 2
 
     @property
-    def log_s_min(self) -> float:
-        """Logarithm of the smallest singular value of the part that is not at 0."""
+    def log_edge_lower(self) -> float:
+        """Logarithm of `edge_lower`."""
         return self._scale.log_s + self._ends[0] / 2
 
     @property
-    def s_max(self) -> float:
-        """Largest singular value."""
+    def edge_upper(self) -> float:
+        """Upper end of the law; networks whose φ has a mean can have one singular value far above it."""
         return self._in_s(self._ends[1])
 
     @property
-    def s_min(self) -> float:
-        """Smallest singular value of the part that is not at 0."""
+    def edge_lower(self) -> float:
+        """Lower end of the part of the law that is not at 0."""
         return self._in_s(self._ends[0])
 
     @property
-    def condition_number(self) -> float:
-        """Ratio ``s_max / s_min``, ``inf`` where there is none."""
+    def bulk_condition_number(self) -> float:
+        """Ratio ``edge_upper / edge_lower``, ``inf`` where there is none."""
         low, high = self._ends
         return exp_or_inf((high - low) / 2) if math.isfinite(low) else math.inf
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from isocalc.errors import InvalidInputError
 from isocalc.findings import Finding, edges
 from isocalc.jacobian import log_spectrum
-from isocalc.judge import Judgement, Statistic, compare, judged, set_aside
+from isocalc.judge import Judgement, Outlier, Statistic, compare, judged, set_aside
 from isocalc.law import Law
 from isocalc.laws import spectrum
 from isocalc.module_jacobian import dense_log_s, is_small, largest_log_s, rounding
@@ -97,7 +97,7 @@ class Measurement:
             found = plain_findings(self.log_s) if self.method == "dense" else self._plain_edge
             return Judgement(tuple(Statistic(**vars(finding)) for finding in found))
         seen = self._seen(law)
-        outliers: list[float] = []
+        outliers: tuple[Outlier, ...] = ()
         if self.method == "dense":
             bulk, outliers = set_aside(self.log_s, seen)
             statistics = compare(bulk, seen)
@@ -106,7 +106,7 @@ class Measurement:
         if not self.networks:
             why = "one network; its inputs do not show how networks differ"
             statistics = tuple(replace(s, verdict="not judged", obstacle=why) for s in statistics)
-        return Judgement(statistics, tuple(outliers))
+        return Judgement(statistics, outliers)
 
     @property
     def _plain_edge(self) -> tuple[Finding, ...]:

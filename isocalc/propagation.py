@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from isocalc.average_table import SMALLEST_Q, AverageTable
 from isocalc.errors import NoAnswerError
+from isocalc.gaussian import averages
 from isocalc.network import FeedForward, ResNet, require_network
 from isocalc.variables import exp_or_inf
 
@@ -19,6 +20,9 @@ Array = npt.NDArray[np.float64]
 
 # Layers from which loading Numba (half a second) pays.
 _NUMBA_FROM = 60_000
+# Share of √E φ² from which E φ is more than what quadrature is off by.
+_NO_MEAN = 1e-10
+_SAFE = 1e300
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +125,36 @@ def propagate_residual(
     skips = 2 * network.depth * math.log(abs(network.skip))
     log_mean = skips + math.fsum(np.log1p(c_per_layer / network.depth))
     return Propagation(trace.q, c_per_layer, trace.second_moment, trace.mean, log_mean)
+
+
+def can_leave_law(network: ResNet | FeedForward, signal: Propagation | None = None) -> bool:
+    """Return whether the signal's direction can have a singular value far outside of the law.
+
+    Parameters
+    ----------
+    network : ResNet or FeedForward
+    signal : Propagation, optional
+        Of the network, where it is known.
+
+    Returns
+    -------
+    bool
+        Whether E φ is not 0 at the first or the last layer's variance: all neurons then share a mean, along
+        which the gates know the weights. LayerNorm takes it out of the blocks "preln".
+
+    Raises
+    ------
+    NoAnswerError
+        As `propagate`.
+    """
+    act = network.act
+    if act.odd or not network.has_weights or getattr(network, "block", "") == "preln":
+        return False
+    if act.scale_free:
+        return True
+    signal = propagate(network) if signal is None else signal
+    found = averages(act, np.clip([signal.q_first, signal.q_last], 1 / _SAFE, _SAFE))
+    return bool((np.abs(found.mean) > _NO_MEAN * np.sqrt(found.second)).any())
 
 
 def _propagate_feed_forward(network: FeedForward) -> Propagation:

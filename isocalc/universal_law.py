@@ -55,7 +55,7 @@ class UniversalLaw(Law):
     Examples
     --------
     >>> law = UniversalLaw(1.0)
-    >>> round(law.condition_number, 6)
+    >>> round(law.bulk_condition_number, 6)
     21.094423
     """
 

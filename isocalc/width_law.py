@@ -180,7 +180,7 @@ class WidthLaw:
     def edges(self) -> tuple[float, float]:
         """Ends of the law itself, apart from s = 0; infinite where it has no edge."""
         law = self.law.using("log")
-        return law.log_s_min, law.log_s_max
+        return law.log_edge_lower, law.log_edge_upper
 
     @cached_property
     def extremes(self) -> tuple[float, float]:

@@ -11,7 +11,7 @@ from running import call, refusal, table
 DATA = Path(__file__).with_name("data")
 SUMMARY = (
     "law,law_error,c,support,atoms,mass_at_zero,mean_s,mean_lambda,second_moment_lambda,sigma2_jjt,mean_log_s,"
-    "s_min,s_max,condition_number"
+    "edge_lower,edge_upper,bulk_condition_number"
 )
 
 
@@ -136,15 +136,15 @@ def test_summary_of_a_network():
     assert row["law"] == "universal"
     assert row["atoms"] == ""
     assert row["mass_at_zero"] == "0.0"
-    assert row["support"] == f"{row['s_min']}:{row['s_max']}"
+    assert row["support"] == f"{row['edge_lower']}:{row['edge_upper']}"
     expected = {
         "c": c,
         "mean_lambda": math.exp(c),
         "second_moment_lambda": math.exp(2 * c) * (1 + 2 * c),
         "sigma2_jjt": 2 * c * math.exp(2 * c),
-        "s_min": math.exp(-edge(c) / 2),
-        "s_max": math.exp(edge(c) / 2),
-        "condition_number": math.exp(edge(c)),
+        "edge_lower": math.exp(-edge(c) / 2),
+        "edge_upper": math.exp(edge(c) / 2),
+        "bulk_condition_number": math.exp(edge(c)),
     }
     assert {name: float(row[name]) for name in expected} == pytest.approx(expected, rel=1e-12)
     x, density, _ = columns(table("density", "--act", "relu", "--sigma-w", 1.2, "--points", 2000))
@@ -230,7 +230,7 @@ def test_a_law_that_doubles_do_not_resolve_is_said():
 
 def test_summary_beyond_a_double():
     (row,) = table("density", "--c", 1, "--skip", 10, "--depth", 1000, "--summary")
-    assert row["support"] == row["mean_s"] == row["sigma2_jjt"] == row["s_max"] == ""
+    assert row["support"] == row["mean_s"] == row["sigma2_jjt"] == row["edge_upper"] == ""
     assert float(row["mean_log_s"]) == pytest.approx(1000 * math.log(10), rel=1e-15)
 
 

@@ -17,13 +17,13 @@ TANH = ("init", "--act", "tanh")
 
 def test_columns_of_residual_networks():
     (row,) = table("init", "--act", "relu", "--target-c", "0.5")
-    expected = "activation,depth,sigma_w,sigma_b,c,s_min,s_max,condition_number,q_first,q_last,mean_lambda"
-    assert ",".join(row) == expected + ",universal_error,law"
+    expected = "activation,depth,sigma_w,sigma_b,c,edge_lower,edge_upper,bulk_condition_number"
+    assert ",".join(row) == expected + ",q_first,q_last,mean_lambda,universal_error,law"
     law = isocalc.UniversalLaw(0.5)
     assert float(row["sigma_w"]) == pytest.approx(1, rel=1e-12)
     assert float(row["c"]) == pytest.approx(0.5, rel=1e-8)
-    assert float(row["s_min"]) == pytest.approx(law.s_min, rel=1e-8)
-    assert float(row["condition_number"]) == pytest.approx(law.condition_number, rel=1e-8)
+    assert float(row["edge_lower"]) == pytest.approx(law.edge_lower, rel=1e-8)
+    assert float(row["bulk_condition_number"]) == pytest.approx(law.bulk_condition_number, rel=1e-8)
 
 
 @pytest.mark.parametrize("block", ["post", "pre", "preln"])
@@ -31,8 +31,8 @@ def test_columns_of_residual_networks():
     ("option", "column", "target"),
     [
         ("--target-c", "c", 0.3),
-        ("--target-condition", "condition_number", 12.0),
-        ("--target-smax", "s_max", 3.0),
+        ("--target-condition", "bulk_condition_number", 12.0),
+        ("--target-smax", "edge_upper", 3.0),
     ],
 )
 def test_each_target_is_met_at_each_depth(option, column, target, block):
@@ -46,7 +46,7 @@ def test_each_target_is_met_at_each_depth(option, column, target, block):
         assert float(checked[column]) == pytest.approx(target, rel=1e-8)
         if column != "c":
             assert checked["law"] == row["law"] == ("exact" if block == "pre" else "layered")
-            assert float(checked["s_min"]) == pytest.approx(float(row["s_min"]), rel=1e-8)
+            assert float(checked["edge_lower"]) == pytest.approx(float(row["edge_lower"]), rel=1e-8)
 
 
 def test_targets_and_activations_sweep():
@@ -100,7 +100,7 @@ def test_a_factor_of_0_is_shown_beside_the_scale_of_the_weights():
         found = {row["scheme"]: row for row in rows}
         for name in ("rezero", "skipinit"):
             assert float(found[name][scale]) == pytest.approx(4)
-            assert (found[name]["branch_factor"], found[name]["c"], found[name]["s_max"]) == (
+            assert (found[name]["branch_factor"], found[name]["c"], found[name]["edge_upper"]) == (
                 "0.0",
                 "0.0",
                 "1.0",
@@ -127,7 +127,7 @@ def test_schemes(act, block):
     for name, sigma in (("none", 4), ("inverse_sqrt_depth", 1), ("gpt2", math.sqrt(0.5)), ("rezero", 0)):
         network = ("--act", act, "--depth", "16", "--block", block, scale, sigma)
         (law,) = table("density", "--summary", *network)
-        for column in ("s_min", "s_max", "condition_number"):
+        for column in ("edge_lower", "edge_upper", "bulk_condition_number"):
             assert float(rows[name][column]) == pytest.approx(float(law[column]), rel=1e-9)
         assert rows[name]["law"] == law["law"]
 
@@ -149,18 +149,18 @@ def test_scales_by_layer_index_of_scale_free_gates():
         if row["scheme"] == "inverse_sqrt_layer"
     ]
     assert (float(row["c"]), row["law"]) == (pytest.approx(c.sum()), "layered")
-    assert float(row["s_max"]) == pytest.approx(law.s_max, rel=1e-12)
+    assert float(row["edge_upper"]) == pytest.approx(law.edge_upper, rel=1e-12)
     uniform = np.full(16, 0.25)
     same = law_scaled(net, uniform, signal, choose(net, "layered", signal=signal))
     own = isocalc.spectrum(isocalc.ResNet("relu", depth=16, sigma_w=1.0), law="layered")
-    assert same.s_max == pytest.approx(own.s_max, rel=1e-9)
+    assert same.edge_upper == pytest.approx(own.edge_upper, rel=1e-9)
 
 
 def test_edges_that_take_minutes_are_left_empty_with_a_reason():
     """Pre-activation ReLU of 100 blocks at He's scale: the exact law is not solved."""
     rows = table("init", "--act", "relu", "--block", "pre", "--depth", "100", "--target-c", "50,0.01")
     strong, weak = rows
-    assert strong["s_min"] == strong["law"] == ""
+    assert strong["edge_lower"] == strong["law"] == ""
     assert float(strong["c"]) == pytest.approx(50, rel=1e-8)
     assert "its law is the exact one, which at c = 50, depth 100 may take minutes" in strong["status"]
     assert (weak["law"], weak["status"]) == ("exact", "ok")
@@ -170,14 +170,28 @@ def test_a_target_that_only_the_universal_law_meets_is_refused():
     """Gates of squared ReLU have no largest value."""
     result = call("init", "--act", "squared_relu", "--depth", "20", "--target-smax", "3")
     assert (result.exit_code, result.stdout) == (1, "")
-    assert "no sigma_w gives squared_relu s_max = 3: at depth 20 it is by the" in result.stderr
+    assert "no sigma_w gives squared_relu edge_upper = 3: at depth 20 it is by the" in result.stderr
     assert "law infinite at all scales that were tried" in result.stderr
 
 
 def test_code_says_which_law_its_edges_are_of():
     emitted = call("init", "--act", "relu", "--depth", "10", "--target-condition", "10", "--emit", "numpy")
     assert "(layered law)" in emitted.stdout
-    assert call("init", "--act", "relu", "--target-c", "0.5").stderr == ""
+    assert "E phi" not in call("init", "--act", "tanh", "--target-c", "0.5", "--emit", "jax").stdout
+    assert call("init", "--act", "tanh", "--target-c", "0.5").stderr == ""
+    assert "can lie far outside (isocalc mc --spectrum shows it)." in emitted.stdout
+    critical = ("init", "--critical", "--sigma-b", "0.5", "--emit", "numpy")
+    assert "can lie far outside" in call(*critical, "--act", "gelu").stdout
+    assert "can lie far outside" not in call(*critical, "--act", "erf").stdout
+
+
+def test_edges_are_said_to_be_those_of_the_bulk():
+    assert call("init", "--act", "relu,tanh", "--target-smax", "3").stderr == (
+        "isocalc: relu: E phi is not 0, so that one singular value can lie far outside of the law's edges; "
+        "isocalc mc --spectrum shows it\n"
+    )
+    text = " ".join(call("init", "--help").stdout.split())
+    assert "--target-smax NUMBERS ResNet: edge_upper, the upper edge of the bulk;" in text
 
 
 def test_the_edge_of_chaos():
@@ -292,7 +306,7 @@ def test_code_of_an_isometric_network_is_orthogonal():
     [
         (
             (*TANH, "--target-smax", "0.5"),
-            "s_max = 0.5, of logarithm -0.693147, cannot be reached: weights of any",
+            "edge_upper = 0.5, of logarithm -0.693147, cannot be reached: weights of any",
         ),
         (("init", "--act", "sigmoid", "--target-c", "1e6"), "c goes from "),
         (

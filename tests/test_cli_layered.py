@@ -40,10 +40,10 @@ def test_summary_of_linear_gaussian_layers(depth):
     row = summary("--act", "linear", "--depth", depth)
     assert row["law"] == "layered"
     assert row["c"] == row["atoms"] == ""
-    assert row["s_min"] == row["mass_at_zero"] == "0.0"
-    assert row["condition_number"] == "inf"
-    assert row["support"] == f"0.0:{row['s_max']}"
-    assert float(row["s_max"]) == pytest.approx(
+    assert row["edge_lower"] == row["mass_at_zero"] == "0.0"
+    assert row["bulk_condition_number"] == "inf"
+    assert row["support"] == f"0.0:{row['edge_upper']}"
+    assert float(row["edge_upper"]) == pytest.approx(
         math.sqrt((depth + 1) ** (depth + 1) / depth**depth), rel=1e-12
     )
     assert float(row["mean_lambda"]) == pytest.approx(1, rel=1e-14)
@@ -64,7 +64,7 @@ def test_a_point_mass_at_zero_is_named_and_the_rest_shown():
 
 def test_networks_that_are_orthogonal_matrices():
     row = summary("--act", "linear", "--weights", "orthogonal", "--sigma-w", 1.5, "--depth", 3)
-    assert float(row["s_min"]) == float(row["s_max"]) == pytest.approx(1.5**3, rel=1e-14)
+    assert float(row["edge_lower"]) == float(row["edge_upper"]) == pytest.approx(1.5**3, rel=1e-14)
     assert row["sigma2_jjt"] == "0.0"
     assert row["support"] == ""
 
@@ -115,7 +115,7 @@ def test_residual_networks_at_their_depth():
         depth = int(row["depth"])
         assert float(row["mean_lambda"]) == pytest.approx((1 + 0.64 / depth) ** depth, rel=1e-13)
     (limit,) = table("density", "--c", 0.64, "--summary")
-    off = [float(row["s_max"]) - float(limit["s_max"]) for row in rows]
+    off = [float(row["edge_upper"]) - float(limit["edge_upper"]) for row in rows]
     assert abs(off[2]) < abs(off[1]) / 50
     caption = call(
         "density", "--act", "relu", "--depth", 3, "--law", "layered", "--points", 2, "--format", "table"
@@ -157,7 +157,7 @@ def test_widths_of_a_rectangular_gaussian_layer(widths, edges, at_zero):
     row = summary("--act", "linear", "--layer-widths", widths)
     assert row["depth"] == "1"
     assert float(row["mass_at_zero"]) == pytest.approx(at_zero, rel=1e-14)
-    assert (float(row["s_min"]), float(row["s_max"])) == pytest.approx(edges, rel=1e-11)
+    assert (float(row["edge_lower"]), float(row["edge_upper"])) == pytest.approx(edges, rel=1e-11)
 
 
 def test_only_laws_at_finite_depth_load_the_solver():

@@ -4,10 +4,12 @@ import json
 import math
 import os
 import pty
+import statistics
 import subprocess
 
 import numpy as np
 import pytest
+import scipy.stats
 from running import PROGRAM, call, refusal, table
 
 from isocalc.cli import progress
@@ -74,6 +76,43 @@ def test_the_direction_of_the_signal_is_said():
     result = call("mc", "--act", "relu", "--depth", 50, "--sigma-w", 2, "--width", 60, "--seed", 3)
     assert result.exit_code == 0
     assert result.stderr.startswith("isocalc: 8 singular values in 8 trials are set aside, log s from ")
+
+
+OUTLIER = ("--act", "relu", "--depth", 20, "--seed", 1)
+
+
+def test_what_is_set_aside_has_rows():
+    """The outlier of ReLU, L = 20, sigma_w = 1: log lambda 3.228, and 0.05 over networks at N = 400."""
+    network = (*OUTLIER, "--width", 200)
+    row = table("mc", *network)[-1]
+    top = [float(one["log_singular_value"]) for one in table("mc", *network, "--spectrum")][199::200]
+    assert row["statistic"] == "outlier_1"
+    assert float(row["simulation"]) == pytest.approx(statistics.mean(top), rel=1e-12)
+    assert float(row["standard_error"]) == pytest.approx(statistics.stdev(top) / math.sqrt(8), rel=1e-9)
+    assert float(row["simulation"]) == pytest.approx(3.228 / 2, abs=4 * float(row["standard_error"]))
+    assert (row["theory"], row["tolerance"], row["verdict"]) == ("", "", "not judged")
+
+
+def test_what_is_set_aside_has_rows_at_every_width_and_in_every_format():
+    rows = table("mc", *OUTLIER, "--width", "40,80")
+    assert [row["width"] for row in rows if row["statistic"] == "outlier_1"] == ["40", "80"]
+    assert {row["verdict"] for row in rows if row["statistic"] == "outlier_1"} == {"not judged"}
+    row = json.loads(call("mc", *OUTLIER, "--width", 40, "--format", "json").stdout)[-1]
+    assert (row["statistic"], row["theory"], row["tolerance"]) == ("outlier_1", None, None)
+    assert "outlier_1" in call("mc", *OUTLIER, "--width", 40, "--format", "table").stdout
+
+
+def test_the_tolerance_is_what_agreement_means():
+    """t standard errors, t of 7 degrees of freedom at 1 % over 12 statistics, and what width adds."""
+    rows = table("mc", "--act", "tanh", "--depth", 20, "--sigma-w", 1.2, "--width", 60, "--seed", 1)
+    assert list(rows[0]) == ["statistic", "theory", "simulation", "standard_error", "tolerance", "verdict"]
+    t = scipy.stats.t.ppf(1 - 0.01 / 24, 7)
+    for row in rows:
+        difference = abs(float(row["simulation"]) - float(row["theory"]))
+        assert float(row["tolerance"]) > t * float(row["standard_error"])
+        assert (difference <= float(row["tolerance"])) == (row["verdict"] == "agrees")
+    shown = call("mc", "--act", "tanh", "--depth", 5, "--width", 20, "--trials", 2, "--format", "table")
+    assert "theory and tolerance at this width" in shown.stdout
 
 
 def test_what_is_not_judged_is_said():

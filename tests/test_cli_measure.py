@@ -1,5 +1,6 @@
 """``isocalc measure``: what it prints, what it refuses, and that PyTorch is needed only there."""
 
+import csv
 import json
 import subprocess
 import sys
@@ -47,8 +48,25 @@ def test_bad_options_are_refused_without_torch(arguments, message):
 def test_rows_of_a_network_that_has_a_law():
     rows = measured("wide", "10")
     assert [row["statistic"] for row in rows][:3] == ["log_mean_lambda", "mean_log_lambda", "var_log_lambda"]
-    assert list(rows[0]) == ["statistic", "theory", "simulation", "standard_error", "verdict"]
+    assert list(rows[0]) == ["statistic", "theory", "simulation", "standard_error", "tolerance", "verdict"]
     assert {row["verdict"] for row in rows} <= {"agrees", "not judged"}
+
+
+@needs_torch
+def test_what_leaves_the_law_has_a_row_and_tolerances_are_of_the_width():
+    """The outlier of ReLU, L = 20, sigma_w = 1: log lambda 3.228."""
+    result = call("measure", "torch_models:post_relu", "--input-shape", "150", "--seed", 1)
+    rows = list(csv.DictReader(result.stdout.splitlines()))
+    assert result.exit_code == 0
+    assert "theory and tolerance are those at this width, 150" in result.stderr
+    assert rows[-1]["statistic"] == "outlier_1"
+    error = float(rows[-1]["standard_error"])
+    assert float(rows[-1]["simulation"]) == pytest.approx(3.228 / 2, abs=4 * error)
+    assert [rows[-1][name] for name in ("theory", "tolerance", "verdict")] == ["", "", "not judged"]
+    for row in rows[:-1]:
+        difference = abs(float(row["simulation"]) - float(row["theory"]))
+        assert row["verdict"] == "agrees"
+        assert difference <= float(row["tolerance"])
 
 
 @needs_torch

@@ -9,7 +9,7 @@ from running import call, refusal, table
 
 DATA = Path(__file__).with_name("data")
 RESNET = (
-    "activation,depth,c,q_first,q_last,output_second_moment,mean_lambda,s_min,s_max,condition_number,"
+    "activation,depth,c,q_first,q_last,output_second_moment,mean_lambda,edge_lower,edge_upper,bulk_condition_number,"
     "kappa,universal_error"
 )
 FEEDFORWARD = "activation,q_star,chi,phase,xi_q,xi_c,mean_lambda,relative_variance"
@@ -29,9 +29,9 @@ def test_relu():
     c, m = 0.5, (math.sqrt(1 + 2 / 0.5) - 1) / 2
     edge = math.log((1 + m) / m) + c * (1 + 2 * m)
     assert float(row["c"]) == pytest.approx(c, rel=1e-14)
-    assert float(row["s_max"]) == pytest.approx(math.exp(edge / 2), rel=1e-13)
-    assert float(row["s_min"]) == pytest.approx(math.exp(-edge / 2), rel=1e-13)
-    assert float(row["condition_number"]) == pytest.approx(math.exp(edge), rel=1e-13)
+    assert float(row["edge_upper"]) == pytest.approx(math.exp(edge / 2), rel=1e-13)
+    assert float(row["edge_lower"]) == pytest.approx(math.exp(-edge / 2), rel=1e-13)
+    assert float(row["bulk_condition_number"]) == pytest.approx(math.exp(edge), rel=1e-13)
     assert float(row["mean_lambda"]) == pytest.approx((1 + c / 100) ** 100, rel=1e-13)
     assert float(row["q_first"]) == pytest.approx(1 / 100, rel=1e-14)
 
@@ -214,11 +214,11 @@ def test_edges_beyond_the_law_are_not_computed():
     result = call("param", "--act", "snake:100", "--sigma-w", 1e3)
     (row,) = csv.DictReader(result.stdout.splitlines())
     assert float(row["c"]) == pytest.approx(1.5e6, rel=1e-9)
-    assert row["s_min"] == row["s_max"] == row["condition_number"] == ""
+    assert row["edge_lower"] == row["edge_upper"] == row["bulk_condition_number"] == ""
     edges, lost = result.stderr.splitlines()
     assert edges == (
-        "isocalc: s_min, s_max, condition_number, kappa, universal_error: not computed beyond c = 1e+06; "
-        "here c is 1.5e+06"
+        "isocalc: edge_lower, edge_upper, bulk_condition_number, kappa, universal_error: not computed beyond "
+        "c = 1e+06; here c is 1.5e+06"
     )
     assert lost.endswith("do not fit a double and are left empty")
 
@@ -230,11 +230,11 @@ def test_layers_of_a_sweep_have_the_depth_as_a_column():
 
 
 def test_numbers_beyond_a_double_are_empty_and_said():
-    result = call("param", "--act", "relu", "--skip", 100, "--depth", 1000)
+    result = call("param", "--act", "linear", "--skip", 100, "--depth", 1000)
     assert result.exit_code == 0
     (row,) = csv.DictReader(result.stdout.splitlines())
-    assert row["s_min"] == row["s_max"] == row["mean_lambda"] == ""
-    assert float(row["condition_number"]) > 1
+    assert row["edge_lower"] == row["edge_upper"] == row["mean_lambda"] == ""
+    assert float(row["bulk_condition_number"]) > 1
     assert result.stderr.count("\n") == 1
     assert "density --variable log" in result.stderr
 
@@ -322,7 +322,7 @@ def test_the_largest_singular_value_is_that_of_the_law():
     network = ("--act", "tanh", "--arch", "feedforward", "--sigma-w", 1.2, "--sigma-b", 0.1, "--depth", 3)
     (row,) = table("param", *network)
     (law,) = table("density", *network, "--summary")
-    assert float(row["lambda_max"]) == pytest.approx(float(law["s_max"]) ** 2, rel=1e-14)
+    assert float(row["lambda_max"]) == pytest.approx(float(law["edge_upper"]) ** 2, rel=1e-14)
     assert row["sigma2_jjt"] == law["sigma2_jjt"]
 
 
@@ -441,3 +441,43 @@ def test_a_sweep_of_more_points_than_are_solved_at_once(monkeypatch):
         )
         if row["q_star"]:
             assert float(part["q_star"]) == pytest.approx(float(row["q_star"]), rel=1e-13)
+
+
+BEYOND = "E phi is not 0, so that one singular value can lie far outside of the law's edges"
+
+
+@pytest.mark.parametrize("table", [("param",), ("density", "--summary")])
+def test_networks_with_an_outlier_beyond_the_law_are_named_once(table):
+    told = call(*table, "--act", "relu,tanh,sigmoid", "--depth", "100,200").stderr
+    assert told.count("\n") == told.count(BEYOND) == 1
+    assert told == f"isocalc: relu, sigmoid: {BEYOND}; isocalc mc --spectrum shows it\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("param", "--act", "tanh"),
+        ("param", "--act", "relu", "--layers"),
+        ("param", "--act", "relu", "--sigma-w", 0),
+        ("param", "--act", "relu", "--block", "preln"),
+        ("param", "--act", "gelu", "--arch", "feedforward", "--sigma-b", 0.5),
+        ("density", "--c", "0.5", "--summary"),
+        ("density", "--act", "relu", "--at", 1),
+    ],
+)
+def test_where_no_singular_value_leaves_the_law_nothing_is_said(arguments):
+    assert BEYOND not in call(*arguments).stderr
+
+
+def test_feed_forward_networks_of_a_depth_can_have_outliers_too():
+    network = ("param", "--arch", "feedforward", "--depth", 5, "--sigma-b", 0.5)
+    assert BEYOND in call(*network, "--act", "gelu").stderr
+    assert BEYOND not in call(*network, "--act", "erf").stderr
+
+
+def test_edges_are_said_to_be_of_infinite_depth():
+    assert (
+        "edges of the bulk and their ratio of infinite depth"
+        in call("param", "--act", "tanh", "--depth", 3, "--format", "table").stdout
+    )
+    assert "that of infinite depth" in " ".join(call("param", "--help").stdout.split())

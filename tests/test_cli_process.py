@@ -166,7 +166,7 @@ def shown(*arguments, columns):
 def test_a_terminal_gets_a_table(columns):
     text = shown("param", "--act", "relu", columns=columns)
     assert "8.00813" in text
-    assert "condition_number" in text
+    assert "bulk_condition_number" in text
     assert "," not in text.splitlines()[-1]
     assert "…" not in text
 

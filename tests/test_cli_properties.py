@@ -110,8 +110,8 @@ def rows_of(arguments):
 @given(options(PARAM, 6), SPEC)
 def test_param(arguments, act):
     for row in rows_of(["param", *(arguments if "--act" in arguments else [*arguments, "--act", act])]):
-        if row.get("s_max") and row["s_min"]:
-            assert 0 < float(row["s_min"]) <= float(row["s_max"]) < math.inf
+        if row.get("edge_upper") and row["edge_lower"]:
+            assert 0 < float(row["edge_lower"]) <= float(row["edge_upper"]) < math.inf
         for name in ("c", "q", "q_star", "chi", "mean_lambda", "second_moment", "relative_variance", "xi_q"):
             if row.get(name):
                 assert float(row[name]) >= 0

@@ -24,9 +24,9 @@ from isocalc.edge_targets import for_condition, for_s_max
 def test_edges_are_those_of_the_law_that_spectrum_takes(network, law):
     (found,) = for_condition(network, 9.0)
     assert found.law.name == law
-    assert spectrum(found.network).condition_number == pytest.approx(9, rel=1e-8)
+    assert spectrum(found.network).bulk_condition_number == pytest.approx(9, rel=1e-8)
     (found,) = for_s_max(network, 2.0)
-    assert spectrum(found.network).s_max == pytest.approx(2, rel=1e-8)
+    assert spectrum(found.network).edge_upper == pytest.approx(2, rel=1e-8)
 
 
 @pytest.mark.parametrize("s_max", [1.2, 2.5, 40.0])

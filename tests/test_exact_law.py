@@ -192,7 +192,7 @@ def test_groups_of_layers_keep_what_gates_know_of_each_other(block, monkeypatch)
 
 def test_strong_layers_reach_down_to_zero():
     law = ExactLaw.of(ResNet("tanh", depth=3, block="pre", sigma_w=3.0, input_variance=0.1))
-    assert law.s_min == 0
+    assert law.edge_lower == 0
     assert law.cdf(0.0) == 0
     with pytest.raises(NoAnswerError, match="next to no mass"):
         law.pdf(1e-200)

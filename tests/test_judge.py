@@ -141,10 +141,15 @@ def test_the_direction_of_the_signal_is_set_aside():
     log_s = spectra(network, 150, 8, 24)
     law = WidthLaw.of(network, 150)
     bulk, outliers = set_aside(log_s, law)
-    assert outliers == log_s[:, -1].tolist()
-    assert min(outliers) > law.edges[1] + 1
+    assert outliers == (("outlier_1", tuple(log_s[:, -1].tolist())),)
+    assert log_s[:, -1].min() > law.edges[1] + 1
     assert (np.diff(bulk, axis=1) > 0).all()
-    assert judge(log_s, network).outliers == tuple(outliers)
+    judgement = judge(log_s, network)
+    assert judgement.outliers == outliers
+    row = judgement.rows[-1]
+    assert (row.name, row.theory, row.verdict) == ("outlier_1", None, "not judged")
+    assert row.simulation == pytest.approx(log_s[:, -1].mean(), rel=1e-14)
+    assert row.standard_error == pytest.approx(log_s[:, -1].std(ddof=1) / math.sqrt(8), rel=1e-12)
     assert not rejected(bulk, law)
     assert {"log_mean_lambda", "log_s_max"} <= set(rejected(log_s, law))
 
@@ -156,13 +161,29 @@ def test_setting_aside_takes_at_most_one_at_each_end():
     log_s[0, -3:] += 3.0
     log_s[1, 0] -= 3.0
     bulk, outliers = set_aside(log_s, law)
-    assert outliers == [log_s[0, -1], log_s[1, 0]]
+    assert outliers == (("outlier_1", (log_s[0, -1],)), ("outlier_below_1", (log_s[1, 0],)))
+    assert outliers[1].statistic.standard_error is None
     assert bulk[0, -1] == log_s[0, -2]
     assert bulk[1, 0] == log_s[1, 1]
     np.testing.assert_array_equal(bulk[2:], log_s[2:])
     # The others are spread over N places evenly: no quantile moves by more than one.
     assert (np.abs(bulk[1] - log_s[1])[1:] <= np.diff(log_s[1])).all()
-    assert set_aside(log_s, replace(law, strays=0))[1] == []
+    assert set_aside(log_s, replace(law, strays=0))[1] == ()
+
+
+def test_several_outliers_are_numbered_from_their_end():
+    law = universal(1.0, 100, strays=2)
+    log_s = ideal(law)
+    log_s[0, -2:] += [3.0, 4.0]
+    log_s[1, -1] += 5.0
+    log_s[1, :2] -= [6.0, 5.0]
+    names = {outlier.name: outlier.log_s for outlier in set_aside(log_s, law)[1]}
+    assert names == {
+        "outlier_1": (log_s[0, -1], log_s[1, -1]),
+        "outlier_2": (log_s[0, -2],),
+        "outlier_below_1": (log_s[1, 0],),
+        "outlier_below_2": (log_s[1, 1],),
+    }
 
 
 def test_every_statistic_of_the_law_itself_agrees():

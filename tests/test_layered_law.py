@@ -102,7 +102,7 @@ def test_one_orthogonal_layer_is_its_gate():
     x = np.sqrt(np.log(top / s))
     density = 2 * np.exp(-x * x / (2 * q)) / math.sqrt(2 * math.pi * q) / (2 * x * s)
     assert law.pdf(s) == pytest.approx(density, rel=1e-9)
-    assert law.s_max == pytest.approx(top, rel=1e-13)
+    assert law.edge_upper == pytest.approx(top, rel=1e-13)
 
 
 @pytest.mark.parametrize("sigma_w", [0.3, 0.9, 1.0])
@@ -193,7 +193,7 @@ def test_atoms_of_a_rectangular_chain(weights):
     net = FeedForward("relu", depth=2, weights=weights, sigma_w=HE, layer_widths=(800, 400, 800))
     law = layered(net)
     assert law.atoms[0] == (0.0, pytest.approx(1 - 400 * 0.5 / 800, rel=1e-14))
-    assert law.cdf(law.s_max) == pytest.approx(1, abs=1e-12)
+    assert law.cdf(law.edge_upper) == pytest.approx(1, abs=1e-12)
     assert law.cdf(0.0) == pytest.approx(0.75, abs=1e-11)
 
 
@@ -235,7 +235,7 @@ def test_gaps_carry_no_density():
 
 def test_gates_without_bound_have_no_largest_singular_value():
     law = layered(FeedForward("squared_relu", depth=2, sigma_w=0.7, input_variance=1.0))
-    assert law.s_max == math.inf
+    assert law.edge_upper == math.inf
     assert law.support()[-1][1] == math.inf
     assert law.atoms == ((0.0, pytest.approx(0.5)),)
     assert law.pdf(2.0) > 0
@@ -337,8 +337,8 @@ def test_residual_layers_whose_weights_outdo_the_skip_connection(sigma_w):
     s = sigma_w + np.array([-0.3, 0.2])
     exact = [naive.residual_density(at, *gates, sigma_w**2, orthogonal=True) for at in s]
     assert law.pdf(s) == pytest.approx(exact, rel=1e-11)
-    assert law.s_min > 0.9 * sigma_w - 1
-    assert law.cdf(law.s_max) == pytest.approx(1, abs=1e-6)
+    assert law.edge_lower > 0.9 * sigma_w - 1
+    assert law.cdf(law.edge_upper) == pytest.approx(1, abs=1e-6)
 
 
 @pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
@@ -397,8 +397,8 @@ def test_no_mass_lies_beyond_the_support_of_a_bottleneck(act, widths):
 )
 def test_hidden_tails_of_gates_belong_to_the_support(act, depth, settings):
     law = spectrum(ResNet(act, depth=depth, weights="orthogonal", **settings), law="layered", variable="log")
-    assert law.cdf(law.log_s_max + 1e-9) == pytest.approx(1, abs=1e-12)
-    assert law.cdf(law.log_s_min - 1e-9) == pytest.approx(0, abs=1e-12)
+    assert law.cdf(law.log_edge_upper + 1e-9) == pytest.approx(1, abs=1e-12)
+    assert law.cdf(law.log_edge_lower - 1e-9) == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -425,8 +425,8 @@ def test_beside_edges_of_very_deep_networks_no_mass_is_left(act, settings):
     law = spectrum(ResNet(act, **settings), law="layered", variable="log")
     law.support()
     beside = np.geomspace(1e-9, 1e-5, 20)
-    assert law.cdf(law.log_s_max + beside) == pytest.approx(np.ones(20), abs=1e-9)
-    assert law.cdf(law.log_s_min - beside) == pytest.approx(np.zeros(20), abs=1e-9)
+    assert law.cdf(law.log_edge_upper + beside) == pytest.approx(np.ones(20), abs=1e-9)
+    assert law.cdf(law.log_edge_lower - beside) == pytest.approx(np.zeros(20), abs=1e-9)
 
 
 def test_a_narrowing_orthogonal_layer_is_its_gate_and_zeros():

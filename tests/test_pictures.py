@@ -173,10 +173,10 @@ def test_a_picture_in_the_terminal_leaves_the_table_to_a_file(tmp_path):
 
 PICTURES = [
     (TANH, ("singular value s", "density of s")),
-    (("density", "--act", "tanh", "--depth", "10,50", "--summary"), ("depth (layers)", "largest")),
+    (("density", "--act", "tanh", "--depth", "10,50", "--summary"), ("depth (layers)", "upper edge")),
     (("param", "--act", "relu,tanh", "--depth", "10:100:4"), ("parameter c", "relu", "root mean square")),
     (("param", "--act", "tanh", "--layers"), ("layer", "c of the layer")),
-    (("param", "--act", "all", "--depth", "10"), ("squared_relu", "smallest")),
+    (("param", "--act", "all", "--depth", "10"), ("squared_relu", "lower edge")),
     (
         ("param", "--arch", "feedforward", "--act", "erf", "--sigma-w", "1:2:4", "--sigma-b", "0:1:3"),
         ("ordered", "chaotic", "critical line χ = 1", "σ_b, scale of the biases"),
@@ -273,7 +273,7 @@ def test_drawing_leaves_matplotlibs_settings_alone(tmp_path):
             "--plot must be of at most 6 simulations",
         ),
         (
-            ("param", "--act", "relu", "--sigma-b", "0:1:9", "--skip", "0.1:1:10", "--plot", "-"),
+            ("param", "--act", "tanh", "--sigma-b", "0:1:9", "--skip", "0.1:1:10", "--plot", "-"),
             "--plot must be of at most 8 curves, got 9",
         ),
         (("init", "--act", "relu", "--target-c", "1", "--emit", "torch", "--plot", "-"), "--plot cannot be"),

@@ -9,6 +9,7 @@ from mpmath import mp, mpf
 
 from isocalc import FeedForward, InvalidInputError, NoAnswerError, ResNet, propagate
 from isocalc import propagation as module
+from isocalc.propagation import can_leave_law
 
 NETWORKS = [
     {"activation": "tanh", "depth": 7},
@@ -266,3 +267,29 @@ def test_semi_orthogonal_weights_that_widen_keep_the_length_of_the_signal():
         p = 1.5**2 * p * min(1, before / after) + 0.2**2
         expected.append(p)
     assert propagate(network).q == pytest.approx(expected, rel=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("network", "can"),
+    [
+        (ResNet("relu"), True),
+        (ResNet("gelu", depth=3, block="pre"), True),
+        (ResNet("sigmoid", sigma_w=1e-3), True),
+        (ResNet("tanh"), False),
+        (ResNet("x*exp(-x*x)"), False),
+        (ResNet("relu", sigma_w=0.0), False),
+        (ResNet("gelu", block="preln"), False),
+        # E (x² − 1) is q − 1, and q the mean square of the input.
+        (ResNet("x**2-1", depth=1, block="pre", input_variance=1.0), False),
+        (ResNet("x**2-1", depth=1, block="pre", input_variance=1.001), True),
+        # The slope of GELU at 0 is all that is left at q* = 0.
+        (FeedForward("gelu", sigma_w=0.9), False),
+        (FeedForward("gelu", sigma_w=0.9, sigma_b=0.1), True),
+        (FeedForward("relu", sigma_w=math.sqrt(2)), True),
+        (FeedForward("erf", sigma_w=1.5), False),
+    ],
+)
+def test_a_mean_of_the_signal_can_send_a_singular_value_out_of_the_law(network, can):
+    assert can_leave_law(network) is can
+    if network != FeedForward("relu", sigma_w=math.sqrt(2)):  # every q is fixed
+        assert can_leave_law(network, propagate(network)) is can

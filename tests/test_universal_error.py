@@ -242,7 +242,7 @@ def test_what_overflows_is_said():
 def test_the_error_of_depth_is_that_of_the_layered_law(act, depth, sigma_w, weights):
     net = ResNet(act, depth=depth, sigma_w=sigma_w, weights=weights)
     universal, layered = (spectrum(net, "log", law=law) for law in ("universal", "layered"))
-    x = np.linspace(1.02 * universal.log_s_min, 1.02 * universal.log_s_max, 600)
+    x = np.linspace(1.02 * universal.log_edge_lower, 1.02 * universal.log_edge_upper, 600)
     distance = np.abs(universal.cdf(x) - layered.cdf(x)).max()
     # The next order of 1/L.
     assert depth_error(net, propagate(net)) == pytest.approx(distance, rel=0.01 + 2 / depth)

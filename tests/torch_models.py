@@ -52,6 +52,11 @@ def post(width=200, depth=10, sigma=1.2, sigma_b=0.1):
     return Of(chained(lambda layer, x: x + torch.tanh(layer(x))), *layers)
 
 
+def post_relu(width=150, depth=20):
+    layers = (gaussian(width, width, 1 / math.sqrt(depth)) for _ in range(depth))
+    return Of(chained(lambda layer, x: x + torch.relu(layer(x))), *layers)
+
+
 def pre(width=150, depth=8):
     layers = (gaussian(width, width, 1.0) for _ in range(depth))
     return Of(chained(lambda layer, x: 0.9 * x + 0.5 * layer(F.relu(x))), *layers)

@@ -8,6 +8,7 @@ from isocalc.errors import NoAnswerError
 
 if TYPE_CHECKING:
     from isocalc.network import FeedForward, ResNet
+    from isocalc.propagation import Propagation
 
 # What density --variable log shows of a law whose singular values do not fit a double.
 SHOWN_IN_LOG = {
@@ -16,17 +17,24 @@ SHOWN_IN_LOG = {
     "density",
     "support",
     "atoms",
-    "s_min",
-    "s_max",
-    "condition_number",
+    "edge_lower",
+    "edge_upper",
+    "bulk_condition_number",
 }
 
 
 class Doubles:
-    """Leaves out the numbers that do not fit a double, and remembers which they were."""
+    """Leaves out the numbers that do not fit a double, and remembers which they were.
+
+    Attributes
+    ----------
+    strays : Strays
+        Says in the same report what the numbers that are shown leave out.
+    """
 
     def __init__(self) -> None:
         self.missing: dict[str, None] = {}
+        self.strays = Strays()
 
     def positive(self, name: str, value: float) -> float | None:
         """Return a number that is positive and finite if nothing was lost, ``None`` if it was."""
@@ -51,6 +59,29 @@ class Doubles:
             advice = f"; for {shown} see {where}" if shown else ""
             names = ", ".join(self.missing)
             say(f"{names}: some values do not fit a double and are left empty{advice}")
+        self.strays.report()
+
+
+class Strays:
+    """Remembers the networks that can have a singular value far outside of the law that is shown."""
+
+    def __init__(self) -> None:
+        self._names: dict[str, None] = {}
+
+    def look_at(self, network: "ResNet | FeedForward", signal: "Propagation | None" = None) -> None:
+        """Take a network whose law is shown."""
+        from isocalc.propagation import can_leave_law  # noqa: PLC0415 - loads numpy
+
+        if network.act.name not in self._names and can_leave_law(network, signal):
+            self._names[network.act.name] = None
+
+    def report(self) -> None:
+        """Say on standard error of which networks the law may not tell the largest singular value."""
+        if self._names:
+            say(
+                f"{', '.join(self._names)}: E phi is not 0, so that one singular value can lie far outside "
+                "of the law's edges; isocalc mc --spectrum shows it"
+            )
 
 
 def explain_start(network: "ResNet | FeedForward") -> None:

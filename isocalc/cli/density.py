@@ -30,6 +30,10 @@ MOST_PREVIEWED = 4  # networks whose densities a terminal shows unasked
     cls=Guided,
     epilog="""\b
 Columns: singular_value (or squared_singular_value, log_singular_value), density, cdf.
+With --summary: law, law_error, c, support, atoms, mass_at_zero, moments, edge_lower,
+edge_upper and bulk_condition_number: edges of the law apart from s = 0, and their ratio.
+The law is that of all singular values but a few. Where E phi is not 0, one can lie far
+outside of the edges (isocalc mc --spectrum shows it).
 NUMBERS: a value, a list 0.5,1,2 or a range start:stop:count; several make a sweep.
 
 \b
@@ -86,7 +90,7 @@ def command(ctx: click.Context, /, networks: Sweep, output: Output, *, summary: 
         values = _values(ctx, given["variable"], given["at"])
         _require_few_rows(networks.size, given["points"], values)
         columns = (COLUMN[given["variable"]], "density", "cdf")
-    doubles = Doubles()
+    doubles, alone = Doubles(), output.on_screen and networks.single and not summary
     used = LawsUsed(given["law"], given["paths"])
     pictures = LawPictures(ctx, networks, output.plot, summary=summary)
 
@@ -96,11 +100,12 @@ def command(ctx: click.Context, /, networks: Sweep, output: Output, *, summary: 
             yield {**subject_record(subject, keys), **summary_row(law, doubles)}
         else:
             yield from density_rows(law.using(given["variable"]), given["points"], values, doubles)
+        if (summary or alone) and hasattr(subject, "act"):
+            doubles.strays.look_at(subject)
         pictures.add(subject, law)
 
     table, failed = run(networks, columns, rows)
     doubles.report()
-    alone = output.on_screen and networks.single and not summary
     used.report(*_told_of(given["law"], alone=alone))
     table = table.with_caption(_caption(used, alone=alone))
     small = not summary and values is None and networks.size <= MOST_PREVIEWED

@@ -86,10 +86,12 @@ def of_depth(net: "FeedForward", point: "FixedPoint", found: "Sequence[FixedPoin
     start = None
     if point != found[0] and point.q_star is not None:  # by itself a network stays at the first
         start = (point.q_star - net.sigma_b * net.sigma_b) / (net.sigma_w * net.sigma_w)
-    law = spectrum(replace(net, input_variance=start))
+    net = replace(net, input_variance=start)
+    law = spectrum(net)
+    doubles.strays.look_at(net)
     return {
         "depth": net.depth,
-        "lambda_max": doubles.at("lambda_max", law.s_max * law.s_max, 2 * law.log_s_max),
+        "lambda_max": doubles.at("lambda_max", law.edge_upper * law.edge_upper, 2 * law.log_edge_upper),
         "sigma2_jjt": variance_of_lambda(law, doubles),
     }
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from isocalc.freeness import Array
     from isocalc.network import FeedForward, ResNet
 
-COLUMNS = ("statistic", "own_gates", "independent_gates", "standard_error", "verdict")
+COLUMNS = ("statistic", "own_gates", "independent_gates", "standard_error", "tolerance", "verdict")
 _WHY = {
     "pre": "blocks x + W phi(x) see nearly the same x in every layer, so their gates are correlated across "
     "layers, and disagree at any depth, the more clearly the larger the width",
@@ -44,6 +44,7 @@ def freeness_rows(
             "own_gates": _shown(contrast.own),
             "independent_gates": _shown(contrast.independent),
             "standard_error": _shown(contrast.standard_error),
+            "tolerance": None if contrast.verdict == "not judged" else contrast.tolerance,
             "verdict": contrast.verdict,
         }
 

@@ -44,9 +44,9 @@ def _options(function: Function) -> Function:
     name="init",
     cls=Guided,
     epilog="""\b
-Columns of a ResNet: activation, depth, sigma_w, sigma_b, c, s_min, s_max,
-condition_number, q_first, q_last, mean_lambda, universal_error (see isocalc param),
-law (whose edges s_min and s_max are, and which the targets are of: what isocalc
+Columns of a ResNet: activation, depth, sigma_w, sigma_b, c, edge_lower, edge_upper,
+bulk_condition_number (their ratio), q_first, q_last, mean_lambda, universal_error (see
+isocalc param), law (whose edges they are, and which the targets are of: what isocalc
 density --law auto takes); with --block preln sigma_w2, which is found at the given
 sigma_w; with --compare scheme, branch_factor (0: ReZero, SkipInit), status. --schemes:
 activation, depth, scheme, branch_scale (of block l of L; GPT-2's L counts layers of
@@ -58,8 +58,8 @@ q is a fixed point), other_q_star (its further stable fixed points). --gain: act
 forward_gain 1/sqrt(E phi^2), backward_gain 1/sqrt(E phi'^2), critical_gain (the same,
 where sigma_b >= 0 keeps the variance, stably), critical_sigma_b, pytorch_gain (of
 torch.nn.init.calculate_gain), status (why there is no critical_gain).
-Edges are those of the law, N -> infinity; along the signal of a network whose
-activation has a mean one singular value can lie beyond (isocalc mc tells).
+Edges are those of the law, N -> infinity: of all singular values but a few. Where
+E phi is not 0, one can lie far outside (isocalc mc --spectrum shows it).
 A row without edges says why in status; rows of --compare and --schemes have the exact
 law with 256 gate paths.
 Every solution has a row. NUMBERS: a value, a list 0.5,1,2 or a range start:stop:count.
@@ -83,9 +83,10 @@ Examples:
 def command(ctx: click.Context, /, output: Output, **given: Any) -> None:
     """Find the initialisation that gives the spectrum of gradients which is wanted.
 
-    Of a residual network, sigma_w from 1e-6 to 1e6 with the parameter c, the condition number, the largest
-    singular value or the isometry of another network; of a feed-forward one, sigma_w and sigma_b at the
-    edge of chaos, chi = 1, with given biases, weights, q* or variance of the squared singular values.
+    Of a residual network, sigma_w from 1e-6 to 1e6 with the parameter c, the upper edge of the bulk of
+    singular values, the ratio of its edges or the isometry of another network; of a feed-forward one,
+    sigma_w and sigma_b at the edge of chaos, chi = 1, with given biases, weights, q* or variance of the
+    squared singular values.
     """
     question = question_of(ctx, given)
     require_in_range(question, given)
@@ -116,7 +117,7 @@ class View(NamedTuple):
 
 
 OF_GAIN = "sigma_w of weights of variance sigma_w^2/N, for pre-activations of variance q_star"
-OF_RESNET = "ResNet; s_min, s_max, condition_number of the law named: see isocalc density --law"
+OF_RESNET = "ResNet; edges of the bulk by the law named: see isocalc density --law"
 OF_FEEDFORWARD = "Feed-forward networks at the edge of chaos; the mean of s^2 is 1"
 
 

@@ -49,10 +49,14 @@ OPTIONS = (
         "--target-condition",
         type=Numbers(),
         metavar="NUMBERS",
-        help="ResNet: the condition number s_max/s_min.",
+        help="ResNet: edge_upper/edge_lower, the ratio of the edges of the bulk of singular values.",
     ),
     click.option(
-        "--target-smax", type=Numbers(), metavar="NUMBERS", help="ResNet: the largest singular value."
+        "--target-smax",
+        type=Numbers(),
+        metavar="NUMBERS",
+        help="ResNet: edge_upper, the upper edge of the bulk; where E phi is not 0 one singular value can "
+        "lie far above it.",
     ),
     click.option(
         "--like",

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 SPECTRUM = (
     "c",
-    "s_min",
-    "s_max",
-    "condition_number",
+    "edge_lower",
+    "edge_upper",
+    "bulk_condition_number",
     "q_first",
     "q_last",
     "mean_lambda",
@@ -32,7 +32,7 @@ SPECTRUM = (
 RESNET = ("activation", "depth", "sigma_w", "sigma_b", *SPECTRUM)
 SCHEMES = ("activation", "depth", "scheme", "branch_scale", *SPECTRUM, "status")
 COMPARED = ("scheme", "branch_factor", "status")
-EDGES = ("s_min", "s_max", "condition_number")
+EDGES = ("edge_lower", "edge_upper", "bulk_condition_number")
 # Gate paths of the exact law in tables of many networks.
 FEW_PATHS = 256
 FEEDFORWARD = (
@@ -99,6 +99,7 @@ def _row(
         law = law(signal=signal, choice=choice) if callable(law) else law
         row["law"] = law.name
         row |= _edges(law, doubles)
+        doubles.strays.look_at(net, signal)
     except NoAnswerError as error:
         row["law"] = None
         row["status"] = f"{', '.join(EDGES)} are not known: {error}"
@@ -106,12 +107,12 @@ def _row(
 
 
 def _edges(law: "Law", doubles: Doubles) -> dict[str, float | None]:
-    ends = law.log_s_min, law.log_s_max
+    ends = law.log_edge_lower, law.log_edge_upper
     width = ends[1] - ends[0] if -math.inf not in ends else math.inf
     return {
-        "s_min": doubles.at("s_min", law.s_min, ends[0]),
-        "s_max": doubles.at("s_max", law.s_max, ends[1]),
-        "condition_number": doubles.at("condition_number", law.condition_number, width),
+        "edge_lower": doubles.at("edge_lower", law.edge_lower, ends[0]),
+        "edge_upper": doubles.at("edge_upper", law.edge_upper, ends[1]),
+        "bulk_condition_number": doubles.at("bulk_condition_number", law.bulk_condition_number, width),
     }
 
 

@@ -44,7 +44,8 @@ def _about_residual(net: "ResNet", law: "Law | None") -> str:
             if choice.law == "exact":
                 require_quick(net, signal)
             law, _ = taken(net, choice)
-        edges = f", singular values of the Jacobian from {law.s_min:.6g} to {law.s_max:.6g} ({law.name} law)"
+        ends = f"from {law.edge_lower:.6g} to {law.edge_upper:.6g} ({law.name} law)"
+        edges = f", singular values of the Jacobian {ends}"
     except NoAnswerError as error:
         edges = f"; the singular values of the Jacobian are not known: {error}"
     shape = {"post": "phi(W x + b)", "pre": "W phi(x) + b", "preln": "W2 phi(W1 LayerNorm(x) + b)"}[net.block]
@@ -55,22 +56,28 @@ def _about_residual(net: "ResNet", law: "Law | None") -> str:
     )
 
 
-def _beyond(net: "ResNet") -> str:
+def _beyond(net: "ResNet | FeedForward") -> str:
     """Say what the law leaves out where φ has a mean, which the signals of all neurons then share."""
-    from isocalc.gaussian import averages
+    from isocalc.propagation import can_leave_law
 
-    if net.act.odd or not averages(net.act, [1.0]).mean[0]:
+    if not can_leave_law(net):
         return ""
-    return ";\none more singular value, of the signal's direction, can be larger (isocalc mc)"
+    return ";\nbut one, in the signal's direction, can lie far outside (isocalc mc --spectrum shows it)"
 
 
 def _about_critical(net: "FeedForward", point: "CriticalPoint") -> str:
+    from dataclasses import replace
+
     spread = point.sigma2_jjt(net.depth, net.weights)
     text = (
         f"{net.depth} layers phi(W x + b), phi = {net.act.name}, {net.weights} weights, edge of chaos:\n"
         f"squared singular values of the Jacobian of mean 1 and variance {spread:.6g}"
     )
-    if not point.q_star:
-        return f"{text}{'' if point.q_star is None else ', for small inputs'}."
-    start = (point.q_star - point.sigma_b**2) / point.sigma_w**2
-    return f"{text},\nfor inputs whose entries have mean square {start:.6g}."
+    network, inputs = point.network(net.depth, net.weights), ""
+    if point.q_star:
+        start = (point.q_star - point.sigma_b**2) / point.sigma_w**2
+        network = replace(network, input_variance=start)
+        inputs = f",\nfor inputs whose entries have mean square {start:.6g}"
+    elif point.q_star is not None:
+        inputs = ", for small inputs"
+    return f"{text}{inputs}{_beyond(network)}."

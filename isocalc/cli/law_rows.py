@@ -28,9 +28,9 @@ SUMMARY = (
     "second_moment_lambda",
     "sigma2_jjt",
     "mean_log_s",
-    "s_min",
-    "s_max",
-    "condition_number",
+    "edge_lower",
+    "edge_upper",
+    "bulk_condition_number",
 )
 
 
@@ -119,12 +119,12 @@ def summary_row(law: "Law", doubles: Doubles) -> Row:
         else doubles.positive("second_moment_lambda", squared.moment(2)),
         "sigma2_jjt": variance_of_lambda(law, doubles),
         "mean_log_s": law.mean_log_s,
-        "s_min": doubles.at("s_min", law.s_min, law.log_s_min),
-        "s_max": doubles.at("s_max", law.s_max, law.log_s_max),
-        "condition_number": doubles.at(
-            "condition_number",
-            law.condition_number,
-            law.log_s_max - law.log_s_min if not vanishes else math.inf,
+        "edge_lower": doubles.at("edge_lower", law.edge_lower, law.log_edge_lower),
+        "edge_upper": doubles.at("edge_upper", law.edge_upper, law.log_edge_upper),
+        "bulk_condition_number": doubles.at(
+            "bulk_condition_number",
+            law.bulk_condition_number,
+            law.log_edge_upper - law.log_edge_lower if not vanishes else math.inf,
         ),
     }
     in_log = law.using("log")

@@ -27,22 +27,25 @@ _LEAST_WIDTH_OF_FREENESS = 3
     name="mc",
     cls=Guided,
     epilog="""\b
-Columns: statistic, theory, simulation, standard_error (over the trials), verdict
-(agrees, disagrees, not judged). Statistics: share of s = 0, log of the mean of lambda,
-mean and variance of log lambda, quantiles (q05: 5 %) and extremes of log s, and the KS
-and Wasserstein distances in log s of all trials pooled; but for the mean of lambda and
-KS, of the s > 0. theory is the law that isocalc density prints for the network (--law),
-the share of s = 0 and the extremes those of width N.
+Columns: statistic, theory, simulation, standard_error (over the trials), tolerance (the
+largest difference that agrees at this width), verdict (agrees, disagrees, not judged).
+Statistics: share of s = 0, log of the mean of lambda, mean and variance of log lambda,
+quantiles (q05: 5 %) and extremes of log s, and the KS and Wasserstein distances in log s
+of all trials pooled; but for the mean of lambda and KS, of the s > 0. theory is the law
+that isocalc density prints for the network (--law), the share of s = 0 and the extremes
+those of width N.
 With --spectrum: trial, singular_value, log_singular_value; s = 0 has the logarithm -inf.
 
 \b
-A statistic agrees within t standard errors plus what finite width may add, and the
-law's error where it states one below 0.002. By any of
+A statistic agrees within tolerance: t standard errors plus what this width may add,
+and the law's error where it states one below 0.002. By any of
 the statistics, a right law is rejected in at most 1 % of runs (0 of 8653 in
 calibration). c off by 5 % was found in 164 of 192 groups of 8 trials at N = 500, in
 58 of 1600 at N = 100. Few trials make t large: 2 or 3 find gross errors only.
 With own gates the direction of a network's signal can leave the law, by one singular
-value at each end: they are set aside, and a message on standard error says so.
+value at each end. They are set aside before the other statistics are taken, as rows of
+their own, simulated and not judged: outlier_1, ... from the top, outlier_below_1, ...
+from the bottom, log s, the mean over the trials that have one.
 Exit status 0 where nothing disagrees, 1 where something does or where not enough
 could be judged: no distance, and fewer than half of the statistics.
 
@@ -58,7 +61,7 @@ at the largest width by less than they resolve is a disagreement still.
 \b
 With --test freeness: statistic, own_gates, independent_gates (means over the trials,
 of which there are --trials of either kind), standard_error (of the difference),
-verdict: whether gates are free of the weights, as they are for N -> infinity except
+tolerance, verdict: whether gates are free of the weights, as they are for N -> infinity except
 in pre-activation blocks. Agreement is within t standard errors plus one place in N.
 At a nominal 1 % by any of the statistics, free gates were rejected in 0 of 800 runs
 of 16 networks (N = 60 and 200); those of blocks x + W phi(x), tanh, sigma_w = 2, in
@@ -210,4 +213,7 @@ def _caption(sweep: Sweep, given: dict[str, Any]) -> str:
     size = f"N = {widths[0]}, " if len(widths) == 1 else ""
     gates = f"{' and '.join(kinds(given))} gates"
     single = ", float32" if given["dtype"] == "float32" else ""
-    return f"{size}trials: {given['trials']}, {gates}{single}, seed {given['seed']}"
+    told = f"{size}trials: {given['trials']}, {gates}{single}, seed {given['seed']}"
+    if given["spectrum"] or given["test"] == "freeness":
+        return told
+    return f"{told}; theory and tolerance at {'this width' if len(widths) < 2 else 'the width of the row'}"

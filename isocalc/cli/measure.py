@@ -38,9 +38,10 @@ is judged, as one network does not show how networks differ. Two or three trials
 gross errors only. The current folder comes first on the path, as with python -m.
 
 \b
-Columns: statistic, theory, simulation, standard_error (over the trials), verdict, as
-those of isocalc mc. theory and verdict are those of the network that the module is, if
-it is a chain of layers f(W x + b), the last one linear or not, or residual blocks
+Columns: statistic, theory, simulation, standard_error (over the trials), tolerance,
+verdict, as those of isocalc mc, outliers too. theory, tolerance and verdict, at this
+width, are those of the network that the module is, if it is a chain of layers
+f(W x + b), the last one linear or not, or residual blocks
 x + f(W x + b), x + W f(x) + b, x + W2 f(W1 LayerNorm(x) + b1), with weights of
 independent entries or orthogonal ones. What was recognised goes to standard error with
 its scales, measured on the weights; it is rebuilt, and its output compared with the
@@ -223,7 +224,7 @@ def _judged(found: "Measurement") -> tuple[list[Row], bool]:
         say(f"not judged: {reasons}")
     if judgement.disagrees:
         say(f"the module disagrees with the law: {', '.join(judgement.disagrees)}")
-    return [row_of(statistic) for statistic in judgement.statistics], bool(judgement.disagrees)
+    return [row_of(statistic) for statistic in judgement.rows], bool(judgement.disagrees)
 
 
 def _law(found: "Measurement") -> "Law | None":
@@ -238,7 +239,8 @@ def _law(found: "Measurement") -> "Law | None":
     except NoAnswerError as error:
         say(f"its law is not known: {error}")
         return None
-    say(laws.caption if laws.laws else CAPTIONS["layered"])
+    name = laws.caption if laws.laws else CAPTIONS["layered"]
+    say(f"{name}; theory and tolerance are those at this width, {found.inputs}")
     return law
 
 

@@ -30,9 +30,9 @@ RESNET = (
     "q_last",
     "output_second_moment",
     "mean_lambda",
-    "s_min",
-    "s_max",
-    "condition_number",
+    "edge_lower",
+    "edge_upper",
+    "bulk_condition_number",
     "kappa",
     "universal_error",
 )
@@ -49,13 +49,16 @@ MOST_C = 1e6  # of the universal law
     epilog="""\b
 Columns of a ResNet: activation, depth, c (the parameter), q_first and q_last
 (variance of the pre-activations), output_second_moment, mean_lambda (of the
-squared singular values), s_min, s_max, condition_number (universal law), kappa
-(by which correlated gates raise the relative variance of lambda over 2 c),
-universal_error (predicted KS distance of the universal law from the network's).
+squared singular values), edge_lower, edge_upper, bulk_condition_number (edges of the
+bulk of singular values and their ratio, by the universal law, that of infinite depth:
+isocalc density --summary has those at this depth), kappa (by which correlated gates
+raise the relative variance of lambda over 2 c), universal_error (predicted KS distance
+of the universal law from the network's). Where E phi is not 0, one singular value can
+lie far outside of the edges (isocalc mc --spectrum shows it).
 Feed-forward, one row for each stable fixed point (with --input-variance the one
 that this start reaches): activation, q_star, chi, phase, xi_q, xi_c, and per layer
 mean_lambda, relative_variance. With --depth, of the product of so many layers at
-the fixed point: depth, lambda_max (largest squared singular value), sigma2_jjt
+the fixed point: depth, lambda_max (upper edge, squared), sigma2_jjt
 (variance of the squared singular values).
 NUMBERS: a value, a list 0.5,1,2 or a range start:stop:count; several make a sweep.
 
@@ -124,6 +127,7 @@ def resnet_rows(net: "ResNet", *, columns: Sequence[str], doubles: Doubles) -> I
     else:
         of_law = {name: doubles.positive(name, getattr(law, name)) for name in columns[-5:-2]}
         of_law |= _errors(net, signal)
+        doubles.strays.look_at(net, signal)
     variance = doubles.positive if has_signal(net) else doubles.finite
     yield {
         "activation": net.act.name,
@@ -192,7 +196,7 @@ class View(NamedTuple):
 
 VIEWS = {
     "resnet": View(
-        RESNET, resnet_rows, "ResNet; s_min, s_max, condition_number of the universal law (L -> infinity)"
+        RESNET, resnet_rows, "ResNet; edges of the bulk and their ratio of infinite depth (universal law)"
     ),
     "resnet --layers": View(RESNET_LAYERS, layer_rows, "ResNet, layer by layer"),
     "feedforward": View(

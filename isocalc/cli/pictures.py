@@ -108,8 +108,8 @@ class LawPictures:
 
         title, swept = title_of(self._ctx, self._sweep), self._sweep.swept
         if self._summary and swept:
-            largest, _, smallest = SPECTRUM.quantities
-            chart = Chart(SPECTRUM.label, (largest, Quantity("mean", "mean_s"), smallest), log=True)
+            upper, _, lower = SPECTRUM.quantities
+            chart = Chart(SPECTRUM.label, (upper, Quantity("mean", "mean_s"), lower), log=True)
             figure = table_figure(table, self._sweep.axes, (chart,), title)
             return replace(figure, caption=table.caption)
         names = [named(subject_record(subject, swept), swept) for subject, _ in self._laws]
@@ -130,15 +130,13 @@ def law_summary(law: "Law") -> str:
 
     row = summary_row(law, Doubles())
     names = {
-        "s_min": "s from {}",
-        "s_max": "to {}",
-        "condition_number": "condition number {}",
+        "edge_lower": "lower edge {}",
+        "edge_upper": "upper edge {}",
+        "bulk_condition_number": "ratio {}",
         "mean_s": "mean s {}",
         "mean_lambda": "mean s^2 {}",
     }
-    known = {name: text.format(f"{row[name]:.4g}") for name, text in names.items() if row[name] is not None}
-    reach = " ".join(known.pop(name) for name in ("s_min", "s_max") if name in known)
-    return ", ".join(part for part in (reach, *known.values()) if part)
+    return ", ".join(text.format(f"{row[name]:.4g}") for name, text in names.items() if row[name] is not None)
 
 
 def simulation_figure(ctx: click.Context, sweep: Sweep, report: "Report", kinds: Sequence[str]) -> "Figure":
@@ -159,5 +157,6 @@ def told_ks(rows: Sequence[Mapping[str, Any]]) -> str:
     for row in rows:
         if row["statistic"] == "ks_distance" and row["simulation"] is not None:
             error = "" if row["standard_error"] is None else f" ± {row['standard_error']:.2g}"
-            return f"KS distance {row['simulation']:.2g}{error}: {row['verdict']}"
+            within = "" if row["tolerance"] is None else f", tolerance {row['tolerance']:.2g} at this width"
+            return f"KS distance {row['simulation']:.2g}{error}{within}: {row['verdict']}"
     return ""

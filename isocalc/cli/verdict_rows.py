@@ -9,7 +9,7 @@ from isocalc.cli.law_options import LawsUsed
 from isocalc.cli.sweep import Row
 
 if TYPE_CHECKING:
-    from isocalc.judge import Array, Judgement, Statistic
+    from isocalc.judge import Array, Judgement, Outlier, Statistic
     from isocalc.law import Law
     from isocalc.network import FeedForward, ResNet
     from isocalc.simulate import Dtype, Gates
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Tell = Callable[[str], None]
 
-COLUMNS = ("statistic", "theory", "simulation", "standard_error", "verdict")
+COLUMNS = ("statistic", "theory", "simulation", "standard_error", "tolerance", "verdict")
 # Of several widths; the last rows of a network are those of N -> infinity.
 COLUMNS_BY_WIDTH = (*COLUMNS[:-1], "rate", COLUMNS[-1])
 
@@ -61,7 +61,7 @@ class Verdicts:
         status = self._status(judgement, tell)
         if judgement.disagrees and not self._several:
             self._disagree(", ".join(judgement.disagrees), network, tell)
-        return ({**row_of(statistic), **status} for statistic in judgement.statistics)
+        return ({**row_of(statistic), **status} for statistic in judgement.rows)
 
     def conclude(self, network: "ResNet | FeedForward", tell: Tell) -> Iterator[Row]:
         """Judge a network by what its widths say together of N → ∞, where they are two or more."""
@@ -145,6 +145,7 @@ def row_of(statistic: "Statistic") -> Row:
         "theory": statistic.theory,
         "simulation": statistic.simulation,
         "standard_error": statistic.standard_error,
+        "tolerance": _told(statistic),
         "rate": None,
         "verdict": statistic.verdict,
     }
@@ -157,16 +158,22 @@ def _row_of_limit(trend: "Trend") -> Row:
         "theory": trend.theory,
         "simulation": trend.extrapolated,
         "standard_error": trend.standard_error,
+        "tolerance": _told(trend),
         "rate": trend.rate,
         "verdict": trend.verdict,
     }
 
 
-def told_of_outliers(outliers: Sequence[float], trials: int) -> str:
+def _told(judged: "Statistic | Trend") -> float | None:
+    return None if judged.verdict == "not judged" else judged.tolerance
+
+
+def told_of_outliers(outliers: "Sequence[Outlier]", trials: int) -> str:
     """Say which singular values were set aside."""
+    values = [value for outlier in outliers for value in outlier.log_s]
     return (
-        f"{len(outliers)} singular values in {trials} trials are set aside, log s from "
-        f"{min(outliers):.6g} to {max(outliers):.6g}: in the direction of its signal a network with its "
+        f"{len(values)} singular values in {trials} trials are set aside, log s from "
+        f"{min(values):.6g} to {max(values):.6g}: in the direction of its signal a network with its "
         "own gates, or with LayerNorm, can leave the law"
     )
 

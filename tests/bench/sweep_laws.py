@@ -115,7 +115,7 @@ def integral_errors(law, atoms):
         (1, source.log_mean),
         (2, 2 * source.log_mean + math.log1p(source.relative_variance)),
     ):
-        if source.relative_variance > RESOLVED[power] or math.isinf(law.log_s_max):
+        if source.relative_variance > RESOLVED[power] or math.isinf(law.log_edge_upper):
             continue
         total = float((masses * np.exp(power * y - log_moment)).sum())
         total += sum(mass * math.exp(power * place - log_moment) for place, mass in places)
