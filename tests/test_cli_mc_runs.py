@@ -4,7 +4,7 @@ import os
 import signal
 import subprocess
 import time
-from itertools import permutations
+from itertools import chain, permutations
 from pathlib import Path
 
 import numpy as np
@@ -160,7 +160,8 @@ def test_other_options_are_refused(tmp_path, changed, difference):
     path = tmp_path / "run.ckpt"
     call(*SMALL, "--seed", 1, "--checkpoint", path)
     before = path.read_bytes()
-    message = refusal(*SMALL, "--seed", 1, "--checkpoint", path, *changed)
+    options = dict(zip(SMALL[1::2], SMALL[2::2], strict=True)) | dict([changed])
+    message = refusal("mc", *chain(*options.items()), "--seed", 1, "--checkpoint", path)
     assert message.startswith(f"Error: --checkpoint must be a checkpoint of this run, got '{path}'. ")
     assert difference in message
     assert path.read_bytes() == before
