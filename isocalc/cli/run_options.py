@@ -78,7 +78,7 @@ class Runs:
             if self.cluster is not None:
                 from isocalc.cluster import cluster
 
-                executor = stack.enter_context(cluster(self.cluster, max(task.memory for task in tasks)))
+                executor = stack.enter_context(cluster(self.cluster, tasks))
             progress = stack.enter_context(progress_bar(len(tasks)))
             return run(
                 tasks,
