@@ -12,7 +12,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from isocalc.errors import NoAnswerError
+from isocalc.errors import NoAnswerError, shortened
 from isocalc.record_log import BEFORE_PAYLOAD, MAGIC, RUN, lock, record, refused, scan
 
 Outcome = npt.NDArray[np.float64] | NoAnswerError
@@ -177,9 +177,8 @@ def _require_same(path: str, there: Mapping[str, Any], here: Mapping[str, Any]) 
 
 
 def _shown(value: object) -> str:
-    return (
-        ",".join(map(str, value)) if isinstance(value, list) else "not given" if value is None else str(value)
-    )
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return "not given" if value is None else shortened(text)
 
 
 def _sync_folder(path: str) -> None:

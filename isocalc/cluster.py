@@ -1,20 +1,25 @@
 """Replicates on a Dask cluster. Needs the extra ``cluster``: ``pip install 'isocalc[cluster]'``."""
 # ruff: noqa: PLC0415 - dask.distributed is optional
 
+import asyncio
 import logging
+import pickle
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import CancelledError, Executor
 from contextlib import contextmanager
 from typing import Any
 
 from isocalc.errors import InvalidInputError, NoAnswerError
+from isocalc.own_code import quoted
+from isocalc.tasks import Call, Replicate, require_versions, versions_beside
 
 _ADDRESS = re.compile(
     r"((tcp|tls|ws|wss|ucx)://)?(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):(?P<port>\d{1,5})/?", re.ASCII
 )
 _MOST_PORT = 65535
 _PATIENCE = 5  # s, for a scheduler to answer, and for its first worker
+_LOADING = 60  # s, for a worker to load what it is to compute
 
 
 def require_address(address: str) -> None:
@@ -32,15 +37,15 @@ def require_address(address: str) -> None:
 
 
 @contextmanager
-def cluster(address: str, memory: int = 0) -> Iterator[Executor]:
+def cluster(address: str, tasks: Sequence[Replicate] = ()) -> Iterator[Executor]:
     """Connect to a Dask cluster.
 
     Parameters
     ----------
     address : str
         Of the scheduler.
-    memory : int
-        Bytes that one replicate holds, at most.
+    tasks : sequence of Replicate
+        What is to be computed: every worker must be able to load it and hold one for each of its threads.
 
     Yields
     ------
@@ -53,12 +58,17 @@ def cluster(address: str, memory: int = 0) -> Iterator[Executor]:
     InvalidInputError
         This is no address, dask.distributed is not installed, no scheduler answers.
     NoAnswerError
-        There are no workers, a replicate does not fit in one, the cluster was lost.
+        There are no workers, one of them does not answer or lacks a module, a replicate does not fit in one,
+        the cluster was lost.
     """
     require_address(address)
     from distributed import Client, KilledWorker
 
     class Impatient(Client):  # type: ignore[misc] # an extra
+        async def _start(self, **options: Any) -> Any:
+            """Connect; Dask waits for ever where a connection is accepted and nothing is said."""
+            return await asyncio.wait_for(super()._start(**options), _PATIENCE)
+
         def __del__(self) -> None:
             """Not wait ten seconds for what has not answered."""
 
@@ -70,7 +80,9 @@ def cluster(address: str, memory: int = 0) -> Iterator[Executor]:
             raise InvalidInputError("cluster", "of a scheduler that answers", address, advice) from error
         done = False
         try:
-            _require_workers(client, address, memory)
+            _require_workers(client, address)
+            _require_loaded(client, tasks)
+            _require_memory(client, max((task.memory for task in tasks), default=0))
             yield client.get_executor(pure=False)
             done = True
         except KilledWorker as error:
@@ -82,11 +94,44 @@ def cluster(address: str, memory: int = 0) -> Iterator[Executor]:
             client.close(timeout=_PATIENCE if done else 0.5)
 
 
-def _require_workers(client: Any, address: str, memory: int) -> None:
+def _require_workers(client: Any, address: str) -> None:
     try:
         client.wait_for_workers(1, timeout=_PATIENCE)
     except TimeoutError:
         raise NoAnswerError(f"the cluster at {address} has no workers: start some with dask worker") from None
+
+
+def _require_loaded(client: Any, tasks: Sequence[Replicate]) -> None:
+    """Have every worker load what is to be computed; raise NoAnswerError for the first that cannot."""
+    by_activation = {task.network.act.name: task for task in tasks}
+    load = pickle.dumps(Call(versions_beside, *by_activation.values()))
+
+    async def ask(worker: str) -> Any:
+        try:
+            answers = await asyncio.wait_for(
+                client.run(pickle.loads, load, workers=[worker], on_error="return"), _LOADING
+            )
+        except TimeoutError as error:
+            return error
+        return answers[worker]
+
+    async def ask_all(workers: Sequence[str]) -> list[Any]:
+        return await asyncio.gather(*map(ask, workers))
+
+    workers = [*client.scheduler_info(n_workers=-1)["workers"]]
+    for worker, answer in zip(workers, client.sync(ask_all, workers), strict=True):
+        name = f"the worker {worker} of the cluster"
+        if isinstance(answer, TimeoutError):
+            raise NoAnswerError(f"{name} has not answered for {_LOADING} s: restart it or take it out")
+        if isinstance(answer, Exception):
+            lacks = getattr(answer, "advice", "") or quoted(answer)
+            raise NoAnswerError(
+                f"{name} cannot load what it is to compute ({lacks.rstrip('.')}): install it there"
+            )
+        require_versions(answer, name)
+
+
+def _require_memory(client: Any, memory: int) -> None:
     for worker in client.scheduler_info(n_workers=-1)["workers"].values():
         needed, there = memory * worker["nthreads"], worker["memory_limit"]
         if 0 < there < needed:

@@ -29,9 +29,21 @@ class InvalidInputError(IsocalcError, ValueError):
 
     def message(self, shown_name: str) -> str:
         """Return the one-line message, calling the parameter ``shown_name``."""
-        text = f"{shown_name} must be {self.rule}, got {self.value!r}"
+        text = f"{shown_name} must be {self.rule}, got {shortened(repr(self.value))}"
         return f"{text}. {self.advice}" if self.advice else text
 
 
 class NoAnswerError(IsocalcError, ArithmeticError):
     """The question was put rightly; its answer does not exist or was not reached to the stated accuracy."""
+
+
+def shortened(text: str, most: int = 200) -> str:
+    """Return a text for a message, without its middle where it is longer than ``most`` characters."""
+    if len(text) <= most:
+        return text
+    return f"{text[: most // 2]} ... ({len(text)} characters) ... {text[-most // 4 :]}"
+
+
+def one_line(message: str) -> str:
+    """Return a message as one line that a reader can take in, whatever is quoted in it."""
+    return shortened(" ".join(map(shortened, message.split())), 2000)

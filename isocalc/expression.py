@@ -16,8 +16,6 @@ from isocalc.expression_text import parse, simplified, written
 from isocalc.expression_tree import Node, RefusedError
 from isocalc.expression_waves import waves_of
 
-_MOST_SHOWN = 100
-
 
 def activation_of(text: str) -> Activation:
     """Return the activation that an expression of x means.
@@ -41,8 +39,7 @@ def activation_of(text: str) -> Activation:
         with np.errstate(all="ignore"):
             return _activation_of(parse(text))
     except RefusedError as refusal:
-        shown = text if len(text) <= _MOST_SHOWN else text[:_MOST_SHOWN] + "..."
-        raise InvalidInputError("activation", refusal.rule, shown, refusal.advice) from None
+        raise InvalidInputError("activation", refusal.rule, text, refusal.advice) from None
 
 
 def step_function_of(text: str) -> Activation | None:

@@ -4,6 +4,7 @@ import errno
 import os
 import secrets
 import stat
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -53,6 +54,21 @@ def replace_file(path: str, content: str | bytes) -> None:
     except OSError as error:
         error.filename = path
         raise
+
+
+def is_same_file(one: str, other: str) -> bool:
+    """Whether two paths lead to one file, which need not exist yet; devices and pipes can be shared."""
+    return _place(one) == _place(other) and not _is_special(one)
+
+
+def _place(path: str) -> tuple[object, ...]:
+    """Return what all paths to a file have in common."""
+    target = Path(os.path.realpath(path))
+    for existing, rest in ((target, ""), (target.parent, os.path.normcase(target.name))):
+        with suppress(OSError):
+            found = existing.stat()
+            return found.st_dev, found.st_ino, rest
+    return (target,)
 
 
 def _replace(target: Path, data: bytes) -> None:

@@ -6,9 +6,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from isocalc.errors import InvalidInputError
-
-_LONGEST = 200
+from isocalc.errors import InvalidInputError, shortened
 
 
 def loaded(parameter: str, rule: str, spec: str, module: str, name: str) -> Any:
@@ -37,6 +35,6 @@ def loaded(parameter: str, rule: str, spec: str, module: str, name: str) -> Any:
 
 
 def quoted(error: BaseException) -> str:
-    """Return the kind and the message of an error on one line, cut to 200 characters."""
-    text = " ".join(str(error).split())[:_LONGEST]
+    """Return the kind and the message of an error on one line, shortened."""
+    text = shortened(" ".join(str(error).split()))
     return f"{type(error).__name__}: {text}".rstrip(".: ")

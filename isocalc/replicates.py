@@ -6,6 +6,7 @@ are the same on machines of one kind with the same versions of NumPy and SciPy.
 """
 
 import math
+import pickle
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future
@@ -20,7 +21,8 @@ from isocalc.executors import at_once, local_executor, takes_progress
 from isocalc.in_flight import too_large
 from isocalc.limits import MOST_WORKERS
 from isocalc.network import require_whole
-from isocalc.tasks import Replicate, describe, library_versions, simulate_one
+from isocalc.own_code import quoted
+from isocalc.tasks import Call, Replicate, describe, library_versions, simulate_one
 
 __all__ = ["Outcome", "Replicate", "run"]
 
@@ -167,8 +169,12 @@ class _Outcomes:
         running: dict[Future[Outcome], int],
         done: SimpleQueue[Future[Outcome]],
     ) -> None:
-        told = {"progress": partial(self._tally.advance, index)} if takes_progress(executor) else {}
-        future = executor.submit(simulate_one, self._tasks[index], library_versions(), **told)
+        task, versions = self._tasks[index], library_versions()
+        if takes_progress(executor):
+            told = partial(self._tally.advance, index)
+            future = executor.submit(simulate_one, task, versions, progress=told)
+        else:
+            future = executor.submit(pickle.loads, pickle.dumps(Call(simulate_one, task, versions)))
         running[future] = index
         future.add_done_callback(done.put)
 
@@ -229,3 +235,5 @@ def _result(future: "Future[Outcome]") -> Outcome:
     except BrokenExecutor as error:
         reason = f"{error}, as happens where memory runs out: take fewer workers or a smaller width"
         raise NoAnswerError(reason) from error
+    except ImportError as error:
+        raise NoAnswerError(f"a worker cannot load what it is to compute: {quoted(error)}") from error

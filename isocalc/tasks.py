@@ -77,14 +77,26 @@ class Replicate:
         return replace(self, trial=0)
 
 
+class Call:
+    """A call that is made where its pickle is loaded.
+
+    A worker gets its task as ``pickle.loads`` and bytes, and fails in that task where it lacks a module.
+    Dask's workers end where they meet a function or an argument that they cannot load, and the task
+    waits for others.
+    """
+
+    def __init__(self, function: Callable[..., Any], *args: object) -> None:
+        self._function, self._args = function, args
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[object, ...]]:
+        return self._function, self._args
+
+
 def simulate_one(
     task: Replicate, versions: Versions, *, progress: Callable[[], None] | None = None
 ) -> Outcome:
     """Compute one replicate, wherever this is called; what has no answer returns the reason."""
-    if versions != library_versions():
-        both = (library_versions(), versions)
-        there, here = (", ".join(map(" ".join, zip(_VERSIONED, of, strict=True))) for of in both)
-        raise NoAnswerError(f"a worker has {there}, and this machine has {here}: install the same")
+    require_versions(library_versions(), "a worker", versions)
     try:
         return simulate.replicate(
             task.network,
@@ -104,6 +116,19 @@ def library_versions() -> Versions:
     import scipy  # noqa: PLC0415 - asked for when work is handed out
 
     return __version__, np.__version__, scipy.__version__, str(simulate.STREAMS)
+
+
+def versions_beside(*_tasks: Replicate) -> Versions:
+    """Return `library_versions` where tasks can be loaded."""
+    return library_versions()
+
+
+def require_versions(there: Versions, worker: str, here: Versions | None = None) -> None:
+    """Raise NoAnswerError where a worker has other versions than this machine, or than ``here``."""
+    here = library_versions() if here is None else here
+    if there != here:
+        other, own = (", ".join(map(" ".join, zip(_VERSIONED, of, strict=True))) for of in (there, here))
+        raise NoAnswerError(f"{worker} has {other}, and this machine has {own}: install the same")
 
 
 def describe(tasks: Sequence[Replicate]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import time
+from itertools import chain, permutations
 from pathlib import Path
 
 import numpy as np
@@ -159,7 +160,8 @@ def test_other_options_are_refused(tmp_path, changed, difference):
     path = tmp_path / "run.ckpt"
     call(*SMALL, "--seed", 1, "--checkpoint", path)
     before = path.read_bytes()
-    message = refusal(*SMALL, "--seed", 1, "--checkpoint", path, *changed)
+    options = dict(zip(SMALL[1::2], SMALL[2::2], strict=True)) | dict([changed])
+    message = refusal("mc", *chain(*options.items()), "--seed", 1, "--checkpoint", path)
     assert message.startswith(f"Error: --checkpoint must be a checkpoint of this run, got '{path}'. ")
     assert difference in message
     assert path.read_bytes() == before
@@ -195,7 +197,7 @@ def test_a_network_without_an_answer_is_kept_too(tmp_path):
             "--checkpoint must be a file in a folder that exists, got 'none/x'. Make",
         ),
         (("--checkpoint", "."), "--checkpoint must be a file, not a folder or a device, got '.'"),
-        (("--checkpoint", "x.csv", "-o", "x.csv"), "--checkpoint must be another file than that of --output"),
+        (("--checkpoint", "x.csv", "-o", "x.csv"), "--output must be another file than that of --checkpoint"),
         (("--cluster", "nowhere"), "--cluster must be an address such as tcp://10.0.0.1:8786, got 'nowhere'"),
         (("--cluster", "tcp://a:65536"), "--cluster must be an address such as tcp://10.0.0.1:8786, got"),
         (("--cluster", "tcp://a:0"), "--cluster must be an address such as tcp://10.0.0.1:8786, got"),
@@ -207,6 +209,39 @@ def test_refusals(arguments, words, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert refusal(*SMALL, *arguments).startswith(f"Error: {words}")
     assert list(tmp_path.iterdir()) == []
+
+
+FILES = ("--checkpoint", "-o", "--plot")
+
+
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize(
+    "spelling", ["./p.png", "d/../p.png", "{}/p.png", "d/link.png", "up/p.png", "hard.png"]
+)
+@pytest.mark.parametrize("options", [*permutations(FILES, 2)], ids=" ".join)
+def test_options_name_different_files(options, spelling, there, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "link.png").symlink_to(Path("..", "p.png"))
+    (tmp_path / "up").symlink_to(".")
+    if there:
+        (tmp_path / "p.png").write_bytes(b"kept")
+        (tmp_path / "hard.png").hardlink_to("p.png")
+    elif spelling == "hard.png":
+        pytest.skip("there is no such file")
+    before = sorted(tmp_path.rglob("*"))
+    message = refusal(*SMALL, options[0], "p.png", options[1], spelling.format(tmp_path))
+    assert " must be another file than that of --" in message
+    assert sorted(tmp_path.rglob("*")) == before
+    assert not there or (tmp_path / "p.png").read_bytes() == b"kept"
+
+
+def test_what_is_read_is_not_written_over(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    np.save("x.npy", np.ones(3))
+    arguments = ("measure", "model:make", "--input-shape", "3", "--input", "x.npy", "-o", "./x.npy")
+    assert "--output must be another file than that of --input" in refusal(*arguments, "--format", "csv")
+    assert np.load("x.npy").tolist() == [1, 1, 1]
 
 
 def test_workers_are_counted_in_the_memory(monkeypatch, tmp_path):

@@ -105,6 +105,129 @@ def test_unwritable_places_are_refused_before_computing(command, place, tmp_path
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["out.parquet", "out.csv.gz", "OUT.XLSX", "a.b/out.tsv"])
+def test_a_file_is_not_named_as_what_it_is_not(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.b").mkdir()
+    message = refusal(*RELU, "-o", name)
+    assert message == (
+        f"Error: --output must be a file of a format that isocalc writes, .csv or .json, got '{name}'. "
+        "Give --format csv to have CSV under that name.\n"
+    )
+    assert not (tmp_path / name).exists()
+    assert call(*RELU, "-o", name, "--format", "csv").exit_code == 0
+    assert (tmp_path / name).read_text() == call(*RELU).stdout
+
+
+@pytest.mark.parametrize("name", ["out", "out.txt", "out.CSV", "out.gz.1", "/dev/null"])
+def test_other_names_mean_csv(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert call(*RELU, "-o", name).exit_code == 0
+    assert name == "/dev/null" or (tmp_path / name).read_text() == call(*RELU).stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "joined"),
+    [
+        (("--act", "relu", "--act", "tanh"), ("--act", "relu,tanh")),
+        (("--act", "tanh", "--act", "relu"), ("--act", "tanh,relu")),
+        (("--act", "relu", "--depth", "20", "--depth=10,30"), ("--act", "relu", "--depth", "20,10,30")),
+        (("--act=relu", "--depth", "1:3:3", "--depth", "9"), ("--act", "relu", "--depth", "1,2,3,9")),
+        (("--act", "relu", "--depth", "10", "--depth", "10"), ("--act", "relu", "--depth", "10")),
+        (
+            ("--act", "relu", "--weights", "orthogonal", "--weights", "gaussian"),
+            ("--act", "relu", "--weights", "orthogonal,gaussian"),
+        ),
+        (("--act", "relu", "--arch", "resnet", "--arch", "resnet"), ("--act", "relu")),
+        (("--act", "relu", "--format", "csv", "--format", "csv"), ("--act", "relu")),
+    ],
+)
+def test_options_given_twice_join(given, joined):
+    result = call("param", *given)
+    assert result.exit_code == 0
+    assert result.stdout == call("param", *joined).stdout
+
+
+def test_lists_as_text_join_and_numbers_are_compared_as_numbers():
+    assert call("density", "--c", "1", "--at", "2", "--at", "1").stdout == (
+        call("density", "--c", "1", "--at", "2,1").stdout
+    )
+    once, twice = (
+        call("density", "--c", "1", "--points", *p).stdout for p in (["10"], ["10", "--points", "1e1"])
+    )
+    assert once == twice
+    assert call("density", "--c", "1", "--summary", "--summary").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            (*RELU, "--arch", "resnet", "--arch", "feedforward"),
+            "--arch must have one value, got 'resnet' and",
+        ),
+        (
+            (*RELU, "-o", "a.csv", "--output=b.csv"),
+            "--output must have one value, got 'a.csv' and 'b.csv'. Leave",
+        ),
+        (
+            (*RELU, "--format", "csv", "--format", "csv", "--format", "json"),
+            "got 'csv' and 'json'. Leave one out.",
+        ),
+        (
+            ("param", "--act-from", "a:b", "--act-from", "c:d"),
+            "--act-from must have one value, got 'a:b' and",
+        ),
+        (
+            ("density", "--c", "1", "--points", "3", "--points", "4"),
+            "--points must have one value, got '3' and",
+        ),
+        (
+            ("mc", "--act", "relu", "--seed", "1", "--seed", "2"),
+            "--seed must have one value, got '1' and '2'",
+        ),
+        (("mc", "--act", "relu", "--trials", "2", "--trials", "x"), "--trials must be a whole number"),
+        (("measure", "--input-shape", "3", "--input-shape", "4"), "--input-shape must have one value, got"),
+        (("init", "--act", "relu", "--emit", "torch", "--emit", "jax"), "--emit must have one value, got"),
+    ],
+)
+def test_options_of_one_value_given_twice(arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert message in refusal(*arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+LONG = "x" * 130_000
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("param", "--act", LONG),
+        ("param", "--act", f"{LONG}*x"),
+        ("param", "--act", "x+ " * 40_000),
+        ("param", "--act-from", f"{LONG}:f"),
+        (*RELU, "--depth", LONG),
+        (*RELU, "--depth", "1," * 60_000),
+        (*RELU, "--arch", LONG),
+        (*RELU, "-o", LONG),
+        (*RELU, "--format", "csv", "--format", LONG),
+        (*RELU, "-o", LONG, "-o", "b"),
+        (*RELU, f"--{LONG}"),
+        (*RELU, "a b " * 30_000),
+        (LONG,),
+        ("density", "--c", "1", "--at", LONG),
+        ("density", "--c", "1", "--plot", LONG),
+        ("mc", "--act", "relu", "--cluster", LONG),
+        ("mc", "--act", "relu", "--checkpoint", LONG),
+    ],
+)
+def test_what_a_message_echoes_is_shortened(arguments):
+    message = refusal(*arguments)
+    assert len(message) < 800
+    assert " characters) ... " in message
+
+
 def test_refused_input_leaves_no_file(tmp_path):
     refusal("param", "--act", "rleu", "-o", tmp_path / "x")
     refusal("density", "--c", "1", "--at", "x", "-o", tmp_path / "x")

@@ -1,6 +1,7 @@
 """``--cluster``: a real scheduler and two worker processes, one of which is killed in mid-run."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -33,10 +34,14 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def dask(*arguments, folder):
+WITHOUT_ISOCALC = "import sys; sys.modules['isocalc'] = None; from dask.__main__ import main; main()"
+
+
+def dask(*arguments, folder, bare=False):
+    """Start a process of Dask's, one in which isocalc cannot be imported where it is bare."""
     # Without this, starting a worker measures the speed of the disk.
     settings = {"DASK_DISTRIBUTED__ADMIN__SYSTEM_MONITOR__DISK": "false"}
-    command = [sys.executable, "-m", "dask", *map(str, arguments)]
+    command = [sys.executable, *(("-c", WITHOUT_ISOCALC) if bare else ("-m", "dask")), *map(str, arguments)]
     return subprocess.Popen(
         command,
         cwd=folder,
@@ -47,20 +52,23 @@ def dask(*arguments, folder):
 
 
 class Cluster:
-    """A scheduler and workers of one thread each, without nannies: what is killed stays dead."""
+    """A scheduler, which has Dask alone, and workers of one thread each, without nannies.
 
-    def __init__(self, folder, workers):
+    What is killed stays dead.
+    """
+
+    def __init__(self, folder, workers, bare=0):
         self.address = f"tcp://127.0.0.1:{free_port()}"
         port = self.address.rsplit(":", 1)[1]
         self.folder = folder
         self.scheduler = dask(
-            "scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard", folder=folder
+            "scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard", folder=folder, bare=True
         )
-        self.workers = [self.start_worker() for _ in range(workers)]
+        self.workers = [self.start_worker(bare=number < bare) for number in range(workers)]
 
-    def start_worker(self):
+    def start_worker(self, *, bare):
         options = ("--nthreads", 1, "--no-nanny", "--no-dashboard", "--memory-limit", "1GB")
-        return dask("worker", self.address, *options, folder=self.folder)
+        return dask("worker", self.address, *options, folder=self.folder, bare=bare)
 
     def wait(self):
         with distributed.Client(self.address, timeout=LIMIT, set_as_default=False) as client:
@@ -79,8 +87,10 @@ NO_SCHEDULER = """
 import socket
 server = socket.create_server(("127.0.0.1", 0))
 print(server.getsockname()[1], flush=True)
+kept = []
 while True:
-    server.accept()[0].sendall(b"HTTP/1.1 400 Bad Request\\r\\n" * 9)
+    kept.append(server.accept()[0])
+    kept[-1].sendall({!r})
 """
 
 
@@ -160,8 +170,75 @@ def test_ctrl_c_and_a_lost_scheduler(dask_cluster, tmp_path):
 
 
 def test_a_replicate_that_does_not_fit_in_a_worker(dask_cluster):
-    message = r"1 replicates at once need 2 GB of memory, and a worker of the cluster has 1 GB: take"
-    with pytest.raises(NoAnswerError, match=message), cluster(dask_cluster.address, 2 * 10**9):
+    message = r"1 replicates at once need 3.17 GB of memory, and a worker of the cluster has 1 GB: take"
+    large = Replicate(ResNet("tanh", depth=20), 6000, 7, 0)
+    with pytest.raises(NoAnswerError, match=message), cluster(dask_cluster.address, [large]):
+        pass
+
+
+ACTIVATION = """
+import numpy as np
+
+def phi(x):
+    return np.tanh(x)
+"""
+
+
+def test_a_module_of_the_users_that_workers_lack(dask_cluster, tmp_path):
+    here = tmp_path / "here"
+    here.mkdir()
+    (here / "mine.py").write_text(ACTIVATION)
+    command = "isocalc mc --act-from mine:phi --depth 3 --width 20 --seed 1 --spectrum"
+    missing = shell(f"cd {here}; {command} --cluster {dask_cluster.address}")
+    assert (missing.returncode, missing.stdout) == (1, "")
+    assert re.fullmatch(
+        r"Error: the worker tcp://127.0.0.1:\d+ of the cluster cannot load what it is to compute "
+        r"\(ModuleNotFoundError: No module named 'mine'\): install it there\n",
+        missing.stderr,
+    )
+    (tmp_path / "mine.py").write_text(ACTIVATION)  # the workers' folder
+    found = shell(f"cd {here}; {command} --cluster {dask_cluster.address}")
+    assert (found.returncode, found.stdout) == (0, shell(f"cd {here}; {command}").stdout)
+
+
+def test_a_worker_without_isocalc_is_named(tmp_path):
+    with Cluster(tmp_path, 2, bare=1) as started:
+        started.wait()
+        done = shell(f"isocalc mc --act tanh --width 20 --depth 2 --seed 1 --cluster {started.address}")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(
+        r"Error: the worker tcp://127.0.0.1:\d+ of the cluster cannot load what it is to compute "
+        r"\(ModuleNotFoundError: .*isocalc.*\): install it there\n",
+        done.stderr,
+    )
+
+
+def test_a_worker_without_isocalc_that_comes_later_fails_in_its_task(tmp_path):
+    with Cluster(tmp_path, 1) as started:
+        started.wait()
+        message = "a worker cannot load what it is to compute: ModuleNotFoundError"
+        with cluster(started.address, TASKS) as executor:
+            started.workers.append(started.start_worker(bare=True))
+            started.wait()
+            with pytest.raises(NoAnswerError, match=message):
+                run(TASKS, executor=executor)
+
+
+def test_a_worker_that_does_not_answer_is_named(dask_cluster, monkeypatch):
+    monkeypatch.setattr("isocalc.cluster._LOADING", 1)
+    stopped = dask_cluster.workers[0]
+    stopped.send_signal(signal.SIGSTOP)
+    message = r"the worker tcp://127.0.0.1:\d+ of the cluster has not answered for 1 s: restart it"
+    with pytest.raises(NoAnswerError, match=message), cluster(dask_cluster.address):
+        pass
+
+
+def test_a_worker_of_another_version_is_named(dask_cluster, monkeypatch):
+    monkeypatch.setattr("isocalc.tasks.__version__", "0.0.1")
+    message = (
+        r"the worker tcp://127.0.0.1:\d+ of the cluster has isocalc \d.*, and this machine has isocalc 0.0.1"
+    )
+    with pytest.raises(NoAnswerError, match=message), cluster(dask_cluster.address):
         pass
 
 
@@ -182,8 +259,10 @@ def test_a_dead_scheduler_is_said_soon():
     )
 
 
-def test_a_server_that_is_no_scheduler_is_refused():
-    server = subprocess.Popen([sys.executable, "-c", NO_SCHEDULER], stdout=subprocess.PIPE, text=True)
+@pytest.mark.parametrize("says", [b"", b"HTTP/1.1 400 Bad Request\r\n" * 9], ids=["nothing", "HTTP"])
+def test_a_server_that_is_no_scheduler_is_refused(says):
+    code = NO_SCHEDULER.format(says)
+    server = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     address = f"tcp://127.0.0.1:{server.stdout.readline().strip()}"
     done = shell(f"isocalc mc --act tanh --width 20 --depth 2 --seed 1 --cluster {address}")
     server.kill()

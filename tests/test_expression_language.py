@@ -177,8 +177,10 @@ print(*sorted(seen - {"object.__getattr__"}))
 def test_what_is_refused_and_how(text, rule, advice):
     with pytest.raises(InvalidInputError) as refusal:
         activation(text)
-    shown = text if len(text) <= 100 else text[:100] + "..."
-    assert str(refusal.value) == f"activation must be {rule}, got {shown!r}. {advice}"
+    shown = repr(text)
+    if len(shown) > 200:
+        shown = f"{shown[:100]} ... ({len(shown)} characters) ... {shown[-50:]}"
+    assert str(refusal.value) == f"activation must be {rule}, got {shown}. {advice}"
 
 
 def test_inactive_branches_need_not_be_defined():

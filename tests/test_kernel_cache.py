@@ -16,23 +16,48 @@ def double(x):
     return 2 * x
 """
 # A limit of no bytes is a full disk: files can be made, not written.
-FULL = "import resource, signal; resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY)); "
+FULL = "import resource, signal; resource.setrlimit(resource.RLIMIT_FSIZE, ({}, resource.RLIM_INFINITY)); "
+# Renames of two processes happen in the order of a list that both are given.
+IN_TURN = """
+import os, time
+rename, me, order = os.replace, {me!r}, {order!r}
+def in_turn(*paths):
+    open("ready-" + me, "w").close()
+    while not (os.path.exists("ready-a") and os.path.exists("ready-b") and done() == order[0]):
+        time.sleep(0.001)
+    order.pop(0)
+    rename(*paths)
+    open(f"done-{{me}}{{len(order)}}", "w").close()
+def done():
+    return sum(name.startswith("done-") for name in os.listdir())
+os.replace = in_turn
+"""
 
 
-def compiled(folder, before="", **environment):
-    """Return what a process of its own prints: a kernel's value, and how many of its calls the cache met."""
-    (folder / "doubling.py").write_text(MODULE)
-    code = before + "from doubling import double; print(double(21), sum(double.stats.cache_hits.values()))"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
+def started(folder, before="", argument="21", module=MODULE, **environment):
+    """Start a process that prints a kernel's value, and how many of its calls the cache met."""
+    (folder / "doubling.py").write_text(module)
+    code = f"from doubling import double; print(double({argument}), sum(double.stats.cache_hits.values()))"
+    return subprocess.Popen(
+        [sys.executable, "-c", before + code],
         cwd=folder,
         env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **environment},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=True,
     )
-    assert done.stderr == ""
-    return done.stdout.split()
+
+
+def printed(process):
+    """Return the words that a process prints."""
+    out, err = process.communicate(timeout=120)
+    assert (process.returncode, err) == (0, "")
+    return out.split()
+
+
+def compiled(*arguments, **options):
+    """Return the words that a process prints which `started` starts."""
+    return printed(started(*arguments, **options))
 
 
 def test_the_second_process_finds_what_the_first_compiled(tmp_path):
@@ -49,17 +74,43 @@ def test_no_folder_can_be_written(tmp_path):
 @pytest.mark.skipif(sys.platform == "win32", reason="no limits of resources")
 def test_the_disk_is_full(tmp_path):
     for _ in range(2):
-        assert compiled(tmp_path, FULL, NUMBA_CACHE_DIR=str(tmp_path / "cache")) == ["42", "0"]
+        assert compiled(tmp_path, FULL.format(0), NUMBA_CACHE_DIR=str(tmp_path / "cache")) == ["42", "0"]
 
 
-@pytest.mark.parametrize("suffix", ["nbi", "nbc"])
-@pytest.mark.parametrize("content", [b"", b"what is this"])
-def test_a_damaged_cache_is_begun_anew(tmp_path, suffix, content):
+@pytest.mark.parametrize("damage", ["empty", "other", "cut", "a bit"])
+def test_what_is_damaged_is_compiled_again(tmp_path, damage):
     compiled(tmp_path)
-    for path in tmp_path.glob(f"__pycache__/*.{suffix}"):
-        path.write_bytes(content)
+    (path,) = tmp_path.glob("__pycache__/*.nbc")
+    content = bytearray(path.read_bytes())
+    place = content.index(b".text")  # in the machine code, which unpickles whatever it is
+    content[place] ^= 1
+    damaged = {"empty": b"", "other": b"what is this", "cut": content[:-100], "a bit": content}
+    path.write_bytes(damaged[damage])
     assert compiled(tmp_path) == ["42", "0"]
     assert compiled(tmp_path) == ["42", "1"]
+
+
+def test_processes_that_compile_at_the_same_time(tmp_path):
+    # Numba's cache gave both signatures one file, with the code of the process that was last to write it.
+    turns = {"21": ("a", [0, 3]), "21.5": ("b", [1, 2])}
+    together = [
+        started(tmp_path, IN_TURN.format(me=me, order=order), argument)
+        for argument, (me, order) in turns.items()
+    ]
+    assert [printed(process) for process in together] == [["42", "0"], ["43.0", "0"]]
+    assert compiled(tmp_path, "", "21") == ["42", "1"]
+    assert compiled(tmp_path, "", "21.5") == ["43.0", "1"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limits of resources")
+def test_code_of_an_earlier_version_is_not_run(tmp_path):
+    tripling = MODULE.replace("2", "3")
+    assert compiled(tmp_path) == ["42", "0"]
+    # Room for an index of Numba's, not for the code.
+    assert compiled(tmp_path, FULL.format(4000), module=tripling) == ["63", "0"]
+    assert compiled(tmp_path, module=tripling) == ["63", "0"]
+    assert compiled(tmp_path, module=tripling) == ["63", "1"]
+    assert len(list(tmp_path.glob("__pycache__/*.nbc"))) == 1
 
 
 def test_a_user_without_a_home(monkeypatch):

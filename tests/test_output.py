@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from isocalc.errors import InvalidInputError
 from isocalc.output import Table, write
-from isocalc.output_file import check_writable
+from isocalc.output_file import check_writable, is_same_file
 from isocalc.output_table import text_table
 
 CELLS = [["relu", 3, 0.1, None], ["a,b", -1, math.inf, 1e-320]]
@@ -304,3 +304,22 @@ def test_a_closed_standard_output_is_an_error(monkeypatch):
     monkeypatch.setattr("sys.stdout", None)
     with pytest.raises(OSError, match="closed"):
         write(TABLE, "csv")
+
+
+def test_names_of_one_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "d").mkdir()
+    (tmp_path / "there").write_text("x")
+    (tmp_path / "link").symlink_to("d")
+    (tmp_path / "dangling").symlink_to("d/new")
+    (tmp_path / "hard").hardlink_to("there")
+    for one, other in (
+        ("there", "./d/../there"),
+        ("there", "hard"),
+        ("d/new", "link/new"),
+        ("dangling", f"{tmp_path}/link/new"),
+        ("none/x", "none/../none/x"),
+    ):
+        assert is_same_file(one, other)
+    for one, other in (("there", "d/there"), ("new", "d/new"), ("new", "new2"), ("/dev/null", "/dev/null")):
+        assert not is_same_file(one, other)

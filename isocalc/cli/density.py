@@ -10,7 +10,7 @@ from isocalc.cli.caveats import Doubles, explain_start
 from isocalc.cli.guide import Guided
 from isocalc.cli.law_options import LawsUsed, law_options, require_paths
 from isocalc.cli.law_rows import COLUMN, SUMMARY, density_rows, described_atoms, summary_row
-from isocalc.cli.option_types import OneOf, Whole
+from isocalc.cli.option_types import Listed, OneOf, Whole
 from isocalc.cli.options import network_or_c_options, refuse
 from isocalc.cli.output_options import Output, picture_options
 from isocalc.cli.pictures import LawPictures, law_summary, subject_record
@@ -68,7 +68,12 @@ Examples:
     show_default=True,
     help="Values from edge to edge, dense at both edges.",
 )
-@click.option("--at", metavar="VALUES", help="These values instead: a comma list, or - for standard input.")
+@click.option(
+    "--at",
+    type=Listed(),
+    metavar="VALUES",
+    help="These values instead: a comma list, or - for standard input.",
+)
 @click.option("--summary", is_flag=True, help="One row for each law: support, atoms, moments.")
 @picture_options
 @click.pass_context

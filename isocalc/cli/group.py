@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from isocalc import __version__
-from isocalc.errors import InvalidInputError, IsocalcError
+from isocalc.errors import InvalidInputError, IsocalcError, one_line, shortened
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -157,7 +157,7 @@ def isocalc(ctx: click.Context) -> None:
 def _complain(message: str, code: int) -> int:
     """Write a one-line message to standard error and return ``code``."""
     with suppress(OSError):  # nobody is left to read it
-        click.echo("Error: " + " ".join(message.split()), err=True)
+        click.echo("Error: " + one_line(message), err=True)
     return code
 
 
@@ -170,7 +170,7 @@ def _in_our_words(error: click.ClickException) -> str:
         return f"{error.option_name} must be given a value. {see}"
     extra = re.fullmatch(r"Got unexpected extra arguments? \((.*)\)", message, re.DOTALL)
     if extra:
-        return f"Every value must belong to an option, got {extra[1]!r}. {see}"
+        return f"Every value must belong to an option, got {shortened(repr(extra[1]))}. {see}"
     return message
 
 

@@ -144,7 +144,7 @@ def command(ctx: click.Context, /, networks: Sweep, runs: Runs, output: Output, 
     whether a disagreement is one of finite width or of the law.
     """
     _check(ctx, networks, given)
-    runs.check(output.path)
+    runs.check()
     by_widths = ctx.params["layer_widths"] is not None
     sweep = networks if by_widths else networks.crossed(width=given["width"])
     if output.plot is not None:

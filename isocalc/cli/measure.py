@@ -178,12 +178,14 @@ def _read(path: str, shape: tuple[int, ...]) -> "Array":
     """Return the inputs in a file, shape (n, *shape)."""
     import numpy as np
 
+    from isocalc.own_code import quoted
+
     text = ",".join(map(str, shape))
     rule = f"a NumPy file of finite numbers, of shape {text} or n,{text}"
     try:
         found = np.asarray(np.load(path, allow_pickle=False), dtype=np.float64)
     except (OSError, ValueError, TypeError) as error:
-        raise InvalidInputError("input", rule, path, " ".join(str(error).split())[:200]) from None
+        raise InvalidInputError("input", rule, path, quoted(error)) from None
     if found.shape == shape:
         found = found[None]
     if found.shape[1:] != shape or not found.size or not np.isfinite(found).all():

@@ -23,6 +23,7 @@ class Numbers(click.ParamType):  # type: ignore[type-arg] # not generic before c
     """A number, a comma list, or ``start:stop:count`` with both ends included; a tuple of floats or ints."""
 
     name = "numbers"
+    joins = True  # where the option is given twice
 
     def __init__(self, *, whole: bool = False) -> None:
         self.whole = whole
@@ -70,6 +71,12 @@ class Numbers(click.ParamType):  # type: ignore[type-arg] # not generic before c
         if abs(value) > MOST_EXACT:
             raise InvalidInputError(name, f"a whole number of at most {MOST_EXACT:.0e}", item)
         return int(value)
+
+
+class Listed(click.types.StringParamType):
+    """A comma list, as it is typed."""
+
+    joins = True
 
 
 class Whole(click.ParamType):  # type: ignore[type-arg] # not generic before click 8.4
@@ -160,6 +167,8 @@ class OneOf(click.Choice[str]):
 class SeveralOf(OneOf):
     """One of several words, or a comma list of them; a tuple of words."""
 
+    joins = True
+
     def convert(  # type: ignore[override] # a choice that is several
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, ...]:
@@ -173,6 +182,7 @@ class Activations(click.ParamType):  # type: ignore[type-arg] # not generic befo
     """Names of activations, separated by commas outside parentheses; ``all`` stands for every one."""
 
     name = "activations"
+    joins = True
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None

@@ -2,6 +2,7 @@
 # ruff: noqa: PLC0415 - --help must not pay for what writes
 
 import functools
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,14 @@ if TYPE_CHECKING:
 
     from isocalc.figure import Figure
     from isocalc.output import Table
+
+
+# Endings of formats that readers know and isocalc does not write.
+_OTHER_FORMATS = (
+    *(".7z", ".arrow", ".avro", ".bz2", ".db", ".dta", ".feather", ".gz", ".h5", ".hdf5", ".jsonl", ".mat"),
+    *(".ndjson", ".npy", ".npz", ".ods", ".orc", ".parquet", ".pickle", ".pkl", ".rds", ".sqlite", ".tar"),
+    *(".tgz", ".tsv", ".xls", ".xlsx", ".xml", ".xz", ".yaml", ".yml", ".zip", ".zst"),
+)
 
 
 class Output:
@@ -47,13 +56,13 @@ class Output:
         if self.path is not None and self.path != "-":
             from isocalc.output_file import check_writable
 
+            if self.form == "auto":
+                _require_form(self.path)
             check_writable(self.path)
         if self.plot is not None and self.plot != "-":
             from isocalc.picture_file import check_picture
 
             check_picture(self.plot)
-            if self.plot == self.path:
-                raise InvalidInputError("plot", "another file than that of --output", self.plot)
 
     def write(
         self, table: "Table", figure: "Callable[[], Figure] | None" = None, *, preview: bool = False
@@ -90,6 +99,14 @@ class Output:
             write(table, self.form, self.path, Screen(figure if preview and drawn is None else None))
         else:
             write(table, self.form, self.path)
+
+
+def _require_form(path: str) -> None:
+    """Raise InvalidInputError where the name of a file promises another format than is written."""
+    ending = os.path.splitext(path)[1].lower()  # noqa: PTH122 - pathlib is not loaded yet
+    if ending in _OTHER_FORMATS:
+        rule = "a file of a format that isocalc writes, .csv or .json"
+        raise InvalidInputError("output", rule, path, "Give --format csv to have CSV under that name.")
 
 
 _TABLE_OPTIONS = (

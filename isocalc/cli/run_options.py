@@ -12,7 +12,6 @@ from isocalc.cli.option_types import Whole
 from isocalc.cli.options import Function, decorated, refuse
 from isocalc.cli.progress import progress_bar
 from isocalc.cli.sweep import say
-from isocalc.errors import InvalidInputError
 from isocalc.limits import MOST_SEED, MOST_WORKERS
 
 if TYPE_CHECKING:
@@ -38,15 +37,12 @@ class Runs:
         self.workers, self.cluster, self.checkpoint = workers, cluster, checkpoint
         self.is_seed_given = True
 
-    def check(self, output: str | None) -> None:
+    def check(self) -> None:
         """Raise InvalidInputError where an option breaks its rule; leave nothing behind."""
         if self.checkpoint is not None:
             from isocalc.checkpoint import check_place
 
             check_place(self.checkpoint)
-            if output not in (None, "-") and os.path.realpath(output) == os.path.realpath(self.checkpoint):
-                rule = "another file than that of --output"
-                raise InvalidInputError("checkpoint", rule, self.checkpoint)
         if self.cluster is not None:
             from isocalc.cluster import require_address
 
@@ -82,7 +78,7 @@ class Runs:
             if self.cluster is not None:
                 from isocalc.cluster import cluster
 
-                executor = stack.enter_context(cluster(self.cluster, max(task.memory for task in tasks)))
+                executor = stack.enter_context(cluster(self.cluster, tasks))
             progress = stack.enter_context(progress_bar(len(tasks)))
             return run(
                 tasks,

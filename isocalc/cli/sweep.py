@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 
 from isocalc.cli.values import parse_number
-from isocalc.errors import InvalidInputError, IsocalcError, NoAnswerError
+from isocalc.errors import InvalidInputError, IsocalcError, NoAnswerError, one_line
 from isocalc.limits import MOST_REASONS, MOST_VALUES
 
 if TYPE_CHECKING:
@@ -190,4 +190,4 @@ def _cells(columns: Sequence[str], rows: Iterable[Row]) -> list[list[Value | Non
 def say(message: str) -> None:
     """Write one line to standard error; where it cannot be written, nobody is there to read it."""
     with suppress(OSError):
-        print(f"isocalc: {message}", file=sys.stderr, flush=True)  # noqa: T201 - the messages of the program
+        print(f"isocalc: {one_line(message)}", file=sys.stderr, flush=True)  # noqa: T201 - the messages of the program
