@@ -25,8 +25,8 @@ def lone_neurons(network: ResNet | FeedForward) -> float:
     found = propagate(network)
     some = np.unique(np.linspace(0, network.depth - 1, _LAYERS).round().astype(int))
     gates = averages(network.act, np.minimum(found.q[some], _SAFE))
-    squares = found.c_per_layer[some] ** 2
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        squares = np.square(found.c_per_layer[some] / found.c_per_layer[some].max())
         relative = gates.gate_squared / gates.gate / gates.gate - 1
     known = np.isfinite(relative) & (squares > 0)
     mean = float(np.average(relative[known], weights=squares[known])) if known.any() else 0.0

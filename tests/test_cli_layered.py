@@ -285,7 +285,7 @@ def test_an_answer_that_is_not_reached_is_one_line(monkeypatch):
     def fail(*_):
         raise NoAnswerError("not reached")
 
-    for method, option in (("grid", ("--points", 2)), ("pdf", ("--at", 1)), ("moment", ("--summary",))):
+    for method, option in (("table", ("--points", 2)), ("pdf", ("--at", 1)), ("moment", ("--summary",))):
         monkeypatch.setattr(LayeredLaw, method, fail)
         result = call(*FEEDFORWARD, "--act", "relu", *option)
         assert (result.exit_code, result.stdout) == (1, "")

@@ -198,6 +198,36 @@ def test_strong_layers_reach_down_to_zero():
         law.pdf(1e-200)
 
 
+def test_past_a_gap_in_the_density_the_branch_is_kept():
+    """Orthogonal, heavy-tailed gates: 3 of 1024 paths lie beyond a gap, at which the unknowns are real.
+
+    N = 300, 4 trials, seed 1; where the conjugate root was taken the law was off by 0.047.
+    """
+    net = ResNet(
+        "x**3/10",
+        depth=3,
+        weights="orthogonal",
+        sigma_w=0.1034,
+        sigma_b=0.0123,
+        input_variance=11.8,
+        skip=0.3,
+    )
+    law = ExactLaw.of(net, "log")
+    assert kolmogorov(law, LayeredLaw.of(net, "log")) < 2e-3
+    assert judge(spectra(net, 300, 4, 1), net, law=law).disagrees == ()
+    places = 3 * math.log(0.3) + np.array([0.0055, 0.006, 0.0075, 0.009])
+    alone = [float(law._source.solved(2 * (place[None] - 3 * math.log(0.3)))[1][0]) for place in places]  # noqa: SLF001
+    assert 1 - law.cdf(places) == pytest.approx(alone, abs=1e-6)
+
+
+def test_strong_layers_of_few_patterns_are_solved():
+    """c = 2·10⁶, far beyond the universal law: the largest of 300 x 300 networks is near the edge."""
+    net = ResNet("relu", depth=3, sigma_w=2000.0)
+    law = ExactLaw.of(net)
+    largest = spectra(net, 300, 2, 1).max(axis=1)
+    assert largest == pytest.approx(math.log(law.s_max), abs=0.1)
+
+
 def test_what_is_refused():
     with pytest.raises(InvalidInputError, match="network"):
         ExactLaw.of(FeedForward("tanh"))

@@ -1,10 +1,14 @@
 """Which law a network gets, why, and how it is told."""
 
+import math
+
 import pytest
 from running import call, refusal, table
 
+from isocalc.errors import NoAnswerError
+from isocalc.exact_law import ExactLaw
 from isocalc.law_choice import choose
-from isocalc.laws import spectrum
+from isocalc.laws import spectrum, taken
 from isocalc.network import FeedForward, ResNet
 
 PRE = ("--act", "tanh", "--block", "pre", "--sigma-w", 2, "--input-variance", 4, "--depth", 40)
@@ -23,6 +27,11 @@ PRE = ("--act", "tanh", "--block", "pre", "--sigma-w", 2, "--input-variance", 4,
         (ResNet("tanh", depth=200, block="pre", input_variance=1e-3), "universal", 0.0007),
         (ResNet("relu", depth=1000, block="pre"), "exact", None),
         (ResNet("relu", sigma_w=0.0), "universal", 0.0),
+        # c beyond 10⁶, up to which the universal law is computed.
+        (ResNet("linear", depth=3, sigma_w=2e3), "layered", 0.0),
+        (ResNet("linear", depth=3, sigma_w=2e3, block="pre"), "layered", 0.0),
+        (ResNet("relu", depth=3, block="preln", input_variance=1e-8), "layered", 0.0),
+        (ResNet("tanh", depth=1, sigma_w=1e4, block="pre"), "layered", 0.0),
         (FeedForward("tanh"), "layered", 0.0),
     ],
 )
@@ -34,6 +43,52 @@ def test_the_cheapest_law_that_is_good_enough(network, law, error):
     if law != "exact":
         assert spectrum(network).name == law
         assert spectrum(network, "lambda").using("log").error == choice.error
+
+
+def test_a_law_at_depth_where_no_error_is_predicted():
+    """Edges of products of Ginibre matrices: σ³ √((L+1)^(L+1)/L^L), and 1 next to nothing."""
+    law = spectrum(ResNet("linear", depth=3, sigma_w=2000.0))
+    assert law.s_max == pytest.approx((2000 / math.sqrt(3)) ** 3 * math.sqrt(4**4 / 3**3), rel=2e-6)
+    result = call(
+        "density", "--act", "linear", "--depth", 3, "--sigma-w", 2000, "--law", "layered", "--at", 1
+    )
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("network", "instead"),
+    [
+        (ResNet("relu", depth=2), 0.0075),
+        (ResNet("x**3", depth=3, block="pre"), None),
+        (ResNet("relu", depth=4, block="pre", skip=1e60, sigma_w=1e60), None),
+    ],
+)
+def test_another_law_may_do_instead_of_the_exact_one(network, instead):
+    choice = choose(network)
+    assert (choice.law, choice.instead.law) == ("exact", "layered")
+    assert choice.instead.error == (instead and pytest.approx(instead, rel=0.5))
+
+
+@pytest.mark.parametrize(
+    ("measured", "name"), [(0.001, "exact"), (0.02, "layered"), (NoAnswerError("not solved"), "layered")]
+)
+def test_the_exact_law_is_taken_only_where_it_is_measured_to_be_better(monkeypatch, measured, name):
+    """The layered law of ReLU at depth 2 is predicted to be off by 0.0075."""
+
+    def error(_):
+        if isinstance(measured, NoAnswerError):
+            raise measured
+        return measured
+
+    monkeypatch.setattr(ExactLaw, "error", property(error))
+    network = ResNet("relu", depth=2)
+    law, choice = taken(network, choose(network))
+    assert law.name == choice.law == spectrum(network).name == name
+    if name == "layered":
+        assert law.error == pytest.approx(0.0075, rel=0.5)
+        assert choice.why.endswith(("(not solved)", "off by 0.02, more than this one"))
+        result = call("density", "--act", "relu", "--depth", 2, "--points", 2)
+        assert result.stderr.startswith("isocalc: layered law, as the universal law is off by")
 
 
 def test_independent_gates_are_not_correlated():
