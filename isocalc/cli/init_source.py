@@ -66,11 +66,15 @@ def _beyond(net: "ResNet") -> str:
 
 def _about_critical(net: "FeedForward", point: "CriticalPoint") -> str:
     spread = point.sigma2_jjt(net.depth, net.weights)
+    place = "chi = 1" if net.act.jumps else "edge of chaos"
     text = (
-        f"{net.depth} layers phi(W x + b), phi = {net.act.name}, {net.weights} weights, edge of chaos:\n"
+        f"{net.depth} layers phi(W x + b), phi = {net.act.name}, {net.weights} weights, {place}:\n"
         f"squared singular values of the Jacobian of mean 1 and variance {spread:.6g}"
     )
     if not point.q_star:
         return f"{text}{'' if point.q_star is None else ', for small inputs'}."
     start = (point.q_star - point.sigma_b**2) / point.sigma_w**2
+    if point.side:
+        from_where = "least" if point.side == "above" else "most"
+        return f"{text},\nfor inputs whose entries have a mean square of at {from_where} {start:.10g}."
     return f"{text},\nfor inputs whose entries have mean square {start:.6g}."

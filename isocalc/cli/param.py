@@ -53,7 +53,8 @@ squared singular values), s_min, s_max, condition_number (universal law), kappa
 (by which correlated gates raise the relative variance of lambda over 2 c),
 universal_error (predicted KS distance of the universal law from the network's).
 Feed-forward, one row for each stable fixed point (with --input-variance the one
-that this start reaches): activation, q_star, chi, phase, xi_q, xi_c, and per layer
+that this start reaches): activation, q_star, chi, phase (by chi; chaotic at every chi
+where the activation jumps, as two inputs part there), xi_q, xi_c, and per layer
 mean_lambda, relative_variance. With --depth, of the product of so many layers at
 the fixed point: depth, lambda_max (largest squared singular value), sigma2_jjt
 (variance of the squared singular values).
