@@ -243,6 +243,8 @@ def test_a_half_stable_network_is_called_so():
         "tends to it from above and leaves it below; inputs of at least --input-variance 1.70879"
         in result.stderr
     )
+    code = call("init", "--act", "gelu", "--critical", "--q-star", "3.5615528128088303", "--emit", "numpy")
+    assert "for inputs whose entries have a mean square of at least 1.70879" in code.stdout
     assert [row["stability"] for row in table("init", "--act", "relu", "--critical")] == ["neutral"]
 
 

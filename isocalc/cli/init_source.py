@@ -69,8 +69,9 @@ def _about_critical(net: "FeedForward", point: "CriticalPoint") -> str:
     from dataclasses import replace
 
     spread = point.sigma2_jjt(net.depth, net.weights)
+    place = "chi = 1" if net.act.jumps else "edge of chaos"
     text = (
-        f"{net.depth} layers phi(W x + b), phi = {net.act.name}, {net.weights} weights, edge of chaos:\n"
+        f"{net.depth} layers phi(W x + b), phi = {net.act.name}, {net.weights} weights, {place}:\n"
         f"squared singular values of the Jacobian of mean 1 and variance {spread:.6g}"
     )
     network, inputs = point.network(net.depth, net.weights), ""
@@ -78,6 +79,9 @@ def _about_critical(net: "FeedForward", point: "CriticalPoint") -> str:
         start = (point.q_star - point.sigma_b**2) / point.sigma_w**2
         network = replace(network, input_variance=start)
         inputs = f",\nfor inputs whose entries have mean square {start:.6g}"
+        if point.side:
+            from_where = "least" if point.side == "above" else "most"
+            inputs = f",\nfor inputs whose entries have a mean square of at {from_where} {start:.10g}"
     elif point.q_star is not None:
         inputs = ", for small inputs"
     return f"{text}{inputs}{_beyond(network)}."

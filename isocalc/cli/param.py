@@ -56,7 +56,8 @@ raise the relative variance of lambda over 2 c), universal_error (predicted KS d
 of the universal law from the network's). Where E phi is not 0, one singular value can
 lie far outside of the edges (isocalc mc --spectrum shows it).
 Feed-forward, one row for each stable fixed point (with --input-variance the one
-that this start reaches): activation, q_star, chi, phase, xi_q, xi_c, and per layer
+that this start reaches): activation, q_star, chi, phase (by chi; chaotic at every chi
+where the activation jumps, as two inputs part there), xi_q, xi_c, and per layer
 mean_lambda, relative_variance. With --depth, of the product of so many layers at
 the fixed point: depth, lambda_max (upper edge, squared), sigma2_jjt
 (variance of the squared singular values).
