@@ -31,7 +31,7 @@ def test_help_to_a_reader_that_leaves(unbuffered):
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("command", ["density --c 1", "--help", "param --act relu --format json"])
+@pytest.mark.parametrize("command", ["density --c 1", "--help", "param --act tanh --format json"])
 def test_a_full_disk(command):
     done = shell(f"isocalc {command} > /dev/full")
     assert done.returncode == 1

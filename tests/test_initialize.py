@@ -164,7 +164,7 @@ def test_the_condition_number_comes_back(condition):
 
 def test_an_s_max_that_cannot_be():
     with pytest.raises(
-        NoAnswerError, match=r"s_max = 0.9, of logarithm -0.10536.* cannot be reached: weights of any"
+        NoAnswerError, match=r"edge_upper = 0.9, of logarithm -0.10536.* cannot be reached: weights of any"
     ):
         c_of_s_max(0.9)
     with pytest.raises(NoAnswerError, match="cannot be reached"):
