@@ -5,8 +5,9 @@ import asyncio
 import logging
 import pickle
 import re
+import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import CancelledError, Executor
+from concurrent.futures import CancelledError, Executor, Future
 from contextlib import contextmanager
 from typing import Any
 
@@ -19,7 +20,7 @@ _ADDRESS = re.compile(
 )
 _MOST_PORT = 65535
 _PATIENCE = 5  # s, for a scheduler to answer, and for its first worker
-_LOADING = 60  # s, for a worker to load what it is to compute
+_LOADING = 60  # s, for a worker to load what it is to compute, and for one to come where all are gone
 
 
 def require_address(address: str) -> None:
@@ -79,19 +80,37 @@ def cluster(address: str, tasks: Sequence[Replicate] = ()) -> Iterator[Executor]
             advice = "Start one with: dask scheduler."
             raise InvalidInputError("cluster", "of a scheduler that answers", address, advice) from error
         done = False
+        watch: Future[None] | None = None
+        reasons: list[str] = []
         try:
             _require_workers(client, address)
             _require_loaded(client, tasks)
             _require_memory(client, max((task.memory for task in tasks), default=0))
-            yield client.get_executor(pure=False)
+            executor = client.get_executor(pure=False)
+            loop = client.loop.asyncio_loop
+            watch = asyncio.run_coroutine_threadsafe(_give_up(client, executor, reasons), loop)
+            yield executor
             done = True
         except KilledWorker as error:
             reason = "as happens where their memory runs out: take a smaller width or more workers"
             raise NoAnswerError(f"workers of the cluster died again and again, {reason}") from error
         except CancelledError as error:
-            raise NoAnswerError(f"the cluster at {address} was lost") from error
+            raise NoAnswerError(f"the cluster at {address} {(*reasons, 'was lost')[0]}") from error
         finally:
+            if watch is not None:
+                watch.cancel()
             client.close(timeout=_PATIENCE if done else 0.5)
+
+
+async def _give_up(client: Any, executor: Executor, reasons: list[str]) -> None:
+    """Cancel what is computed, and say why, where no worker is left and none comes; Dask waits for ever."""
+    seen = time.monotonic()
+    while time.monotonic() - seen < _LOADING:
+        await asyncio.sleep(min(_PATIENCE, _LOADING))
+        if (await client.scheduler.identity(n_workers=-1))["workers"]:
+            seen = time.monotonic()
+    reasons.append(f"has had no workers for {_LOADING} s")
+    await asyncio.to_thread(executor.shutdown, wait=False)
 
 
 def _require_workers(client: Any, address: str) -> None:
@@ -143,8 +162,9 @@ def _require_memory(client: Any, memory: int) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Dask from logging what is raised as well."""
-    names = [name for name in logging.root.manager.loggerDict if name.split(".")[0] == "distributed"]
+    """Keep Dask and its event loop from logging what is raised as well."""
+    known = logging.root.manager.loggerDict
+    names = [name for name in known if name.split(".")[0] in {"distributed", "tornado"}]
     loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -38,6 +38,15 @@ def refusal(*args, stdin=None) -> str:
     return result.stderr
 
 
+def with_options(arguments, *options) -> list[object]:
+    """Return the words of a command with options, each a name and a value, in place of the same ones."""
+    words = list(arguments)
+    for name, value in zip(options[::2], options[1::2], strict=True):
+        place = words.index(name) if name in words else len(words)
+        words[place : place + 2] = name, value
+    return words
+
+
 def shell(command, **environment) -> subprocess.CompletedProcess:
     """Run a line of bash with isocalc on the path."""
     path = f"{Path(PROGRAM).parent}{os.pathsep}{os.environ['PATH']}"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from running import call, refusal, table
+from running import call, refusal, table, with_options
 
 DATA = Path(__file__).with_name("data")
 FEEDFORWARD = ("density", "--arch", "feedforward")
@@ -267,7 +267,7 @@ def test_no_fixed_point_is_said_with_what_to_give():
     assert "give --input-variance" in result.stderr
     assert result.stderr.count("\n") == 1
     assert len(table(*network, "--input-variance", 1, "--at", "0.5,1")) == 2
-    rows = table(*network, "--sigma-b", "0,1", "--at", 1, code=1)
+    rows = table(*with_options(network, "--sigma-b", "0,1"), "--at", 1, code=1)
     assert [row["status"] == "ok" for row in rows] == [True, False]
 
 

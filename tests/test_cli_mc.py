@@ -10,7 +10,7 @@ import subprocess
 import numpy as np
 import pytest
 import scipy.stats
-from running import PROGRAM, call, refusal, table
+from running import PROGRAM, call, refusal, table, with_options
 
 from isocalc.cli import progress
 from isocalc.cli.verdict_rows import COLUMNS
@@ -191,14 +191,14 @@ def test_messages_of_a_sweep_say_which_network():
 
 def test_a_width_that_does_not_fit_in_memory(monkeypatch):
     monkeypatch.setattr(os, "sysconf", {"SC_PHYS_PAGES": 10**4, "SC_PAGE_SIZE": 10**4}.__getitem__)
-    result = call(*SMALL, "--width", 5000)
+    result = call(*with_options(SMALL, "--width", 5000))
     assert (result.exit_code, result.stdout) == (1, "")
     message = (
         "width 5000 with 8 trials needs 2.2 GB of memory, and this machine has 0.1 GB: "
         "take a smaller width or fewer trials"
     )
     assert result.stderr == f"Error: {message}\n"
-    rows = table(*SMALL, "--width", "20,5000", code=1)
+    rows = table(*with_options(SMALL, "--width", "20,5000"), code=1)
     assert [row["status"] for row in rows] == ["ok"] * 12 + [message]
     assert rows[-1]["statistic"] == rows[-1]["verdict"] == ""
 

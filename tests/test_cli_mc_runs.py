@@ -4,12 +4,12 @@ import os
 import signal
 import subprocess
 import time
-from itertools import chain, permutations
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
 import pytest
-from running import PROGRAM, call, refusal, shell, table
+from running import PROGRAM, call, refusal, shell, table, with_options
 
 from isocalc.checkpoint import run_of
 
@@ -144,7 +144,7 @@ def test_the_seed_is_that_of_the_checkpoint(tmp_path):
     assert shell(f"{command} --seed {seed}").stdout == first.stdout
     words = f"In it, seed is {seed}; here, {seed + 1}. Take another file."
     assert words in refusal(*SMALL, "--seed", seed + 1, "--checkpoint", path)
-    assert "In it, depth is 5; here, 6." in refusal(*SMALL, "--depth", 6, "--checkpoint", path)
+    assert "In it, depth is 5; here, 6." in refusal(*with_options(SMALL, "--depth", 6), "--checkpoint", path)
 
 
 @pytest.mark.parametrize(
@@ -160,8 +160,7 @@ def test_other_options_are_refused(tmp_path, changed, difference):
     path = tmp_path / "run.ckpt"
     call(*SMALL, "--seed", 1, "--checkpoint", path)
     before = path.read_bytes()
-    options = dict(zip(SMALL[1::2], SMALL[2::2], strict=True)) | dict([changed])
-    message = refusal("mc", *chain(*options.items()), "--seed", 1, "--checkpoint", path)
+    message = refusal(*with_options(SMALL, *changed), "--seed", 1, "--checkpoint", path)
     assert message.startswith(f"Error: --checkpoint must be a checkpoint of this run, got '{path}'. ")
     assert difference in message
     assert path.read_bytes() == before

@@ -233,6 +233,19 @@ def test_a_worker_that_does_not_answer_is_named(dask_cluster, monkeypatch):
         pass
 
 
+def test_all_workers_are_killed_in_mid_run(dask_cluster, monkeypatch):
+    monkeypatch.setattr("isocalc.cluster._LOADING", 2)
+
+    def kill_all(_share, finished):
+        if finished == 5:
+            for worker in dask_cluster.workers:
+                worker.kill()
+
+    message = f"the cluster at {dask_cluster.address} has had no workers for 2 s"
+    with pytest.raises(NoAnswerError, match=message), cluster(dask_cluster.address, TASKS) as executor:
+        run(TASKS, executor=executor, progress=kill_all)
+
+
 def test_a_worker_of_another_version_is_named(dask_cluster, monkeypatch):
     monkeypatch.setattr("isocalc.tasks.__version__", "0.0.1")
     message = (

@@ -28,6 +28,8 @@ class Guided(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the command line; refuse one file for two options, however it is spelt."""
         rest = super().parse_args(ctx, args)
+        if ctx.resilient_parsing:  # to complete a line
+            return rest
         files = {
             param.opts[-1]: path
             for param in self.params
