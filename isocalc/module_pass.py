@@ -7,6 +7,7 @@ from isocalc.forward import Mark, normalised
 from isocalc.haar import Floats
 from isocalc.module_layers import Block, Layer, Step
 
+Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 
@@ -21,6 +22,7 @@ class StepsPass:
     def __init__(self, steps: tuple[Step, ...]) -> None:
         self._steps = steps
         self.depth, self.done = len(steps), 0
+        self._signal: Floats = np.empty(0)  # before the step that was last
 
     @property
     def network(self) -> "StepsPass":
@@ -39,10 +41,21 @@ class StepsPass:
         """Send a signal, the last row, and directions tangent to it, the others, through the next step."""
         step = self._steps[self.done]
         self.done += 1
-        if isinstance(step, Block):
-            return _through_block(step, rows), None
-        images, slopes = _through_layer(step, rows)
-        return images, np.asarray(slopes != 0)
+        self._signal = rows[-1].copy()
+        return _through(step, rows)
+
+    def row_sizes(self) -> Array:
+        """Return the lengths of the rows of the last step's Jacobian, which weights may make 0."""
+        rows = np.concatenate((np.eye(self._signal.size), self._signal[None]))
+        images, _ = _through(self._steps[self.done - 1], rows)
+        return np.asarray(np.linalg.norm(images[:-1], axis=0))
+
+
+def _through(step: Step, rows: Floats) -> tuple[Floats, Mask | None]:
+    if isinstance(step, Block):
+        return _through_block(step, rows), None
+    images, slopes = _through_layer(step, rows)
+    return images, (slopes != 0) & step.matrix.any(axis=1)
 
 
 def _through_layer(layer: Layer, rows: Floats) -> tuple[Floats, Floats]:
