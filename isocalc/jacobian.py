@@ -226,7 +226,7 @@ class _Run:
         return not math.isnan(condition) or self.forward.row_sizes() is not None
 
     def _of_full_rank(self) -> Factors | None:
-        """Leave out what one layer's weights send to 0 and factorise the rest; ``None`` where nothing is left, or all."""
+        """Leave out what one layer sends to 0 and factorise the rest; ``None``: nothing is left, or all."""
         sizes = self.forward.row_sizes()
         if sizes is None:
             return None

@@ -130,7 +130,8 @@ def _row_by_row(call: Call) -> "Tensor":
 def largest_log_s(call: Call, count: int) -> Array:
     """Return the logarithms of the largest singular values, ascending, by Lanczos.
 
-    The Jacobian is never formed: it is applied by Jacobian-vector and vector-Jacobian products.
+    The Jacobian is never formed: it is applied by Jacobian-vector and vector-Jacobian products. Their squares
+    are found, so that −inf stands for those below the square root of `rounding`, over the largest.
 
     Raises
     ------
@@ -151,10 +152,13 @@ def largest_log_s(call: Call, count: int) -> Array:
         try:
             s = svds(operator, k=count, tol=rounding(call), v0=start, return_singular_vectors=False)
         except ArpackError:
+            if not operator.matvec(start if start.size == inputs else operator.rmatvec(start)).any():
+                return np.full(count, -math.inf)
             why = "Lanczos' iteration did not converge; ask for other numbers of them"
             raise NoAnswerError(f"the largest singular values were not found: {why}") from None
+    s = np.sort(s)
     with np.errstate(divide="ignore"):
-        return np.sort(np.log(s))
+        return np.log(np.where(s > math.sqrt(rounding(call)) * s[-1], s, 0.0))
 
 
 def _products(call: Call) -> tuple[Any, Any]:

@@ -1,5 +1,7 @@
 """A signal and its tangents on their way through the layers and blocks that a module is."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 
@@ -49,6 +51,23 @@ class StepsPass:
         rows = np.concatenate((np.eye(self._signal.size), self._signal[None]))
         images, _ = _through(self._steps[self.done - 1], rows)
         return np.asarray(np.linalg.norm(images[:-1], axis=0))
+
+
+def arguments(steps: tuple[Step, ...], signal: Floats) -> Iterator[tuple[Layer, Floats]]:
+    """Yield every layer, those of residual blocks too, and what its weights are multiplied by."""
+    for step in steps:
+        if isinstance(step, Layer):
+            yield step, signal
+        elif step.kind == "post":
+            yield step.layers[0], signal
+        elif step.kind == "pre":
+            yield step.layers[0], step.act.phi(signal.astype(float))
+        else:
+            first, second = step.layers
+            inner = normalised(signal[None], step.eps)[0]
+            yield first, inner
+            yield second, step.act.phi(first.matrix @ inner + first.bias)
+        signal = _through(step, signal[None])[0][0]
 
 
 def _through(step: Step, rows: Floats) -> tuple[Floats, Mask | None]:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Array = npt.NDArray[np.float64]
+
+Norms = Literal["none", "initial", "own", "calibrated"]
+
+# Inputs of which batch normalisation takes the statistics.
+CALIBRATING = 256
 
 RULE = "package.module:name of an nn.Module, a class of it, or a function without arguments that returns one"
 
@@ -137,10 +142,67 @@ def _converted(part: "nn.Module", dtype: str) -> "nn.Module":
     return copy.deepcopy(part).to(getattr(torch, dtype))
 
 
-def drawn_input(seed: int, trial: int, shape: Sequence[int], variance: float) -> Array:
+def drawn_input(seed: int, trial: int, shape: Sequence[int], variance: float, stream: int = 1) -> Array:
     """Return a Gaussian input of a shape, scaled so that the mean square of its entries is ``variance``."""
-    x = default_rng(SeedSequence(seed, spawn_key=(trial, 1))).standard_normal(tuple(shape))
+    x = default_rng(SeedSequence(seed, spawn_key=(trial, stream))).standard_normal(tuple(shape))
     return x * math.sqrt(variance / float(np.mean(x * x)))
+
+
+def calibration_inputs(
+    seed: int, trial: int, shape: Sequence[int], variance: float, inputs: Array | None
+) -> Array:
+    """Return the inputs that `calibrated` takes: Gaussian ones of their own, or the first that were given."""
+    if inputs is not None:
+        return inputs[:CALIBRATING]
+    return drawn_input(seed, trial, (CALIBRATING, *shape), variance, stream=2)
+
+
+def _normalisations(module: "nn.Module") -> "list[Any]":
+    """Return the parts with running statistics of a mean and a variance."""
+    from torch.nn.modules.batchnorm import _NormBase
+
+    parts = [part for part in module.modules() if isinstance(part, _NormBase)]
+    return [part for part in parts if part.running_mean is not None and part.running_var is not None]
+
+
+def norms_of(module: "nn.Module") -> Norms:
+    """Say where the statistics of a module's batch normalisation come from."""
+    parts = _normalisations(module)
+    if not parts:
+        return "none"
+    initial = all(not part.running_mean.any() and bool((part.running_var == 1).all()) for part in parts)
+    return "initial" if initial else "own"
+
+
+def calibrated(module: "nn.Module", inputs: Array) -> "nn.Module":
+    """Return a copy whose batch normalisation has the statistics of a batch, run once in training mode.
+
+    Raises
+    ------
+    InvalidInputError
+        There is none, or the module does not take the batch in training mode.
+    """
+    import copy
+
+    import torch
+
+    rule = "given with a module that has batch normalisation"
+    if not _normalisations(module):
+        raise InvalidInputError("calibrate", rule, type(module).__name__, "Leave it out.")
+    rule = f"{rule} and takes a batch of {len(inputs)} inputs in training mode"
+    name = type(module).__name__
+    like = _floating(module)
+    batch = torch.as_tensor(inputs).to(dtype=like.dtype, device=like.device)
+    with (
+        torch.no_grad(),
+        told_as(lambda error: InvalidInputError("calibrate", rule, name, f"{error}.")),
+        redirect_stdout(sys.stderr),
+    ):
+        module = copy.deepcopy(module)
+        for part in _normalisations(module):
+            part.momentum = 1.0  # nothing of what was before remains
+        module.train()(batch)
+        return module.eval()
 
 
 @dataclass(frozen=True, eq=False)
