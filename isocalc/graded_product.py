@@ -127,16 +127,15 @@ class GradedProduct:
             Qᵀ of the r directions that are left, sent through the layer; ``None``: the rank is full.
         """
         seen = row_sizes > 0
-        rank, basis, noise = 0, np.empty((len(product), 0)), 0.0
-        if seen.any():
-            basis, s, _ = np.linalg.svd(product[:, seen] / row_sizes[seen], full_matrices=False)
-            noise = _ROUNDINGS * max(len(product), seen.size)
-            rank = int(np.count_nonzero(s > noise * s[0]))
-            if rank == s.size:
-                return None
+        scaled = product[:, seen] / row_sizes[seen]
+        noise = _ROUNDINGS * max(product.shape)
+        s = np.linalg.svd(scaled, compute_uv=False) if seen.any() else np.zeros(1)
+        rank = int(np.count_nonzero(s > noise * s[0]))
+        if rank == s.size:
+            return None
         if rank == 0:
             return np.empty((0, product.shape[1]))
-        basis = basis[:, :rank]
+        basis = np.linalg.svd(scaled, full_matrices=False)[0][:, :rank]
         basis[np.sqrt(np.einsum("ij,ij->i", basis, basis)) <= noise] = 0.0
         found = self.factors(basis, None, by_gram=False)
         assert found is not None  # noqa: S101 - the basis is not 0
