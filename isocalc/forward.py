@@ -80,6 +80,9 @@ class ForwardPass:
         self.done = mark.done
         self._rng.bit_generator.state = mark.state
 
+    def row_sizes(self) -> None:
+        """Say that what closed gates leave of a layer of random weights has full rank."""
+
     def advance(self, rows: Floats) -> tuple[Floats, Mask | None]:
         """Send a signal, the last row, and directions tangent to it, the others, through the next layer.
 

@@ -17,6 +17,8 @@ Mask = npt.NDArray[np.bool_]
 # Rows apart by more than this in size are sorted before they are factorised.
 _UNEVEN = 1e3
 _BLOCK = 64
+# Roundings of a sum of products, over their number.
+_ROUNDINGS = 10 * float(np.finfo(float).eps)
 
 Found = tuple[Array, float, Callable[[], Array]]
 
@@ -92,15 +94,56 @@ class GradedProduct:
         Returns
         -------
         Factors or None
-            ``None`` where the Gram matrix does not serve.
+            ``None`` where the Gram matrix does not serve, or the product is 0.
         """
         sizes = np.sqrt(np.einsum("ij,ij->i", product, product))
+        if not sizes.any():
+            return None
         with np.errstate(divide="ignore"):
             log_sizes = np.log(sizes) + self.log_scale
         order = np.argsort(-log_sizes, kind="stable")[: np.count_nonzero(sizes)]
         ordered = product[order] / sizes[order, None]
         found = _by_gram(ordered) if by_gram else _by_reflectors(ordered, open_gates)
         return found and Factors(order, log_sizes[order], *found)
+
+    def vanish(self) -> None:
+        """Make the product 0."""
+        self.log_scale = np.empty(0)
+
+    def narrow(self, product: Array, row_sizes: Array) -> Array | None:
+        """Leave out the directions that one layer sends to 0, which its weights decide and no gate shows.
+
+        Parameters
+        ----------
+        product : array, shape (k, N_l)
+            Qᵀ sent through the layer.
+        row_sizes : array, shape (N_l,)
+            Lengths of the rows of its Jacobian: what remains of a zero is rounding of the weights beside it,
+            however small the gate.
+
+        Returns
+        -------
+        array, shape (r, N_l), or None
+            Qᵀ of the r directions that are left, sent through the layer; ``None``: the rank is full.
+        """
+        seen = row_sizes > 0
+        scaled = product[:, seen] / row_sizes[seen]
+        noise = _ROUNDINGS * max(product.shape)
+        s = np.linalg.svd(scaled, compute_uv=False) if seen.any() else np.zeros(1)
+        rank = int(np.count_nonzero(s > noise * s[0]))
+        if rank == s.size:
+            return None
+        if rank == 0:
+            return np.empty((0, product.shape[1]))
+        basis = np.linalg.svd(scaled, full_matrices=False)[0][:, :rank]
+        basis[np.sqrt(np.einsum("ij,ij->i", basis, basis)) <= noise] = 0.0
+        found = self.factors(basis, None, by_gram=False)
+        assert found is not None  # noqa: S101 - the basis is not 0
+        sizes = found.log_sizes - self.log_scale[found.order]
+        found.upper[np.abs(found.upper) * np.exp(sizes) <= noise] = 0.0
+        self.absorb(found, 0.0)
+        left: Array = found.q_rows() @ (basis.T @ product)
+        return left
 
     def absorb(self, factors: Factors, log_factor: float) -> None:
         """Make the factors part of the product; what goes on is its Qᵀ.

@@ -52,6 +52,12 @@ class Pass(Protocol):
     def advance(self, rows: Floats) -> tuple[Floats, Mask | None]:
         """Send rows, the last one the signal, through the next layer; tell which gates are open."""
 
+    def row_sizes(self) -> Array | None:
+        """Return the lengths of the rows of the last layer's Jacobian.
+
+        ``None``: what closed gates leave of it has full rank.
+        """
+
 
 class Stretch(NamedTuple):
     """The layers since the last factorisation.
@@ -86,7 +92,8 @@ def log_spectrum(forward: Pass, signal: Floats, progress: Callable[[], None] | N
     Layers are multiplied as long as the product's condition number allows, which is looked at after 1, 4, 16
     ... layers or sooner, as its growth so far says; a network that stays well conditioned ends in a plain
     singular value decomposition. A product that grew faster than expected is taken back and multiplied again.
-    Closed gates take their zeros out by structure: what is left has full rank.
+    Closed gates take their zeros out by structure: what is left has full rank. Where weights may take more,
+    such as those that are pruned, a layer that is ill conditioned is looked at by itself.
 
     Parameters
     ----------
@@ -136,6 +143,9 @@ class _Run:
                 if log_s is not None:
                     return log_s
             self._look(narrower=narrower, last=last)
+            if self.product.rank == 0:
+                self._tell(depth)
+                return np.empty(0)
         log_s = log_singular_values(self.product.log_scale, self._right())
         if self.single:
             self._require_resolved(math.exp(min(log_s[-1] - log_s[0], 700.0)))
@@ -148,7 +158,7 @@ class _Run:
         """Pass through one layer; return how many of its outputs can depend on the input."""
         rows, open_gates = self.forward.advance(self.now.rows)
         self._tell(self.forward.done)
-        size = float(np.abs(rows[0]).max()) if len(rows) > 1 else 1.0
+        size = float(np.abs(rows[0]).max() or np.abs(rows[:-1]).max()) if len(rows) > 1 else 1.0
         log_factor = self.now.log_factor
         if not math.isfinite(size):
             raise NoAnswerError("the Jacobian of a simulation overflows: take a smaller sigma_w or skip")
@@ -184,13 +194,20 @@ class _Run:
     def _look(self, *, narrower: bool, last: bool) -> None:
         """Go on multiplying, factorise or go back, as the condition number says."""
         layers = self.now.layers
-        found = self._factors(by_gram=not (narrower or last))
-        if found is None and layers == 1:
+        by_gram = not (narrower or last)
+        found = self._factors(by_gram=by_gram)
+        if by_gram and layers == 1 and (found is None or found.condition > _TOO_FAR):
             found = self._factors(by_gram=False)
         condition = found.condition if found else math.inf
+        if layers == 1 and not condition <= _TOO_FAR:
+            found = self._of_full_rank() or found
+            if found is None:
+                self.product.vanish()
+                return
+            condition = found.condition
         if self.single and not narrower:
             self._require_resolved(condition)
-        if found is None or (condition > _TOO_FAR and layers > 1):
+        if found is None or (layers > 1 and not condition <= _TOO_FAR and self._must_go_back(condition)):
             self._go_back()
             return
         if not narrower:
@@ -203,6 +220,22 @@ class _Run:
                 return
             self.planned = max(1, round(possible))
         self._absorb(found)
+
+    def _must_go_back(self, condition: float) -> bool:
+        """Whether layers are to be factorised one by one; those that close gates have full rank besides."""
+        return not math.isnan(condition) or self.forward.row_sizes() is not None
+
+    def _of_full_rank(self) -> Factors | None:
+        """Leave out what one layer sends to 0 and factorise the rest; ``None``: nothing is left, or all."""
+        sizes = self.forward.row_sizes()
+        if sizes is None:
+            return None
+        left = self.product.narrow(self.now.rows[:-1].astype(np.float64, copy=False), sizes)
+        if left is None or not left.size:
+            return None
+        rows = np.concatenate((left, self.now.rows[-1:]))
+        self.now = self.now._replace(rows=rows, open_gates=np.asarray(sizes > 0))
+        return self._factors(by_gram=False)
 
     def _factors(self, *, by_gram: bool) -> Factors | None:
         tangents = self.now.rows[:-1].astype(np.float64, copy=False)

@@ -21,7 +21,16 @@ from isocalc.module_pass import StepsPass
 from isocalc.network import ResNet
 from isocalc.plain_findings import plain_finding, plain_findings
 from isocalc.recognition import Recognised, Recognition
-from isocalc.torch_module import Call, Target, drawn_input, weights_of
+from isocalc.torch_module import (
+    Call,
+    Norms,
+    Target,
+    calibrated,
+    calibration_inputs,
+    drawn_input,
+    norms_of,
+    weights_of,
+)
 from isocalc.weight_scales import NoLawError
 from isocalc.width_law import WidthLaw
 
@@ -34,6 +43,8 @@ LARGEST = 16
 _FAINT = 1e4
 # Rounding of a float32 module over √L as a share of its largest singular value, as in simulations.
 _SINGLE_NOISE = 2e-6 / 1.2e-7
+# Layers of so few neurons are far from every limiting law.
+_TOO_NARROW = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,17 +62,23 @@ class Measurement:
     dtype, device : str
         Of the module.
     lost : int
-        Values that rounding leaves unknown, counted as 0.
+        Values that are 0 or rounding errors, which is not known, counted as 0.
     by_layers : int
-        Trials whose values were computed from the layers that were recognised, so that none is lost.
+        Trials whose values were computed from the layers that were recognised, so that none is lost and
+        zeros are exact.
+    faint : int
+        Those of them with a value other than 0 below the rounding of ``dtype``.
     networks : bool
         Whether each trial has weights of its own; otherwise one network has several inputs.
     recognised : Recognised or None
         The network whose law it has.
     reason : str
         Why it has none.
-    frozen : tuple of str
-        Kinds of parts that evaluation mode changes.
+    dropout : bool
+        Whether it has dropout, which evaluation mode leaves out.
+    norms : {"none", "initial", "own", "calibrated"}
+        Running statistics of its batch normalisation: mean 0 and variance 1, with which it does nothing, what
+        the module came with, or those of a batch that was run in training mode first.
     """
 
     log_s: Array
@@ -72,10 +89,12 @@ class Measurement:
     device: str
     lost: int
     by_layers: int
+    faint: int
     networks: bool
     recognised: Recognised | None
     reason: str
-    frozen: tuple[str, ...]
+    dropout: bool
+    norms: Norms
 
     def law(self) -> Law:
         """Return the law of the network that was recognised; raise NoAnswerError where it is not solved."""
@@ -91,11 +110,18 @@ class Measurement:
     def judged_by(self, law: Law | None) -> Judgement:
         """Hold the singular values against a law; ``None``: only compute their statistics.
 
-        The trials of one network do not show how networks differ, and are compared, not judged.
+        The trials of one network do not show how networks differ, and are compared, not judged; neither are
+        those of layers of one or two neurons. What a law cannot be asked is computed without it.
+
+        Raises
+        ------
+        NoAnswerError
+            The equations of the law are not solved where it is asked.
         """
-        if law is None:
-            found = plain_findings(self.log_s) if self.method == "dense" else self._plain_edge
-            return Judgement(tuple(Statistic(**vars(finding)) for finding in found))
+        found = plain_findings(self.log_s) if self.method == "dense" else self._plain_edge
+        plain = {finding.name: Statistic(**vars(finding)) for finding in found}
+        if law is None or (self.method == "lanczos" and not np.isfinite(self.log_s[:, -1]).all()):
+            return Judgement(tuple(plain.values()))
         seen = self._seen(law)
         outliers: tuple[Outlier, ...] = ()
         if self.method == "dense":
@@ -103,10 +129,21 @@ class Measurement:
             statistics = compare(bulk, seen)
         else:
             statistics = judged(list(edges(list(self.log_s), seen))[1:], len(self.log_s))
-        if not self.networks:
-            why = "one network; its inputs do not show how networks differ"
+        statistics = tuple(_completed(statistic, plain.get(statistic.name)) for statistic in statistics)
+        if why := self._not_judged:
             statistics = tuple(replace(s, verdict="not judged", obstacle=why) for s in statistics)
         return Judgement(statistics, outliers)
+
+    @property
+    def _not_judged(self) -> str:
+        """Why no statistic is judged; empty where they are."""
+        if not self.networks:
+            return "one network; its inputs do not show how networks differ"
+        network = self._known.network
+        narrowest = self.inputs if isinstance(network, ResNet) else min(network.widths)
+        if narrowest <= _TOO_NARROW:
+            return f"a layer has {narrowest} neuron{'s' * (narrowest > 1)}, too few for a law of large widths"
+        return ""
 
     @property
     def _plain_edge(self) -> tuple[Finding, ...]:
@@ -128,6 +165,13 @@ class Measurement:
         return float(_SINGLE_NOISE * epsilon * np.sqrt(depth))
 
 
+def _completed(statistic: Statistic, plain: Statistic | None) -> Statistic:
+    """Return a statistic with the numbers that were left out because the law had none beside them."""
+    if statistic.simulation is not None or plain is None:
+        return statistic
+    return replace(statistic, simulation=plain.simulation, standard_error=plain.standard_error)
+
+
 @contextmanager
 def _beside_the_results() -> Iterator[None]:
     """Send what the user's code prints to standard error, and leave out PyTorch's advice to its author."""
@@ -146,6 +190,7 @@ def measure(
     input_variance: float = 1.0,
     inputs: Array | None = None,
     largest: int | None = None,
+    calibrate: bool = False,
     progress: Callable[[float, int], None] | None = None,
 ) -> Measurement:
     """Measure a module.
@@ -164,6 +209,9 @@ def measure(
     largest : int, optional
         So many of the largest singular values, by Lanczos; by default all of them where the smaller side of
         the Jacobian is at most 4096, and 16 otherwise.
+    calibrate : bool
+        Whether batch normalisation gets the statistics of 256 other inputs first (the first of ``inputs``),
+        in training mode. At initialisation it has mean 0 and variance 1, and does nothing in evaluation mode.
     progress : callable, optional
         Called with the share of the work that is done and the trials finished.
 
@@ -178,54 +226,59 @@ def measure(
     NoAnswerError
         The Jacobian is not finite, or does not fit in memory.
     """
-    recognition, rows, lost, by_layers = Recognition(), [], 0, 0
+    recognition, rows, lost, by_layers, faint = Recognition(), [], 0, 0, 0
     drawn: set[tuple[float, ...]] = set()
     for trial in range(trials):
         module = target.build(seed, trial)
+        if calibrate:
+            module = calibrated(module, calibration_inputs(seed, trial, shape, input_variance, inputs))
         x = drawn_input(seed, trial, shape, input_variance) if inputs is None else inputs[trial % len(inputs)]
         call = Call(module, x)
         drawn.add(weights_of(module))
+        dense = largest is None and is_small(call)
+        row = dense_log_s(call) if dense else largest_log_s(call, largest or LARGEST)
         recognition.look_at(call)
-        if largest is None and is_small(call):
-            row, gone, again = _all_values(call, recognition)
-            lost, by_layers = lost + gone, by_layers + again
+        exact = _from_layers(row, call, recognition) if dense else None
+        if exact is None:
+            most = min(call.batch.numel(), call.output.numel(), row.size)
+            lost += most - int(np.count_nonzero(row > -np.inf))
         else:
-            row = largest_log_s(call, largest or LARGEST)
+            row, by_layers = exact, by_layers + 1
+            faint += bool(np.any((row > -np.inf) & (row < row[-1] + np.log(rounding(call)))))
         rows.append(row)
         if progress is not None:
             progress((trial + 1) / trials, trial + 1)
     recognised, reason = _found(recognition)
     return Measurement(
         np.stack(rows),
-        "dense" if largest is None and is_small(call) else "lanczos",
+        "dense" if dense else "lanczos",
         call.batch.numel(),
         call.output.numel(),
         str(call.batch.dtype).removeprefix("torch."),
         str(call.batch.device),
         lost,
         by_layers,
+        faint,
         not target.is_instance and len(drawn) == trials,
         recognised,
         reason,
-        _frozen(call),
+        any("Dropout" in type(part).__name__ for part in call.module.modules()),
+        "calibrated" if calibrate else norms_of(call.module),
     )
 
 
-def _all_values(call: Call, recognition: Recognition) -> tuple[Array, int, int]:
-    """Return all singular values, how many are lost to rounding, and whether layers were used."""
-    log_s = dense_log_s(call)
+def _from_layers(log_s: Array, call: Call, recognition: Recognition) -> Array | None:
+    """Return the singular values from the layers where rounding spoils small ones; ``None`` elsewhere."""
     most = min(call.batch.numel(), call.output.numel())
     found = log_s[log_s > -np.inf]
     doubtful = found.size < most or found[0] < found[-1] + np.log(_FAINT * rounding(call))
-    if not doubtful or not found.size:
-        return log_s, most - found.size, 0
-    if not recognition.steps:
-        return log_s, most - found.size, 0
+    if not doubtful or not recognition.steps:
+        return None
     again = np.full(log_s.size, -np.inf)
     x = call.batch.detach().to("cpu").double().numpy().reshape(-1)
     exact = log_spectrum(StepsPass(recognition.steps), x)
     again[log_s.size - exact.size :] = exact
-    return again, 0, 1
+    return again
 
 
 def _found(recognition: Recognition) -> tuple[Recognised | None, str]:
@@ -233,10 +286,3 @@ def _found(recognition: Recognition) -> tuple[Recognised | None, str]:
         return recognition.found(), ""
     except NoLawError as error:
         return None, str(error)
-
-
-def _frozen(call: Call) -> tuple[str, ...]:
-    """Return the kinds of parts that evaluation mode changes."""
-    names = {"Dropout": "dropout", "BatchNorm": "batch normalisation"}
-    kinds = {type(part).__name__ for part in call.module.modules()}
-    return tuple(word for name, word in names.items() if any(name in kind for kind in kinds))

@@ -9,7 +9,7 @@ from isocalc.haar import Floats
 from isocalc.module_layers import Step
 from isocalc.module_pass import StepsPass
 from isocalc.module_terms import OpaqueError, array
-from isocalc.own_code import quoted
+from isocalc.own_code import PASSED, told_as
 from isocalc.torch_module import Call
 
 Array = npt.NDArray[np.float64]
@@ -66,8 +66,8 @@ def _of_module(call: Call, x: Array, u: Array) -> tuple[Array, Array, float]:
         try:
             double = {name: t.double() if t.is_floating_point() else t for name, t in own.items()}
             return *found(double, torch.float64), 0.0
-        except Exception:  # noqa: BLE001 - its code has other numbers, or its device no doubles
-            try:
+        except PASSED:
+            raise
+        except BaseException:  # noqa: BLE001 - its code has other numbers, or its device no doubles
+            with told_as(lambda error: OpaqueError(f"code that torch.func does not differentiate ({error})")):
                 return *found(own, call.batch.dtype), float(torch.finfo(call.batch.dtype).eps)
-            except Exception as error:  # noqa: BLE001 - the user's module may raise anything
-                raise OpaqueError(f"code that torch.func does not differentiate ({quoted(error)})") from None

@@ -21,6 +21,7 @@ from isocalc.module_terms import (
     normalised,
     product,
 )
+from isocalc.own_code import PASSED
 from isocalc.torch_module import Call
 
 if TYPE_CHECKING:
@@ -64,7 +65,9 @@ def traced(call: Call) -> Term:
     try:
         with torch.no_grad():
             graph = make_fx(function)(call.batch.clone())  # modules may change it in place
-    except Exception as error:  # noqa: BLE001 - tracing runs the user's code, which may raise anything
+    except PASSED:
+        raise
+    except BaseException as error:  # noqa: BLE001 - tracing runs the user's code, which may raise anything
         raise OpaqueError(f"code that cannot be traced ({type(error).__name__})") from None
     return _Reader(graph).read()
 

@@ -10,8 +10,8 @@ from numpy.random import default_rng
 
 from isocalc.errors import InvalidInputError, NoAnswerError
 from isocalc.memory import machine_memory, require_fits
-from isocalc.own_code import quoted
-from isocalc.torch_module import Call
+from isocalc.own_code import PASSED, told_as
+from isocalc.torch_module import Call, not_finite_part
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -60,13 +60,24 @@ def dense_log_s(call: Call) -> Array:
     inputs, outputs = call.batch.numel(), call.output.numel()
     what = f"a Jacobian of {outputs} by {inputs}"
     require_fits(8 * _COPIES * inputs * outputs, machine_memory(), what, "give --largest")
-    s = np.linalg.svd(jacobian(call), compute_uv=False)
-    if not np.isfinite(s).all():
-        raise NoAnswerError("the module's Jacobian is not finite at this input")
+    matrix = jacobian(call)
+    _require_finite(matrix, call)
+    try:
+        s = np.linalg.svd(matrix, compute_uv=False)
+    except np.linalg.LinAlgError:
+        why = "the factorisation of the Jacobian did not converge"
+        raise NoAnswerError(f"the singular values were not found: {why}") from None
     log_s = np.full(inputs, -math.inf)
     kept = s[s > rounding(call) * s[0]] if s[0] > 0 else s[:0]
     log_s[inputs - kept.size :] = np.log(kept[::-1])
     return log_s
+
+
+def _require_finite(numbers: Array, call: Call) -> None:
+    """Raise NoAnswerError where numbers of a module's Jacobian are not finite."""
+    if not np.isfinite(numbers).all():
+        cause = not_finite_part(call.module) or "a derivative of it is infinite or undefined there"
+        raise NoAnswerError(f"the module's Jacobian is not finite at this input: {cause}")
 
 
 def jacobian(call: Call) -> Array:
@@ -82,10 +93,12 @@ def jacobian(call: Call) -> Array:
                 found = torch.func.jacrev(call.function, chunk_size=chunk)(flat)
             else:
                 found = _columns(call, chunk).T
-    except Exception:  # noqa: BLE001 - the user's module may raise anything
+    except PASSED:
+        raise
+    except BaseException:  # noqa: BLE001 - the user's module may raise anything
         # Code that cannot be vectorised is differentiated one output at a time.
         found = _row_by_row(call)
-    return np.asarray(found.detach().to("cpu").double().numpy(), dtype=np.float64)
+    return _array(found)
 
 
 def _columns(call: Call, chunk: int) -> "Tensor":
@@ -104,42 +117,48 @@ def _columns(call: Call, chunk: int) -> "Tensor":
 def _row_by_row(call: Call) -> "Tensor":
     import torch
 
-    try:
-        with torch.enable_grad():
-            x = call.batch.reshape(-1).detach().clone().requires_grad_()
-            y = call.function(x)
-            rows = [torch.autograd.grad(y[i], x, retain_graph=True)[0] for i in range(y.numel())]
+    with (
+        torch.enable_grad(),
+        told_as(lambda error: NoAnswerError(f"the module cannot be differentiated: {error}")),
+    ):
+        x = call.batch.reshape(-1).detach().clone().requires_grad_()
+        y = call.function(x)
+        rows = [torch.autograd.grad(y[i], x, retain_graph=True)[0] for i in range(y.numel())]
         return torch.stack(rows)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's module may raise anything
-        raise NoAnswerError(f"the module cannot be differentiated: {quoted(error)}") from None
 
 
 def largest_log_s(call: Call, count: int) -> Array:
     """Return the logarithms of the largest singular values, ascending, by Lanczos.
 
-    The Jacobian is never formed: it is applied by Jacobian-vector and vector-Jacobian products.
+    The Jacobian is never formed: it is applied by Jacobian-vector and vector-Jacobian products. Their squares
+    are found, so that −inf stands for those below the square root of `rounding`, over the largest.
 
     Raises
     ------
     InvalidInputError
         So many are not fewer than the smaller side of the Jacobian.
     NoAnswerError
-        The iteration does not converge, or the module has no derivatives.
+        The iteration does not converge, the Jacobian is not finite, or the module has no derivatives.
     """
-    from scipy.sparse.linalg import LinearOperator, svds
+    from scipy.sparse.linalg import ArpackError, LinearOperator, svds
 
     inputs, outputs = call.batch.numel(), call.output.numel()
     if not 1 <= count < min(inputs, outputs):
         rule = f"a whole number from 1 to {min(inputs, outputs) - 1} for a Jacobian of {outputs} by {inputs}"
         raise InvalidInputError("largest", rule, count)
     start = default_rng(0).standard_normal(min(inputs, outputs))
-    try:
+    with told_as(lambda error: NoAnswerError(f"the largest singular values were not found: {error}")):
         operator = LinearOperator((outputs, inputs), *_products(call), dtype=np.float64)
-        s = svds(operator, k=count, tol=rounding(call), v0=start, return_singular_vectors=False)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - Arpack's, or of the user's module
-        raise NoAnswerError(f"the largest singular values were not found: {quoted(error)}") from None
+        try:
+            s = svds(operator, k=count, tol=rounding(call), v0=start, return_singular_vectors=False)
+        except ArpackError:
+            if not operator.matvec(start if start.size == inputs else operator.rmatvec(start)).any():
+                return np.full(count, -math.inf)
+            why = "Lanczos' iteration did not converge; ask for other numbers of them"
+            raise NoAnswerError(f"the largest singular values were not found: {why}") from None
+    s = np.sort(s)
     with np.errstate(divide="ignore"):
-        return np.sort(np.log(s))
+        return np.log(np.where(s > math.sqrt(rounding(call)) * s[-1], s, 0.0))
 
 
 def _products(call: Call) -> tuple[Any, Any]:
@@ -150,14 +169,19 @@ def _products(call: Call) -> tuple[Any, Any]:
     with torch.no_grad():
         transposed = torch.func.vjp(call.function, flat)[1]
 
+    def image(tensor: "Tensor") -> Array:
+        found = _array(tensor)
+        _require_finite(found, call)
+        return found
+
     def forward(v: Array) -> Array:
         with torch.no_grad():
             tangent = torch.as_tensor(v.reshape(-1)).to(flat)
-            return _array(torch.func.jvp(call.function, (flat,), (tangent,))[1])
+            return image(torch.func.jvp(call.function, (flat,), (tangent,))[1])
 
     def backward(u: Array) -> Array:
         with torch.no_grad():
-            return _array(transposed(torch.as_tensor(u.reshape(-1)).to(flat))[0])
+            return image(transposed(torch.as_tensor(u.reshape(-1)).to(flat))[0])
 
     return forward, backward
 

@@ -1,5 +1,7 @@
 """A signal and its tangents on their way through the layers and blocks that a module is."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 
@@ -7,6 +9,7 @@ from isocalc.forward import Mark, normalised
 from isocalc.haar import Floats
 from isocalc.module_layers import Block, Layer, Step
 
+Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 
@@ -21,6 +24,7 @@ class StepsPass:
     def __init__(self, steps: tuple[Step, ...]) -> None:
         self._steps = steps
         self.depth, self.done = len(steps), 0
+        self._signal: Floats = np.empty(0)  # before the step that was last
 
     @property
     def network(self) -> "StepsPass":
@@ -39,10 +43,38 @@ class StepsPass:
         """Send a signal, the last row, and directions tangent to it, the others, through the next step."""
         step = self._steps[self.done]
         self.done += 1
-        if isinstance(step, Block):
-            return _through_block(step, rows), None
-        images, slopes = _through_layer(step, rows)
-        return images, np.asarray(slopes != 0)
+        self._signal = rows[-1].copy()
+        return _through(step, rows)
+
+    def row_sizes(self) -> Array:
+        """Return the lengths of the rows of the last step's Jacobian, which weights may make 0."""
+        rows = np.concatenate((np.eye(self._signal.size), self._signal[None]))
+        images, _ = _through(self._steps[self.done - 1], rows)
+        return np.asarray(np.linalg.norm(images[:-1], axis=0))
+
+
+def arguments(steps: tuple[Step, ...], signal: Floats) -> Iterator[tuple[Layer, Floats]]:
+    """Yield every layer, those of residual blocks too, and what its weights are multiplied by."""
+    for step in steps:
+        if isinstance(step, Layer):
+            yield step, signal
+        elif step.kind == "post":
+            yield step.layers[0], signal
+        elif step.kind == "pre":
+            yield step.layers[0], step.act.phi(signal.astype(float))
+        else:
+            first, second = step.layers
+            inner = normalised(signal[None], step.eps)[0]
+            yield first, inner
+            yield second, step.act.phi(first.matrix @ inner + first.bias)
+        signal = _through(step, signal[None])[0][0]
+
+
+def _through(step: Step, rows: Floats) -> tuple[Floats, Mask | None]:
+    if isinstance(step, Block):
+        return _through_block(step, rows), None
+    images, slopes = _through_layer(step, rows)
+    return images, (slopes != 0) & step.matrix.any(axis=1)
 
 
 def _through_layer(layer: Layer, rows: Floats) -> tuple[Floats, Floats]:

@@ -13,7 +13,7 @@ from isocalc.errors import InvalidInputError, NoAnswerError
 from isocalc.expression_pieces import Pieces
 from isocalc.expression_shape import resolved
 from isocalc.expression_tree import RefusedError, X
-from isocalc.own_code import loaded, quoted
+from isocalc.own_code import loaded, told_as
 
 Array = npt.NDArray[np.float64]
 Numbers = npt.NDArray[Any]
@@ -140,13 +140,11 @@ class _Own:
             return np.asarray(self._called(self._function, x + 1j * _COMPLEX_STEP).imag / _COMPLEX_STEP)
 
     def _called(self, function: Callable[[Numbers], Numbers], x: Numbers) -> Numbers:
-        try:
-            with np.errstate(all="ignore"):
-                result = np.asarray(function(+x))
-        except NoAnswerError:
-            raise
-        except Exception as error:  # noqa: BLE001 - the user's function may raise anything
-            raise NoAnswerError(f"{self.spec} failed: {quoted(error)}") from None
+        with (
+            np.errstate(all="ignore"),
+            told_as(lambda error: NoAnswerError(f"{self.spec} failed: {error}")),
+        ):
+            result = np.asarray(function(+x))
         if result.shape != x.shape or result.dtype.kind not in "fc":
             kind = f"shape {result.shape} and type {result.dtype}"
             raise NoAnswerError(

@@ -42,6 +42,8 @@ def plain_findings(log_s: Array) -> tuple[Finding, ...]:
 
 
 def plain_finding(name: str, values: Array) -> Finding:
-    """Return one statistic from its value in each trial."""
+    """Return one statistic from its value in each trial; without numbers where s = 0 makes one infinite."""
+    if not np.isfinite(values).all():
+        return Finding(name, None, None, None, None, "it is of s = 0 in some trial")
     error = float(values.std(ddof=1)) / math.sqrt(len(values))
     return Finding(name, None, float(values.mean()), error, None)

@@ -12,7 +12,8 @@ from isocalc.layer_chain import LayerChain
 from isocalc.module_check import verify
 from isocalc.module_graph import traced
 from isocalc.module_layers import Block, Layer, Step, steps_of
-from isocalc.module_terms import OpaqueError
+from isocalc.module_pass import arguments
+from isocalc.module_terms import OpaqueError, array
 from isocalc.network import ResNet
 from isocalc.propagation import propagate
 from isocalc.torch_module import Call
@@ -91,9 +92,9 @@ class Recognition:
             self._reason = str(error)
 
     def _measure(self, call: Call) -> None:
-        layers = [layer for step in self.steps for layer in _layers(step)]
-        self._scales.append([scale_of(layer) for layer in layers])
-        require_independent([layer.matrix for layer in layers])
+        read = list(arguments(self.steps, array(call.batch).reshape(-1)))
+        self._scales.append([scale_of(layer, argument) for layer, argument in read])
+        require_independent([layer.matrix for layer, _ in read])
         self._powers.append(float(np.mean(call.x**2)))
 
     def found(self) -> Recognised:

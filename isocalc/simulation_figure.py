@@ -26,6 +26,12 @@ class Simulated(NamedTuple):
     """Of each kind of gates"""
     law: Law | None
     caption: str = ""
+    what: str = ""
+    """Of whom; by default so many simulated networks"""
+    zeros: str = "0"
+    """What the singular values are whose logarithm is -inf"""
+    width: int | None = None
+    """Of all singular values, where ``log_s`` has the largest alone"""
 
 
 def simulation_figure(simulations: Sequence[Simulated], kinds: Sequence[str], title: str) -> Figure:
@@ -36,10 +42,13 @@ def simulation_figure(simulations: Sequence[Simulated], kinds: Sequence[str], ti
     return Figure(title, panels, "; ".join(part for part in (caption, *_zeros(simulations)) if part))
 
 
-def histogram(log_s: Array, edges: Array) -> Array:
-    """Return the density of log s in each bin: the area is the share of the singular values above 0."""
+def histogram(log_s: Array, edges: Array, size: int | None = None) -> Array:
+    """Return the density of log s in each bin: the area is the share of ``size`` singular values above 0.
+
+    By default they are all in ``log_s``.
+    """
     counts, _ = np.histogram(log_s[np.isfinite(log_s)], edges)
-    share: Array = counts / np.diff(edges) / max(log_s.size, 1)
+    share: Array = counts / np.diff(edges) / max(size or log_s.size, 1)
     return share
 
 
@@ -47,8 +56,8 @@ def _panel(one: Simulated, kinds: Sequence[str]) -> Panel:
     pooled = [log_s.ravel() for log_s in one.log_s]
     found = np.concatenate([log_s[np.isfinite(log_s)] for log_s in pooled])
     edges = _edges(found, pooled[0].size)
-    heights = histogram(pooled[0], edges)
-    what = f"{len(one.log_s[0])} simulated network{'s' * (len(one.log_s[0]) > 1)}"
+    heights = histogram(pooled[0], edges, one.width and one.width * len(one.log_s[0]))
+    what = one.what or f"{len(one.log_s[0])} simulated network{'s' * (len(one.log_s[0]) > 1)}"
     marks: list[Mark] = [
         Bars(edges.tolist(), heights.tolist(), f"{what}, {kinds[0]} gates" if len(kinds) > 1 else what)
     ]
@@ -88,7 +97,7 @@ def _zeros(simulations: Sequence[Simulated]) -> list[str]:
     told = []
     for one in simulations:
         share = float(np.mean(np.isneginf(one.log_s[0])))
-        if share:
+        if share and one.width is None:
             of = f" ({one.name})" if one.name else ""
-            told.append(f"not on this axis: {share:.3g} of the singular values are 0{of}")
+            told.append(f"not on this axis: {share:.3g} of the singular values are {one.zeros}{of}")
     return told

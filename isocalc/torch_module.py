@@ -8,19 +8,24 @@ import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from numpy.random import SeedSequence, default_rng
 
 from isocalc.errors import InvalidInputError, NoAnswerError
-from isocalc.own_code import loaded, quoted
+from isocalc.own_code import loaded, quoted, told_as
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 Array = npt.NDArray[np.float64]
+
+Norms = Literal["none", "initial", "own", "calibrated"]
+
+# Inputs of which batch normalisation takes the statistics.
+CALIBRATING = 256
 
 RULE = "package.module:name of an nn.Module, a class of it, or a function without arguments that returns one"
 
@@ -83,11 +88,11 @@ class Target:
         from torch import nn
 
         _plant(seed, trial)
-        try:
-            with redirect_stdout(sys.stderr):
-                made = self._found if self.is_instance else self._found()
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's code may raise anything
-            raise InvalidInputError("target", RULE, self.spec, f"Calling it: {quoted(error)}.") from None
+        with (
+            told_as(lambda error: InvalidInputError("target", RULE, self.spec, f"Calling it: {error}.")),
+            redirect_stdout(sys.stderr),
+        ):
+            made = self._found if self.is_instance else self._found()
         if not isinstance(made, nn.Module):
             raise InvalidInputError("target", RULE, self.spec, f"It returned type {type(made).__name__}.")
         part = self._part(made)
@@ -137,10 +142,67 @@ def _converted(part: "nn.Module", dtype: str) -> "nn.Module":
     return copy.deepcopy(part).to(getattr(torch, dtype))
 
 
-def drawn_input(seed: int, trial: int, shape: Sequence[int], variance: float) -> Array:
+def drawn_input(seed: int, trial: int, shape: Sequence[int], variance: float, stream: int = 1) -> Array:
     """Return a Gaussian input of a shape, scaled so that the mean square of its entries is ``variance``."""
-    x = default_rng(SeedSequence(seed, spawn_key=(trial, 1))).standard_normal(tuple(shape))
+    x = default_rng(SeedSequence(seed, spawn_key=(trial, stream))).standard_normal(tuple(shape))
     return x * math.sqrt(variance / float(np.mean(x * x)))
+
+
+def calibration_inputs(
+    seed: int, trial: int, shape: Sequence[int], variance: float, inputs: Array | None
+) -> Array:
+    """Return the inputs that `calibrated` takes: Gaussian ones of their own, or the first that were given."""
+    if inputs is not None:
+        return inputs[:CALIBRATING]
+    return drawn_input(seed, trial, (CALIBRATING, *shape), variance, stream=2)
+
+
+def _normalisations(module: "nn.Module") -> "list[Any]":
+    """Return the parts with running statistics of a mean and a variance."""
+    from torch.nn.modules.batchnorm import _NormBase
+
+    parts = [part for part in module.modules() if isinstance(part, _NormBase)]
+    return [part for part in parts if part.running_mean is not None and part.running_var is not None]
+
+
+def norms_of(module: "nn.Module") -> Norms:
+    """Say where the statistics of a module's batch normalisation come from."""
+    parts = _normalisations(module)
+    if not parts:
+        return "none"
+    initial = all(not part.running_mean.any() and bool((part.running_var == 1).all()) for part in parts)
+    return "initial" if initial else "own"
+
+
+def calibrated(module: "nn.Module", inputs: Array) -> "nn.Module":
+    """Return a copy whose batch normalisation has the statistics of a batch, run once in training mode.
+
+    Raises
+    ------
+    InvalidInputError
+        There is none, or the module does not take the batch in training mode.
+    """
+    import copy
+
+    import torch
+
+    rule = "given with a module that has batch normalisation"
+    if not _normalisations(module):
+        raise InvalidInputError("calibrate", rule, type(module).__name__, "Leave it out.")
+    rule = f"{rule} and takes a batch of {len(inputs)} inputs in training mode"
+    name = type(module).__name__
+    like = _floating(module)
+    batch = torch.as_tensor(inputs).to(dtype=like.dtype, device=like.device)
+    with (
+        torch.no_grad(),
+        told_as(lambda error: InvalidInputError("calibrate", rule, name, f"{error}.")),
+        redirect_stdout(sys.stderr),
+    ):
+        module = copy.deepcopy(module)
+        for part in _normalisations(module):
+            part.momentum = 1.0  # nothing of what was before remains
+        module.train()(batch)
+        return module.eval()
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,13 +242,8 @@ class Call:
         batch = torch.as_tensor(self.x).to(dtype=like.dtype, device=like.device)[None]
         object.__setattr__(self, "batch", batch)
         _require_one_input(self.module)
-        try:
-            with torch.no_grad(), redirect_stdout(sys.stderr):
-                output, again = self.module(batch.clone()), self.module(batch.clone())
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's module may raise anything
-            rule = "the shape of one input, to which a batch of one is added"
-            shape = ",".join(map(str, self.x.shape))
-            raise InvalidInputError("input_shape", rule, shape, f"The module: {quoted(error)}.") from None
+        with torch.no_grad(), told_as(self._refusal), redirect_stdout(sys.stderr):
+            output, again = self.module(batch.clone()), self.module(batch.clone())
         if not isinstance(output, torch.Tensor) or not output.is_floating_point():
             kind = str(output.dtype) if isinstance(output, torch.Tensor) else type(output).__name__
             advice = "Wrap it in one that returns the tensor, or take a part: --module."
@@ -196,28 +253,57 @@ class Call:
         if not output.numel():
             raise InvalidInputError("target", "a module with outputs", "none", "Its output is empty.")
         if not bool(torch.isfinite(output).all()):
-            raise NoAnswerError("the module's output is not finite: take inputs of a smaller mean square")
+            cause = not_finite_part(self.module) or "take inputs of a smaller mean square"
+            raise NoAnswerError(f"the module's output is not finite: {cause}")
         _require_one_function(output, again)
         object.__setattr__(self, "output", output)
 
+    def _refusal(self, error: str) -> InvalidInputError:
+        rule = "the shape of one input, to which a batch of one is added"
+        shape = ",".join(map(str, self.x.shape))
+        return InvalidInputError("input_shape", rule, shape, f"The module: {error}.")
+
     @property
     def function(self) -> "Callable[[Tensor], Tensor]":
-        """The flat output of a flat input."""
-        shape = self.batch.shape
-        # A copy, since modules may change their input in place.
-        return lambda flat: self.module(flat.reshape(shape).clone()).reshape(-1)
+        """The flat output of a flat input; raises NoAnswerError where its size is another than before."""
+        shape, size = self.batch.shape, self.output.numel()
+
+        def function(flat: "Tensor") -> "Tensor":
+            # A copy, since modules may change their input in place.
+            output = self.module(flat.reshape(shape).clone()).reshape(-1)
+            if output.numel() != size:
+                raise _no_function()
+            return output
+
+        return function
 
 
 def _require_one_function(output: "Tensor", again: "Tensor") -> None:
     """Raise NoAnswerError where two calls with one input differ by more than the order of sums explains."""
     import torch
 
+    if again.shape != output.shape:
+        raise _no_function()
     apart = float(torch.linalg.vector_norm((again - output).double()))
-    if apart > math.sqrt(torch.finfo(output.dtype).eps) * float(torch.linalg.vector_norm(output.double())):
-        raise NoAnswerError(
-            "the module's output changes from call to call with the same input, in evaluation mode too: it "
-            "draws random numbers or counts its calls, so that it is no function with a Jacobian"
-        )
+    # Of numbers that are not finite the second time, the comparison is false.
+    near = math.sqrt(torch.finfo(output.dtype).eps) * float(torch.linalg.vector_norm(output.double()))
+    if not apart <= near:
+        raise _no_function()
+
+
+def _no_function() -> NoAnswerError:
+    return NoAnswerError(
+        "the module's output changes from call to call with the same input, in evaluation mode too: it "
+        "draws random numbers or counts its calls, so that it is no function with a Jacobian"
+    )
+
+
+def not_finite_part(module: "nn.Module") -> str:
+    """Name a parameter or buffer that is not finite; empty where there is none."""
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if not bool(tensor.detach().isfinite().all()):
+            return f"its {name} is not"
+    return ""
 
 
 def weights_of(module: "nn.Module") -> tuple[float, ...]:

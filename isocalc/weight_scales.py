@@ -9,6 +9,7 @@ import numpy.typing as npt
 from numpy.random import default_rng
 
 from isocalc.activations import Activation
+from isocalc.haar import Floats
 from isocalc.module_layers import Layer
 from isocalc.network import Weights
 from isocalc.universal_error import is_linear
@@ -23,6 +24,10 @@ _EXACT, _SIGNS = 256, 64
 # Fourth moment over the squared second one above which entries are not those of random rotations, 3 at most.
 _PEAKED = 6.0
 _BLOCK = 64
+# Chance that independent entries look orthogonal.
+_MISTAKEN = 1e-6
+# Of so few rows or columns, the singular values tell nothing of the entries' law.
+_FEW_ROWS = 2
 # Standard errors from 0, or from each other, that are too many.
 _TOO_FAR = 6.0
 # Of biases, over the variance of pre-activations; of pre-activations' excess kurtosis.
@@ -41,21 +46,29 @@ class Scale(NamedTuple):
     Attributes
     ----------
     inputs, outputs : int
+    mean_square, fourth : float
+        Moments of the weights.
+    spread : float
+        Relative variance of their squared singular values, over what it is of independent entries.
+    bias_mean, bias_mean_square, bias_fourth : float
+        Moments of the biases b.
+    image_mean_square, overlap : float
+        Means over the neurons of (W x)² and b W x, at the layer's argument x.
     kind : {"gaussian", "orthogonal"}
         Independent entries of any one law have the singular values of Gaussian ones.
-    mean_square : float
-        Of the weights.
-    bias_mean, bias_mean_square, bias_fourth : float
-        Moments of the biases.
     """
 
     inputs: int
     outputs: int
-    kind: Weights
     mean_square: float
+    fourth: float
+    spread: float
     bias_mean: float
     bias_mean_square: float
     bias_fourth: float
+    image_mean_square: float
+    overlap: float
+    kind: Weights = "gaussian"
 
     @property
     def sigma_w(self) -> float:
@@ -69,38 +82,68 @@ class Scale(NamedTuple):
         return 1 / math.sqrt(2 * self.inputs * self.outputs)
 
 
-def scale_of(layer: Layer) -> Scale:
-    """Measure the weights and biases of a layer.
+def scale_of(layer: Layer, argument: Floats) -> Scale:
+    """Measure the weights and biases of a layer, at its argument.
 
     Raises
     ------
     NoLawError
-        The weights are neither of independent entries nor orthogonal.
+        The mean of the weights is not 0.
     """
     matrix, bias = layer.matrix, layer.bias
     outputs, inputs = matrix.shape
+    image = matrix @ argument
     square = float(np.mean(matrix**2))
-    first, second, fourth = (float(np.mean(bias**power)) for power in (1, 2, 4))
-    return Scale(inputs, outputs, _kind(matrix, square), square, first, second, fourth)
+    return Scale(
+        inputs,
+        outputs,
+        mean_square=square,
+        fourth=float(np.mean(matrix**4)),
+        spread=_spread(matrix, square),
+        bias_mean=float(np.mean(bias)),
+        bias_mean_square=float(np.mean(bias**2)),
+        bias_fourth=float(np.mean(bias**4)),
+        image_mean_square=float(np.mean(image**2)),
+        overlap=float(np.mean(bias * image)),
+    )
 
 
-def _kind(matrix: Array, square: float) -> Weights:
+def _spread(matrix: Array, square: float) -> float:
     if square == 0:
-        return "gaussian"
+        return 1.0
     mean = float(np.mean(matrix)) / math.sqrt(square) * math.sqrt(matrix.size)
     if abs(mean) > _TOO_FAR:
         raise NoLawError(f"the mean of its weights is not 0 ({abs(mean):.2g} standard errors from it)")
     small, large = sorted(matrix.shape)
-    spread = _second_moment(matrix if matrix.shape[0] == small else matrix.T) / (square * large) ** 2 - 1
-    if spread < _ORTHOGONAL * small / large:
-        if float(np.mean(matrix**4)) > _PEAKED * square**2:
+    second = _second_moment(matrix if matrix.shape[0] == small else matrix.T)
+    return float((second / (square * large) ** 2 - 1) * large / small)
+
+
+def _kind(scale: Scale, *, is_orthogonal: bool) -> Weights:
+    small = min(scale.inputs, scale.outputs)
+    if is_orthogonal:
+        if scale.fourth > _PEAKED * scale.mean_square**2:
             raise NoLawError("its weights are orthogonal but not random: a few entries are most of them")
         return "orthogonal"
-    if abs(spread * large / small - 1) > _INDEPENDENT + _FEW / small:
+    if small > _FEW_ROWS and abs(scale.spread - 1) > _INDEPENDENT + _FEW / small:
         raise NoLawError(
             "the singular values of its weights are neither those of independent entries nor all the same"
         )
     return "gaussian"
+
+
+def _orthogonal_below(small: int, draws: int) -> float:
+    """Return the spread that independent entries fall below by chance in at most one of a million cases.
+
+    W Wᵀ of k rows has (k − 1)(k + 2)/2 independent numbers that are 0 if the rows are orthogonal, of about
+    Gaussian law; the spread is the mean of their squares. One row is orthogonal to nothing.
+    """
+    if small == 1:
+        return -math.inf
+    from scipy.special import gammaincinv  # noqa: PLC0415 - loading SciPy takes a quarter of a second
+
+    half = draws * (small - 1) * (small + 2) / 4
+    return min(_ORTHOGONAL, float(gammaincinv(half, _MISTAKEN)) / half)
 
 
 def _second_moment(wide: Array) -> float:
@@ -149,15 +192,19 @@ def pooled(trials: Sequence[Sequence[Scale]]) -> list[Scale]:
     Raises
     ------
     NoLawError
-        Modules differ in kind.
+        Modules differ in kind, or their weights are neither of independent entries nor orthogonal.
     """
     found = []
     for layers in zip(*trials, strict=True):
-        if len({layer.kind for layer in layers}) > 1:
-            raise NoLawError("its weights are orthogonal in some trials only")
-        names = ("mean_square", "bias_mean", "bias_mean_square", "bias_fourth")
+        names = set(Scale._fields) - {"inputs", "outputs", "kind"}
         means = {name: math.fsum(getattr(layer, name) for layer in layers) / len(layers) for name in names}
-        found.append(layers[0]._replace(**means))
+        mean = layers[0]._replace(**means)
+        draws = len({layer.mean_square for layer in layers})
+        small = min(mean.inputs, mean.outputs)
+        is_orthogonal = mean.spread < _orthogonal_below(small, draws)
+        if not is_orthogonal and any(layer.spread < _orthogonal_below(small, 1) for layer in layers):
+            raise NoLawError("its weights are orthogonal in some trials only")
+        found.append(mean._replace(kind=_kind(mean, is_orthogonal=is_orthogonal)))
     return found
 
 
@@ -186,6 +233,9 @@ def require_usual_biases(layers: Sequence[Scale], acts: Sequence[Activation], q:
         square, size = layer.bias_mean_square, layer.outputs * trials
         if is_linear(act) or not square:
             continue
+        chance = _TOO_FAR * math.sqrt(square * layer.image_mean_square / size)
+        if abs(layer.overlap) > chance and 2 * abs(layer.overlap) > _SMALL_MEAN * variance:
+            raise NoLawError("its biases depend on its weights, as those of batch normalisation can")
         mean = abs(layer.bias_mean)
         if mean > _TOO_FAR * math.sqrt(square / size) and mean**2 > _SMALL_MEAN * variance:
             raise NoLawError("the mean of its biases is not 0")

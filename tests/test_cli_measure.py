@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -171,6 +172,113 @@ def test_parts_that_are_not_there_and_outputs_that_are_not_finite():
     assert "the module's output is not finite" in result.stderr
     message = refusal("measure", "torch_models:wide", "--input-shape", "10", "--largest", "10")
     assert "--largest must be a whole number from 1 to 9 for a Jacobian of 30 by 10, got 10" in message
+
+
+@needs_torch
+def test_zeros_of_pruned_weights_are_zeros(capfd):
+    """Rank 7 of 8: LAPACK has nothing to say, and no singular value is invented."""
+    rows = measured("without_a_row", "8", "--spectrum", "--trials", 2)
+    assert [row["singular_value"] == "0.0" for row in rows] == [True, *7 * [False]] * 2
+    assert "-inf" in rows[0]["log_singular_value"]
+    assert capfd.readouterr().err == ""
+    result = call("measure", "torch_models:without_a_row", "--input-shape", 8, "--seed", 2)
+    assert result.stdout.splitlines()[1].split(",")[2] == "0.125"
+
+
+@needs_torch
+def test_what_is_said_of_rounding_is_so():
+    """Values of 40 layers, 1e-8 and less of the largest; zeros of a dead layer; neither."""
+    said = {}
+    for name, shape in (("deep_linear", 12), ("dead", 8), ("wide", 10)):
+        options = ("--input-shape", shape, "--seed", 2, "--trials", 3, "--spectrum")
+        result = call("measure", f"torch_models:{name}", *options)
+        said[name] = result.stderr
+    assert "in 3 some are below the rounding of float32" in said["deep_linear"]
+    assert "are computed from the layers that were recognised" in said["dead"]
+    assert "rounding" not in said["dead"] + said["wide"]
+
+
+@needs_torch
+def test_statistics_are_printed_where_the_law_is_not_solved():
+    result = call("measure", "torch_models:layer_scale", "--input-shape", 40, "--seed", 2, "--trials", 4)
+    assert result.exit_code == 0
+    assert "its law is not known: the equations of the law were not solved" in result.stderr
+    assert "--at" not in result.stderr
+    rows = [line.split(",") for line in result.stdout.splitlines()[1:]]
+    assert len(rows) == 10
+    assert all(row[1] == "" and abs(float(row[2])) < 1e-4 for row in rows)
+
+
+@needs_torch
+@pytest.mark.parametrize("options", [(), ("--largest", 2)])
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("with_infinity", "the module's Jacobian is not finite at this input: its 2.weight is not"),
+        (
+            "undefined",
+            "Jacobian is not finite at this input: a derivative of it is infinite or undefined there",
+        ),
+        ("with_nan", "the module's output is not finite: its 2.weight is not"),
+        ("another_shape", "the module's output changes from call to call"),
+        ("another_shape_later", "the module's output changes from call to call"),
+        ("failing_later", "OwnError: of my own"),
+    ],
+)
+def test_what_has_no_singular_values_is_told_in_a_line(name, options, message):
+    result = call("measure", f"torch_models:{name}", "--input-shape", 8, "--seed", 2, *options)
+    assert (result.exit_code, result.stdout, result.stderr.count("\n")) == (1, "", 1)
+    assert message in result.stderr
+
+
+@needs_torch
+def test_a_module_that_raises_what_is_no_exception():
+    for name, message in (
+        ("failing", "The module: OwnError: of my own."),
+        ("not_made", "Calling it: OwnError"),
+    ):
+        assert message in refusal("measure", f"torch_models:{name}", "--input-shape", 8)
+
+
+@needs_torch
+def test_what_is_written_to_the_file_descriptor_is_not_a_result():
+    done = shell(
+        f"cd {Path(__file__).parent} && "
+        "isocalc measure torch_models:writing --input-shape 8 --trials 2 --seed 1 --spectrum"
+    )
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 17), done.stderr
+    for part in ("written", "of a child", "of its making"):
+        assert f"not a result, {part}" in done.stderr or f"not a result {part}" in done.stderr
+
+
+@needs_torch
+def test_batch_normalisation_is_told_and_calibrated():
+    options = ("measure", "torch_models:normalised", "--input-shape", 40, "--seed", 2, "--trials", 3)
+    plain = call(*options, "--spectrum")
+    assert "a mean of 0 and a variance of 1, those of initialisation, and so does nothing" in plain.stderr
+    done = call(*options, "--calibrate")
+    assert "of a batch that was run in training mode first" in done.stderr
+    assert "does nothing" not in done.stderr
+    assert ",disagrees" not in done.stdout
+    message = refusal("measure", "torch_models:wide", "--input-shape", 10, "--calibrate")
+    assert "--calibrate must be given with a module that has batch normalisation, got 'Sequential'" in message
+
+
+@needs_torch
+def test_a_measurement_is_drawn(tmp_path):
+    path = tmp_path / "wide.png"
+    options = ("measure", "torch_models:wide", "--input-shape", 10, "--seed", 2, "--trials", 3)
+    assert len(table(*options, "--plot", path)) == 12
+    assert path.read_bytes().startswith(b"\x89PNG")
+    drawn = call(*options, "--plot", "-").stdout
+    assert drawn.startswith("torch_models:wide, 10 inputs, 30 outputs\n")
+    assert "3 networks" in drawn
+    assert "layered law" in drawn
+    assert "KS distance" in drawn
+    spectrum = call(*options, "--spectrum", "--largest", 4, "--plot", "-").stdout
+    assert "3 networks, the 4 largest" in spectrum
+    zeros = call("measure", "torch_models:Conv", "--input-shape", "3,6,6", "--seed", 2, "--plot", "-").stdout
+    assert "not on this axis: 0.954 of the singular values are 0" in zeros
 
 
 @needs_torch

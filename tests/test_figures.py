@@ -134,6 +134,16 @@ def test_a_simulation_lies_under_its_law():
     assert (line.label, figure.caption) == ("layered law", "KS")
 
 
+def test_the_largest_alone_have_their_share_of_the_area():
+    """Three of the ten singular values of each of two networks; what is not found is no zero."""
+    log_s = np.array([[-np.inf, 0.1, 0.4], [0.2, 0.3, 0.5]])
+    one = Simulated("", [log_s], None, what="two modules", width=10)
+    figure = simulation_figure([one], (), "")
+    (bars,) = marks(figure, Bars)
+    assert np.dot(bars.heights, np.diff(bars.edges)) == pytest.approx(5 / 20)
+    assert (bars.label, figure.caption) == ("two modules", "")
+
+
 def test_two_kinds_of_gates_are_bars_and_an_outline():
     log_s = np.log(np.linspace(1, 2, 50))[None, :]
     figure = simulation_figure([Simulated("", [log_s, log_s], None)], ("own", "independent"), "")

@@ -146,7 +146,7 @@ def test_a_module_without_law_has_statistics():
     found = measure(Target("torch_models:Conv"), (3, 6, 6), trials=3, seed=2)
     assert found.recognised is None
     assert "a convolution" in found.reason
-    assert found.frozen == ("dropout",)
+    assert (found.dropout, found.norms) == (True, "none")
     with pytest.raises(InvalidInputError, match="a convolution"):
         found.law()
     statistics = {one.name: one for one in found.judged_by(None).statistics}
@@ -226,3 +226,105 @@ def test_a_square_network_has_the_law_of_feed_forward():
     same = spectrum(FeedForward("leaky_relu:0.1", depth=6, sigma_w=sigma, input_variance=1.0))
     s = np.linspace(0.01, 3, 20)
     assert chain.law().cdf(s) == pytest.approx(same.cdf(s), abs=1e-9)
+
+
+@pytest.mark.parametrize("name", ["masked", "sparse", "without_a_row"])
+def test_ranks_of_pruned_weights_are_those_of_the_jacobian(name):
+    """Against the rank in doubles, whose zeros are below 1e-13 of the largest and the rest far above."""
+    width = 8 if name == "without_a_row" else 12
+    target = Target(f"torch_models:{name}")
+    found = measure(target, (width,), trials=3, seed=2)
+    for trial, log_s in enumerate(found.log_s):
+        call = Call(target.build(2, trial).double(), drawn_input(2, trial, (width,), 1.0))
+        s = np.linalg.svd(jacobian(call), compute_uv=False)[::-1]
+        rank = np.count_nonzero(s > 1e-13 * s[-1])
+        assert np.count_nonzero(log_s > -np.inf) == rank < width
+        assert np.exp(log_s[-rank:]) == pytest.approx(s[-rank:], rel=1e-3)
+    assert (found.lost, found.by_layers) == (0, 3)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+def test_types_of_numbers_have_the_same_rank(dtype):
+    def make():
+        return torch_models.without_a_row().to(getattr(torch, dtype))
+
+    found = measure(Target(make), (8,), trials=2, seed=2)
+    assert np.array_equal(found.log_s == -np.inf, [[True] + 7 * [False]] * 2)
+
+
+def test_zeros_found_by_lanczos_are_zeros():
+    found = measure(Target("torch_models:dead"), (8,), trials=2, seed=2, largest=3)
+    assert np.all(found.log_s == -np.inf)
+    assert found.lost == 6
+    (edge,) = found.judged_by(found.law()).statistics
+    assert (edge.name, edge.simulation, edge.verdict) == ("log_s_max", None, "not judged")
+
+
+def test_a_factorisation_that_does_not_converge_is_told(monkeypatch):
+    def fails(*_args, **_kwargs):
+        raise np.linalg.LinAlgError("SVD did not converge")
+
+    call = call_of("wide", (10,))
+    monkeypatch.setattr(np.linalg, "svd", fails)
+    with pytest.raises(NoAnswerError, match="the factorisation of the Jacobian did not converge"):
+        dense_log_s(call)
+
+
+def test_calibration_takes_the_statistics_of_a_batch():
+    """Against statistics set by hand; the module itself keeps its own."""
+    target = Target("torch_models:normalised", dtype="float64")
+    found = measure(target, (40,), trials=2, seed=3, calibrate=True)
+    assert found.norms == "calibrated"
+    module = target.build(3, 1)
+    y = torch.as_tensor(drawn_input(3, 1, (256, 40), 1.0, stream=2))
+    with torch.no_grad():
+        for part in module:
+            if isinstance(part, torch.nn.BatchNorm1d):
+                part.running_mean[:], part.running_var[:] = y.mean(dim=0), y.var(dim=0)
+                y = (y - y.mean(dim=0)) / torch.sqrt(y.var(dim=0, correction=0) + part.eps)
+            else:
+                y = part(y)
+    call = Call(module, drawn_input(3, 1, (40,), 1.0))
+    s = np.linalg.svd(jacobian(call), compute_uv=False)[::-1]
+    assert np.exp(found.log_s[1][-20:]) == pytest.approx(s[-20:], rel=1e-9)
+    before = torch_models.normalised().double()
+    measure(Target(before), (40,), trials=2, seed=3, calibrate=True)
+    assert measure(Target(before), (40,), trials=2, seed=3).norms == "initial"
+
+
+def test_statistics_of_inputs_that_are_given():
+    rows = np.random.default_rng(1).standard_normal((300, 40))
+    target = Target("torch_models:normalised")
+    assert measure(target, (40,), trials=2, inputs=rows, calibrate=True).norms == "calibrated"
+    with pytest.raises(
+        InvalidInputError, match=r"takes a batch of 1 inputs in training mode.*more than 1 value"
+    ):
+        measure(target, (40,), trials=2, inputs=rows[:1], calibrate=True)
+
+
+def test_biases_that_cancel_the_mean_of_activations_have_no_law():
+    """After ReLU, batch normalisation subtracts W E φ: the law takes biases as independent of weights."""
+    found = measure(Target("torch_models:normalised_relu"), (40,), trials=4, seed=2, calibrate=True)
+    assert "its biases depend on its weights" in found.reason
+    assert found.judged_by(None).statistics
+
+
+def test_layers_of_two_neurons_are_not_judged():
+    def make():
+        return torch.nn.Sequential(
+            torch_models.gaussian(40, 2, 1.0), torch.nn.Tanh(), torch_models.gaussian(2, 40, 1.0)
+        )
+
+    found = measure(Target(make), (40,), trials=8, seed=2)
+    judgement = found.judged_by(found.law())
+    assert set(judgement.verdicts.values()) == {"not judged"}
+    assert {one.obstacle for one in judgement.statistics} == {
+        "a layer has 2 neurons, too few for a law of large widths"
+    }
+
+
+def test_what_a_law_says_nothing_of_is_computed_without_it():
+    """Fewer than two singular values that are not 0, in some trial."""
+    found = measure(Target(lambda: torch_models.gaussian(1, 30, 1.0)), (1,), trials=3, seed=2)
+    statistics = {one.name: one for one in found.judged_by(found.law()).statistics}
+    assert statistics["mean_log_lambda"].simulation == pytest.approx(2 * found.log_s.mean())

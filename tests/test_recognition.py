@@ -20,7 +20,7 @@ from isocalc.module_layers import Block, Layer, steps_of  # noqa: E402
 from isocalc.recognition import Recognition  # noqa: E402
 from isocalc.source_activations import spelled  # noqa: E402
 from isocalc.torch_module import Call, drawn_input  # noqa: E402
-from isocalc.weight_scales import NoLawError, scale_of  # noqa: E402
+from isocalc.weight_scales import NoLawError, pooled, scale_of  # noqa: E402
 
 WIDTH = 60
 
@@ -136,11 +136,13 @@ def test_independent_entries_and_orthogonal_ones_of_any_shape(shape, draw):
     for _ in range(200 if max(shape) < 100 else 5):
         entries = draw(shape, dtype=torch.float64)
         entries = entries - 0.5 if draw is torch.rand else entries
-        bias = np.zeros(shape[0])
-        assert scale_of(Layer(entries.numpy(), bias, activation("relu"))).kind == "gaussian"
-        matrix = nn.init.orthogonal_(entries, gain=1.3).numpy()
-        scale = scale_of(Layer(matrix, bias, activation("relu")))
-        assert (scale.kind, scale.sigma_w) == ("orthogonal", pytest.approx(1.3, rel=1e-12))
+        scales = [
+            [scale_of(Layer(matrix, np.zeros(shape[0]), activation("relu")), np.ones(shape[1]))]
+            for matrix in (entries.numpy(), nn.init.orthogonal_(entries.clone(), gain=1.3).numpy())
+        ]
+        kinds = [pooled([one])[0] for one in scales]
+        assert [scale.kind for scale in kinds] == ["gaussian", "orthogonal"]
+        assert kinds[1].sigma_w == pytest.approx(1.3, rel=1e-12)
 
 
 def test_dropout_and_batch_normalisation_are_as_in_evaluation():
@@ -340,3 +342,36 @@ def test_the_input_may_have_any_shape():
     module = nn.Sequential(nn.Flatten(), gaussian(12, 12, 1.0)).double()
     (layer,) = steps_of(traced(Call(module, np.ones((3, 2, 2)))))
     assert np.array_equal(layer.matrix, module[1].weight.detach().numpy())
+
+
+def measured_as(make, draws, trials=1):
+    """Return how often so many layers, each pooled over trials, are called orthogonal."""
+    act, found = activation("relu"), []
+    for _ in range(draws):
+        layers = [make() for _ in range(trials)]
+        scales = [
+            [scale_of(Layer(matrix, np.zeros(len(matrix)), act), np.ones(matrix.shape[1]))]
+            for matrix in layers
+        ]
+        found.append(pooled(scales)[0].kind)
+    return found.count("orthogonal")
+
+
+@pytest.mark.parametrize("trials", [1, 8])
+@pytest.mark.parametrize("shape", [(40, 2), (2, 2), (3, 30)])
+def test_few_columns_are_not_orthogonal_by_chance(shape, trials):
+    """Two Gaussian columns are within 2 % of what orthogonal ones have in 2 % of draws: of 400, 8."""
+    rng = np.random.default_rng(5)
+    assert measured_as(lambda: rng.standard_normal(shape), 400, trials) == 0
+    assert (
+        measured_as(
+            lambda: np.linalg.qr(rng.standard_normal((max(shape),) * 2))[0][: shape[0], : shape[1]], 5, trials
+        )
+        == 5
+    )
+
+
+@pytest.mark.parametrize("shape", [(1, 30), (30, 1), (1, 1)])
+def test_one_row_or_column_is_not_orthogonal(shape):
+    rng = np.random.default_rng(5)
+    assert measured_as(lambda: rng.standard_normal(shape), 50) == 0

@@ -1,10 +1,12 @@
 """PyTorch modules to measure: factories, as a user writes them."""
 
 import math
+import os
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
+from torch.nn.utils import prune
 
 
 def gaussian(fan_in, fan_out, sigma, sigma_b=0.0):
@@ -225,3 +227,137 @@ def infinite():
 
 def meta():
     return nn.Linear(4, 4, device="meta")
+
+
+def without_a_row(width=8, depth=12):
+    """A neuron of the third layer is pruned away."""
+    layers = [gaussian(width, width, 1.0) for _ in range(depth)]
+    layers[2].weight.data[3] = 0
+    return nn.Sequential(*(nn.Sequential(layer, nn.Tanh()) for layer in layers))
+
+
+def masked():
+    """Half of the neurons of every layer are pruned by PyTorch's masks."""
+    layers = [gaussian(12, 12, 1.0) for _ in range(4)]
+    for layer in layers:
+        prune.ln_structured(layer, "weight", 0.5, n=2, dim=0)
+    return nn.Sequential(*(nn.Sequential(layer, nn.Tanh()) for layer in layers), gaussian(12, 12, 1.0))
+
+
+def sparse():
+    layers = [nn.Linear(12, 12, dtype=torch.float64) for _ in range(5)]
+    for layer in layers:
+        nn.init.sparse_(layer.weight, 0.8)
+    return nn.Sequential(*(nn.Sequential(layer, nn.Tanh()) for layer in layers))
+
+
+def dead():
+    """No gate of the second layer is open."""
+    layers = [gaussian(8, 8, 1.0) for _ in range(3)]
+    layers[1].bias.data[:] = -100
+    return nn.Sequential(*(nn.Sequential(layer, nn.ReLU()) for layer in layers))
+
+
+class Scaled(PreLayerNorm):
+    """LayerScale: the branch begins next to nothing."""
+
+    def forward(self, x):
+        return x + 1e-5 * self.down(F.gelu(self.up(self.norm(x))))
+
+
+def layer_scale():
+    return nn.Sequential(Scaled(40), Scaled(40))
+
+
+def normalised(act=nn.Tanh, width=40, depth=6):
+    parts = ((nn.Linear(width, width), nn.BatchNorm1d(width), act()) for _ in range(depth))
+    return nn.Sequential(*(part for parts_of_one in parts for part in parts_of_one))
+
+
+def normalised_relu():
+    return normalised(nn.ReLU)
+
+
+def undefined():
+    """The derivative of the branch that is not taken is 0 times infinity."""
+    layer = gaussian(8, 8, 1.0)
+    layer.weight.data[3] = 0
+    return Of(lambda layers, x: torch.where((y := layers[0](x)) != 0, y.abs().sqrt(), 0 * y), layer)
+
+
+def holding(number):
+    model = nn.Sequential(gaussian(8, 8, 1.0), nn.Tanh(), gaussian(8, 8, 1.0), nn.Tanh())
+    model[2].weight.data[1, 1] = number
+    return model
+
+
+def with_infinity():
+    return holding(math.inf)
+
+
+def with_nan():
+    return holding(math.nan)
+
+
+class Changing(Counting):
+    """Fewer outputs from the call on that `after` says."""
+
+    def __init__(self, after):
+        super().__init__(8, 8)
+        self.after = after
+
+    def forward(self, x):
+        self.calls += 1
+        return nn.Linear.forward(self, x)[:, : 8 if self.calls <= self.after else 5]
+
+
+def another_shape():
+    return Changing(1)
+
+
+def another_shape_later():
+    return Changing(2)
+
+
+class OwnError(BaseException):
+    """Not an Exception."""
+
+
+class Failing(Counting):
+    """Fails from the call on that `after` says."""
+
+    def __init__(self, after):
+        super().__init__(8, 8)
+        self.after = after
+
+    def forward(self, x):
+        self.calls += 1
+        if self.calls > self.after:
+            raise OwnError("of my own")
+        return nn.Linear.forward(self, x)
+
+
+def failing():
+    return Failing(0)
+
+
+def failing_later():
+    return Failing(2)
+
+
+def not_made():
+    raise OwnError("of my own")
+
+
+class Writing(nn.Linear):
+    """Writes past Python's standard output."""
+
+    def forward(self, x):
+        os.write(1, b"not a result, written\n")
+        os.system("echo not a result of a child")  # noqa: S605
+        return super().forward(x)
+
+
+def writing():
+    os.system("echo not a result of its making")  # noqa: S605
+    return Writing(8, 8)

@@ -3,6 +3,7 @@
 
 import math
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,7 +13,8 @@ from isocalc.cli.guide import Guided
 from isocalc.cli.law_options import CAPTIONS, LawsUsed
 from isocalc.cli.option_types import OneOf, Shape, Whole
 from isocalc.cli.options import refuse
-from isocalc.cli.output_options import Output, output_options
+from isocalc.cli.output_options import Output, picture_options
+from isocalc.cli.pictures import told_ks
 from isocalc.cli.progress import progress_bar
 from isocalc.cli.spectrum_rows import COLUMNS as SPECTRUM_COLUMNS
 from isocalc.cli.spectrum_rows import spectrum_rows
@@ -20,11 +22,20 @@ from isocalc.cli.sweep import Row, say
 from isocalc.cli.verdict_rows import COLUMNS, reasons_of, row_of, told_of_outliers
 from isocalc.errors import InvalidInputError, NoAnswerError
 from isocalc.limits import MOST_ROWS, MOST_SEED, MOST_TRIALS
+from isocalc.own_code import beside_the_results
 
 if TYPE_CHECKING:
+    from isocalc.figure import Figure
     from isocalc.judge import Array
     from isocalc.law import Law
     from isocalc.measure import Measurement
+
+_NORMS = {
+    "initial": "a mean of 0 and a variance of 1, those of initialisation, and so does nothing: training has "
+    "other ones; --calibrate takes them from 256 inputs first",
+    "own": "the mean and the variance that it came with",
+    "calibrated": "the mean and the variance of a batch that was run in training mode first (--calibrate)",
+}
 
 
 @click.command(
@@ -51,8 +62,11 @@ There are as many singular values as inputs, so that those beyond the outputs ar
 
 \b
 Derivatives are torch.func's, in evaluation mode, on the module's own device and in its
-own type. Where both sides of the Jacobian are above 4096, or with --largest, the largest
-singular values alone are found, by Lanczos, without forming it.
+own type. In that mode batch normalisation takes running statistics, mean 0 and variance 1
+at initialisation, and does nothing: --calibrate gives it those of 256 inputs (of --input:
+the first of its own), run as one batch in training mode. Where both sides of the
+Jacobian are above 4096, or with --largest, the largest singular values alone are found,
+by Lanczos, without forming it.
 Exit status 0 where nothing disagrees, 1 where something does.
 
 \b
@@ -63,6 +77,7 @@ Examples:
   isocalc measure model:trained --input-shape 784 --input digits.npy
   isocalc measure model:make --input-shape 784 --dtype float64 --spectrum
   isocalc measure model:wide --input-shape 20000 --largest 5
+  isocalc measure model:ConvNet --input-shape 3,32,32 --calibrate --plot net.png
 """,
 )
 @click.argument("target", metavar="TARGET", required=False)
@@ -105,8 +120,13 @@ Examples:
 @click.option(
     "--largest", type=Whole(1, MOST_ROWS), metavar="K", help="Find the K largest alone, by Lanczos."
 )
+@click.option(
+    "--calibrate",
+    is_flag=True,
+    help="Set the statistics of batch normalisation first, by 256 inputs in training mode.",
+)
 @click.option("--spectrum", is_flag=True, help="Print the singular values instead.")
-@output_options
+@picture_options
 @click.pass_context
 def command(ctx: click.Context, /, target: str | None, output: Output, **given: Any) -> None:
     """Measure the Jacobian of a PyTorch module of your own, and put the theory beside it.
@@ -122,19 +142,22 @@ def command(ctx: click.Context, /, target: str | None, output: Output, **given: 
 
     require_torch()
     seed = given["seed"] if given["seed"] is not None else int.from_bytes(os.urandom(4))
-    found = _measured(target, seed, given)
+    with beside_the_results():
+        found = _measured(target, seed, given)
     if given["seed"] is None:
         say(f"--seed {seed}")
     _tell(found)
+    caption = _caption(found, given, seed)
     if given["spectrum"]:
         doubles = Doubles()
         rows = [list(row.values()) for row in spectrum_rows(found.log_s, doubles)]
         doubles.report(beside="log_singular_value")
-        output.write(Table(SPECTRUM_COLUMNS, rows, _caption(found, given, seed)))
+        law = _law(found) if output.plot is not None else None
+        output.write(Table(SPECTRUM_COLUMNS, rows, caption), partial(_figure, target, found, law))
         return
-    judged, disagrees = _judged(found)
+    judged, law, disagrees = _judged(found)
     cells = [[row[name] for name in COLUMNS] for row in judged]
-    output.write(Table(COLUMNS, cells, _caption(found, given, seed)))
+    output.write(Table(COLUMNS, cells, caption), partial(_figure, target, found, law, told_ks(judged)))
     ctx.exit(int(disagrees))
 
 
@@ -170,6 +193,7 @@ def _measured(target: str, seed: int, given: dict[str, Any]) -> "Measurement":
             input_variance=given["input_variance"] or 1.0,
             inputs=inputs,
             largest=given["largest"],
+            calibrate=given["calibrate"],
             progress=progress,
         )
 
@@ -197,28 +221,37 @@ def _read(path: str, shape: tuple[int, ...]) -> "Array":
 
 def _tell(found: "Measurement") -> None:
     """Say what was recognised, and what the numbers are of."""
-    if found.frozen:
-        say(f"measured in evaluation mode, without randomness of {' or '.join(found.frozen)}")
+    if found.dropout:
+        say("measured in evaluation mode, without randomness of dropout")
+    if found.norms != "none":
+        say(f"measured in evaluation mode, in which batch normalisation takes {_NORMS[found.norms]}")
     if found.recognised is None:
         say(f"no law of this module is known: {found.reason}")
     else:
         say(f"recognised: {found.recognised.words}")
+    trials = len(found.log_s)
     if found.by_layers:
+        below = f"; in {found.faint} some are below the rounding of {found.dtype}" if found.faint else ""
         say(
-            f"singular values near or below the rounding of {found.dtype} in {found.by_layers} of "
-            f"{len(found.log_s)} trials: all of theirs are computed from the layers that were recognised"
+            f"for the sake of the smallest, the singular values of {found.by_layers} of {trials} trials are "
+            f"computed from the layers that were recognised, in double precision{below}"
         )
     if found.lost:
-        say(
-            f"{found.lost} singular values are 0 or below the rounding of {found.dtype}, and count as 0"
-            + ("; --dtype float64 resolves more" if found.dtype != "float64" else "")
-        )
+        what = f"the rounding of {found.dtype}"
+        if found.method == "lanczos":
+            what = f"the square root of {what}, which Lanczos' iteration resolves"
+        more = "" if found.dtype == "float64" else "; --dtype float64 resolves more, unless they are 0"
+        say(f"{found.lost} singular values are 0 or below {what}, and count as 0{more}")
 
 
-def _judged(found: "Measurement") -> tuple[list[Row], bool]:
-    """Return the rows of the statistics, and whether the law is found wrong."""
+def _judged(found: "Measurement") -> "tuple[list[Row], Law | None, bool]":
+    """Return the rows of the statistics, the law if it is known, and whether it is found wrong."""
     law = _law(found)
-    judgement = found.judged_by(law)
+    try:
+        judgement = found.judged_by(law)
+    except NoAnswerError as error:
+        _tell_unsolved(error)
+        law, judgement = None, found.judged_by(None)
     if judgement.outliers:
         say(told_of_outliers(judgement.outliers, len(found.log_s)))
     reasons = "; ".join(reasons_of(judgement.statistics)) if law is not None else ""
@@ -226,7 +259,7 @@ def _judged(found: "Measurement") -> tuple[list[Row], bool]:
         say(f"not judged: {reasons}")
     if judgement.disagrees:
         say(f"the module disagrees with the law: {', '.join(judgement.disagrees)}")
-    return [row_of(statistic) for statistic in judgement.rows], bool(judgement.disagrees)
+    return [row_of(statistic) for statistic in judgement.rows], law, bool(judgement.disagrees)
 
 
 def _law(found: "Measurement") -> "Law | None":
@@ -239,11 +272,36 @@ def _law(found: "Measurement") -> "Law | None":
     try:
         law = laws.law_of(network) if isinstance(network, ResNet) else network.law
     except NoAnswerError as error:
-        say(f"its law is not known: {error}")
+        _tell_unsolved(error)
         return None
     name = laws.caption if laws.laws else CAPTIONS["layered"]
     say(f"{name}; theory and tolerance are those at this width, {found.inputs}")
     return law
+
+
+def _tell_unsolved(error: NoAnswerError) -> None:
+    why, _, _ = str(error).partition(": ask for")  # other values, of a command that is not this one
+    say(f"its law is not known: {why}")
+
+
+def _figure(target: str, found: "Measurement", law: "Law | None", told: str = "") -> "Figure":
+    """Return the histogram of the singular values, with the density of the law where it is solved."""
+    from isocalc.simulation_figure import Simulated, simulation_figure
+
+    count = len(found.log_s)
+    plural = "s" * (count > 1)
+    what = f"{count} network{plural}" if found.networks else f"{count} input{plural} of one network"
+    title = f"{target}, {found.inputs} inputs, {found.outputs} outputs"
+    seen = Simulated("", [found.log_s], law, told, what)
+    if found.method == "lanczos":
+        seen = seen._replace(what=f"{what}, the {found.log_s.shape[1]} largest", width=found.inputs)
+    if found.lost:
+        seen = seen._replace(zeros=f"0 or below the rounding of {found.dtype}")
+    try:
+        return simulation_figure([seen], (), title)
+    except NoAnswerError as error:
+        _tell_unsolved(error)
+        return simulation_figure([seen._replace(law=None)], (), title)
 
 
 def _caption(found: "Measurement", given: dict[str, Any], seed: int) -> str:
