@@ -52,14 +52,20 @@ class CorrelationKinks:
 
     def at(self, chosen: Indices, gap: Array) -> tuple[Array, Array]:
         """Return E (φ(u1) − φ(u2))² / 2q (1 − c) and E φ'(u1) φ'(u2) of the chosen, with 1 − c = ``gap``."""
-        q, gate = self._q[chosen, None], self._gate[chosen]
+        gate = self._gate[chosen]
+        ratio, slope = self.beyond(chosen, gap)
+        return gate + ratio, gate + slope
+
+    def beyond(self, chosen: Indices, gap: Array) -> tuple[Array, Array]:
+        """Return both less E φ'², which they have as c → 1 where φ does not jump, without cancellation."""
+        q = self._q[chosen, None]
         angle = 2 * np.arcsin(np.sqrt(gap / 2))[:, None]
         x, weights = self._panels(q, float(angle.max()))
         t = angle * x
         density = _density(self._pairs, q, t)
         share = np.sin((angle + t) / 2) * np.sin((angle - t) / 2) / np.sin(angle / 2) ** 2
         angle = angle[:, 0]
-        ratio, slope = gate - angle * ((density * share) @ weights), gate - angle * (density @ weights)
+        ratio, slope = -angle * ((density * share) @ weights), -angle * (density @ weights)
         if self._jumps:
             ratio += angle / gap * ((np.sin(t) * self._across(q, t)) @ weights)
             slope += self._across(q, 2 * np.arcsin(np.sqrt(gap / 2))[:, None])[:, 0]

@@ -9,12 +9,13 @@ from isocalc.activations import Activation
 from isocalc.correlation_kinks import CorrelationKinks
 from isocalc.correlation_series import DEGREES, CorrelationSeries
 from isocalc.root_arrays import roots_in_log
+from isocalc.variance_map import CRITICAL
 
 Array = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.intp]
 
 _SMALLEST_GAP = 1e-32
-# Closer to criticality, and where σ_w² E φ² / q has lost these digits, the exact solution is left to others.
+# Closer to criticality, where a series' σ_w² E φ² / q has lost these digits, the solution is left to others.
 _TOO_CLOSE = 1e-9
 # Terms of all series at a time: they fill some ten megabytes.
 _TOGETHER = 2**19
@@ -40,14 +41,14 @@ def stable_correlations(act: Activation, q: Array, weight: Array, chi: Array) ->
     if math.isfinite(act.period) or ((act.jumps or any(act.breakpoints)) and not kinked):
         return gap, slope
     left = np.argsort(chi)
-    left = left[(chi[left] > 1 + _TOO_CLOSE) | bool(act.jumps)]
+    left = left[(chi[left] > 1 + (CRITICAL if kinked else _TOO_CLOSE)) | bool(act.jumps)]
     for degree in DEGREES[:1] if kinked else DEGREES:
         count = _TOGETHER // degree
         for start in range(0, left.size, count):
             chosen = left[start : start + count]
             some = q[chosen]
             means = CorrelationKinks(act, some) if kinked else CorrelationSeries.of(act, some, degree)
-            gap[chosen], slope[chosen] = _solve(means, weight[chosen])
+            gap[chosen], slope[chosen] = _solve(means, weight[chosen], chi[chosen])
             if act.jumps:
                 # As `stable_correlation` has it: closer to 1 than can be told.
                 ratio, _ = means.at(np.arange(chosen.size), np.full(chosen.size, _SMALLEST_GAP))
@@ -57,13 +58,22 @@ def stable_correlations(act: Activation, q: Array, weight: Array, chi: Array) ->
     return np.where(gap < 1 - 1e-15, 1 - gap, np.where(np.isnan(gap), gap, 0.0)), slope
 
 
-def _solve(means: CorrelationKinks | CorrelationSeries, weight: Array) -> tuple[Array, Array]:
+def _solve(means: CorrelationKinks | CorrelationSeries, weight: Array, chi: Array) -> tuple[Array, Array]:
     """Return where σ_w² E (φ(u1) − φ(u2))² / 2q is 1 − c, and the slope of the correlation map there."""
 
-    def excess(chosen: Indices, gap: Array) -> tuple[Array, Array]:
+    def beyond_one(chosen: Indices, gap: Array) -> tuple[Array, Array]:
+        """Return σ_w² E (φ(u1) − φ(u2))² / 2q (1 − c) and the slope of the correlation map, less 1."""
+        if isinstance(means, CorrelationKinks):
+            ratio, slope = means.beyond(chosen, gap)
+            above = chi[chosen] - 1
+            return above + weight[chosen] * ratio, above + weight[chosen] * slope
         ratio, slope = means.at(chosen, gap)
+        return weight[chosen] * ratio - 1, weight[chosen] * slope - 1
+
+    def excess(chosen: Indices, gap: Array) -> tuple[Array, Array]:
+        ratio, slope = beyond_one(chosen, gap)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.log(weight[chosen] * ratio), slope / ratio - 1
+            return np.log1p(ratio), (slope - ratio) / (1 + ratio)
 
     every = np.ones_like(weight)
     gap = roots_in_log(
@@ -75,6 +85,6 @@ def _solve(means: CorrelationKinks | CorrelationSeries, weight: Array) -> tuple[
     )
     solved = ~np.isnan(gap)
     gap = np.where(solved, gap, 1.0)
-    _, slope = means.at(np.arange(gap.size), gap)
+    _, slope = beyond_one(np.arange(gap.size), gap)
     good = solved & means.holds(gap)
-    return np.where(good, gap, np.nan), np.where(good, weight * slope, np.nan)
+    return np.where(good, gap, np.nan), np.where(good, 1 + slope, np.nan)

@@ -27,8 +27,8 @@ _AT_A_TIME = 64
 _REACH = 13.0
 # Shares of the whole: of a last term, where those left out fall like it, and of all left out.
 _LAST_TERM, _LEFT_OUT = 1e-19, 1e-16
-# Least gap over which the rounding of all terms less those known may be divided.
-_FAR = 1e-3
+# Least gap over which the rounding of all terms less those known, some 1e-15, may be divided.
+_FAR = 2e-2
 # exp(-40) is nothing beside 1, exp(-745) nothing at all.
 _ENOUGH, _UNDERFLOW = 40.0, -745.0
 

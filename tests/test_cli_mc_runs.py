@@ -22,12 +22,6 @@ LONG = ["mc", "--act", "tanh", "--depth", "20,30", "--width", "100,250", "--seed
 ENDLESS = ["mc", "--act", "tanh", "--depth", "200", "--width", "500", "--trials", "500", "--seed", "5"]
 
 
-def start(arguments, **options):
-    return subprocess.Popen(
-        [PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
-    )
-
-
 def children(pid):
     found = []
     for status in Path("/proc").glob("[0-9]*/stat"):
@@ -60,16 +54,18 @@ def has_replicates(path, bytes_at_least=3000):
 
 @pytest.fixture(scope="module")
 def uninterrupted():
-    out, err = start([*LONG, "--workers", "1"]).communicate(timeout=300)
-    assert err == ""
-    return out
+    done = subprocess.run(
+        [PROGRAM, *LONG, "--workers", "1"], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.stderr == ""
+    return done.stdout
 
 
-def test_killed_and_started_again_until_it_ends(uninterrupted, tmp_path):
+def test_killed_and_started_again_until_it_ends(start, uninterrupted, tmp_path):
     rng = np.random.default_rng(1)
     path = tmp_path / "run.ckpt"
     for attempt in range(40):
-        process = start([*LONG, "--workers", str(1 + attempt % 3), "--checkpoint", str(path)])
+        process = start(*LONG, "--workers", str(1 + attempt % 3), "--checkpoint", str(path))
         try:
             out, err = process.communicate(timeout=(0.2 + 0.6 * rng.random()) * 1.1**attempt)
         except subprocess.TimeoutExpired:
@@ -80,13 +76,13 @@ def test_killed_and_started_again_until_it_ends(uninterrupted, tmp_path):
     assert process.returncode == 0, err
     assert attempt > 0
     assert out == uninterrupted
-    again = start([*LONG, "--checkpoint", str(path)])
+    again = start(*LONG, "--checkpoint", str(path))
     assert again.communicate(timeout=60)[0] == uninterrupted
 
 
-def test_workers_die_with_the_program(tmp_path):
+def test_workers_die_with_the_program(start, tmp_path):
     path = tmp_path / "run.ckpt"
-    process = start([*ENDLESS, "--workers", "2", "--checkpoint", str(path)])
+    process = start(*ENDLESS, "--workers", "2", "--checkpoint", str(path))
     wait_until(lambda: len(children(process.pid)) == 2)
     workers = children(process.pid)
     time.sleep(0.5)
@@ -95,10 +91,10 @@ def test_workers_die_with_the_program(tmp_path):
     wait_until(lambda: all(map(is_gone, workers)), 5)
 
 
-def test_ctrl_c_keeps_what_was_finished(tmp_path):
+def test_ctrl_c_keeps_what_was_finished(start, tmp_path):
     path = tmp_path / "run.ckpt"
     short = ["mc", "--act", "tanh", "--depth", "40", "--width", "200", "--trials", "5000", "--seed", "5"]
-    process = start([*short, "--workers", "2", "--checkpoint", str(path)], start_new_session=True)
+    process = start(*short, "--workers", "2", "--checkpoint", str(path), start_new_session=True)
     wait_until(lambda: has_replicates(path))
     workers = children(process.pid)
     os.killpg(process.pid, signal.SIGINT)
@@ -108,8 +104,8 @@ def test_ctrl_c_keeps_what_was_finished(tmp_path):
     assert run_of(str(path))["trials"] == 5000
 
 
-def test_a_worker_that_is_killed_is_said(tmp_path):
-    process = start([*ENDLESS, "--workers", "2", "--checkpoint", str(tmp_path / "run.ckpt")])
+def test_a_worker_that_is_killed_is_said(start, tmp_path):
+    process = start(*ENDLESS, "--workers", "2", "--checkpoint", str(tmp_path / "run.ckpt"))
     wait_until(lambda: len(children(process.pid)) == 2)
     time.sleep(0.5)
     os.kill(children(process.pid)[0], signal.SIGKILL)

@@ -82,11 +82,8 @@ def test_a_file_and_standard_output_have_the_same_bytes(tmp_path):
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.03, 0.06, 0.1, 0.15, 0.25, 0.5])
-def test_ctrl_c_is_quiet(delay, tmp_path):
-    arguments = ["density", "--c", "0.1:1:2000", "--points", "1000", "-o", str(tmp_path / "x.csv")]
-    process = subprocess.Popen(
-        [PROGRAM, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+def test_ctrl_c_is_quiet(delay, start, tmp_path):
+    process = start("density", "--c", "0.1:1:2000", "--points", "1000", "-o", tmp_path / "x.csv")
     # Before Python runs a line of ours nothing can be done about a signal.
     wait_for_python(process)
     time.sleep(delay)

@@ -140,16 +140,11 @@ def test_the_command_line_on_a_cluster(dask_cluster, tmp_path):
     assert subprocess.run(again, capture_output=True, text=True, check=False).stdout == here.stdout
 
 
-def test_ctrl_c_and_a_lost_scheduler(dask_cluster, tmp_path):
+def test_ctrl_c_and_a_lost_scheduler(dask_cluster, start, tmp_path):
     arguments = ["mc", "--act", "tanh", "--depth", "100", "--width", "300", "--trials", "500", "--seed", "3"]
     for lose in (False, True):
         path = tmp_path / f"{lose}.ckpt"
-        process = subprocess.Popen(
-            [PROGRAM, *arguments, "--cluster", dask_cluster.address, "--checkpoint", str(path)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        process = start(*arguments, "--cluster", dask_cluster.address, "--checkpoint", path)
         deadline = time.monotonic() + LIMIT
         while not (path.exists() and path.stat().st_size > 4000):
             assert process.poll() is None

@@ -7,6 +7,7 @@ from mpmath import mp, mpf
 from test_correlation import CLOSED, GAPS
 
 from isocalc import activation
+from isocalc.correlation import moments_of_pair
 from isocalc.correlation_kinks import CorrelationKinks
 from isocalc.correlation_maps import stable_correlations
 from isocalc.correlation_series import CorrelationSeries
@@ -88,6 +89,19 @@ def test_few_terms_hold_where_they_say_so(spec, degree):
     assert found
     assert not at(means_of("softsign", Q), 1e-3)[2][1:].any()
     assert act.odd or act.breakpoints
+
+
+def test_what_terms_left_out_add_holds_where_it_says_so():
+    """It is a difference of sums divided by the gap; the plane's quadrature has no such difference."""
+    act, q = activation("elu"), np.linspace(0.5, 9.0, 12)
+    means = CorrelationSeries.of(act, q, 16384)
+    for gap in (1.6e-3, 2.7e-3, 2.1e-2, 0.1):
+        every = np.full(q.size, gap)
+        ratio, _ = means.at(np.arange(q.size), every)
+        holds = means.holds(every)
+        for i in np.flatnonzero(holds):
+            assert ratio[i] == pytest.approx(moments_of_pair(act, q[i], gap)[0] / (q[i] * gap), rel=1e-13)
+    assert holds.all()
 
 
 def test_activations_left_to_others():
