@@ -2,8 +2,10 @@
 
 import csv
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from click.testing import CliRunner, Result
@@ -36,6 +38,12 @@ def refusal(*args, stdin=None) -> str:
     assert result.stderr.startswith("Error: ")
     assert result.stderr.count("\n") == 1
     return result.stderr
+
+
+def replicates_in(path) -> int:
+    """Return how many replicates a checkpoint has that no run is using."""
+    with closing(sqlite3.connect(path)) as checkpoint:
+        return checkpoint.execute("SELECT count(*) FROM outcomes").fetchone()[0]
 
 
 def shell(command, **environment) -> subprocess.CompletedProcess:
