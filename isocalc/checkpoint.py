@@ -29,6 +29,23 @@ _SCHEMA = (
     "CREATE TABLE outcomes (task INTEGER PRIMARY KEY, log_s BLOB, reason TEXT, checksum INTEGER)",
 )
 _JOURNAL = bytes.fromhex("d9d505f920a163d7")
+# What a checkpoint must be, and what to do where it is not.
+_THIS_VERSION = "a checkpoint of this version of isocalc"
+_OF_ANOTHER_VERSION = (_THIS_VERSION, "Another version wrote it: go on with that one, or take another file.")
+_SOMETHING_ELSE = (_THIS_VERSION, "It is something else, or damaged: take another file.")
+_DAMAGED = ("an undamaged checkpoint", "Restore it from a copy, or take another file.")
+_IN_USE = ("a file that no other run is using", "Wait for it, or take another file.")
+_NO_NAME = ("a file name", "Name a file that is to be made.")
+_NO_FILE = ("a file, not a folder or a device", "Name a file that is to be made.")
+_NO_FOLDER = ("a file in a folder that exists", "Make the folder first.")
+_JOURNAL_TAKEN = ("a file whose name with -journal or -wal is no other file's", "Take another name.")
+_PROTECTED = ("a file that can be written, in such a folder", "Take another, or change the permissions.")
+_NO_LOCKS = ("a file on a file system with locks", "Take one in another folder.")
+_OF_PERMISSIONS = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY)
+_SQLITE_SAYS = dict.fromkeys(_OF_PERMISSIONS, _PROTECTED) | {
+    sqlite3.SQLITE_BUSY: _IN_USE,
+    sqlite3.SQLITE_IOERR_LOCK: _NO_LOCKS,
+}
 # A commit waits for the disk: there is one a second, however many replicates finish.
 _EVERY = 1.0  # s
 # For a process that only looks what run a checkpoint belongs to.
@@ -36,8 +53,6 @@ _PATIENCE = 0.2  # s
 
 # POSIX takes the locks of a process away when it closes a file, even one that it only read.
 _open: set[str] = set()
-
-Row = tuple[int, bytes | None, str | None, int]
 
 
 class Checkpoint:
@@ -67,7 +82,7 @@ class Checkpoint:
 
     def __init__(self, path: str, run: Mapping[str, Any], sizes: Sequence[int]) -> None:
         self.path = path
-        self._pending: list[Row] = []
+        self._pending: list[tuple[int, bytes | None, str | None, int]] = []
         self._due = time.monotonic() + _EVERY
         with _in_words(path):
             self._connection = _connected(path)
@@ -94,7 +109,7 @@ class Checkpoint:
                 return {}
             _require_same(self.path, there, run)
             if connection.execute("PRAGMA quick_check(1)").fetchone() != ("ok",):
-                raise _damaged(self.path)
+                raise _refused(self.path, _DAMAGED)
             # A statement that is not at its end would keep the file locked for as long as an error lives.
             with closing(connection.execute("SELECT task, log_s, reason, checksum FROM outcomes")) as rows:
                 return dict(_outcome(self.path, row, sizes) for row in rows)
@@ -147,24 +162,23 @@ class Checkpoint:
 def check_place(path: str) -> None:
     """Raise InvalidInputError where there can be no checkpoint at ``path``; leave nothing behind."""
     if not path:
-        raise _refused(path, "a file name", "Name a file that is to be made.")
+        raise _refused(path, _NO_NAME)
     try:
         file = Path(os.path.realpath(path))
         mode = file.stat().st_mode
     except FileNotFoundError:
         if not file.parent.is_dir():
-            raise _refused(path, "a file in a folder that exists", "Make the folder first.") from None
+            raise _refused(path, _NO_FOLDER) from None
         needed = [file.parent]
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise _refused(path, "a file that can be written", f"{reason}.") from None
+        raise _refused(path, ("a file that can be written", f"{reason}.")) from None
     else:
         if not stat.S_ISREG(mode):
-            raise _refused(path, "a file, not a folder or a device", "Name a file that is to be made.")
+            raise _refused(path, _NO_FILE)
         needed = [file, file.parent]
     if not all(os.access(place, os.R_OK | os.W_OK) for place in needed):
-        advice = "Take another, or change the permissions."
-        raise _refused(path, "a file that can be written, in a folder that can be written", advice)
+        raise _refused(path, _PROTECTED)
 
 
 def run_of(path: str) -> dict[str, str] | None:
@@ -184,32 +198,24 @@ def require_run(path: str, run: Mapping[str, Any]) -> None:
 
 
 def _connected(path: str) -> sqlite3.Connection:
-    """Open a database that is ours or is to be made."""
+    """Open a database that is ours or is to be made: SQLite would write to others, and delete journals."""
     check_place(path)
     file = os.path.realpath(path)
-    _require_ours(path, file)
-    return sqlite3.connect(file, timeout=_PATIENCE)
-
-
-def _require_ours(path: str, file: str) -> None:
-    """Refuse what SQLite would go on writing, or delete, although it is another's."""
     if file in _open:
-        raise _in_use(path)
+        raise _refused(path, _IN_USE)
     try:
         head, journal = _start(file), _start(f"{file}-journal")
     except OSError as error:
-        raise _refused(path, "a file that can be read", f"{error.strerror}.") from None
-    is_version_ours = head[60:64] == _FORMAT.to_bytes(4, "big")
-    rule = "a checkpoint of this version of isocalc"
+        raise _refused(path, ("a file that can be read", f"{error.strerror}.")) from None
     # 18 and 19 say who may read and write: 1 is a rollback journal.
     is_ours = (head[:16], head[18:20], head[68:72]) == (b"SQLite format 3\0", b"\1\1", _APPLICATION)
-    if head.startswith(_EARLIER) or (is_ours and not is_version_ours):
-        raise _refused(path, rule, "Another version wrote it: go on with that one, or take another file.")
+    if head.startswith(_EARLIER) or (is_ours and head[60:64] != _FORMAT.to_bytes(4, "big")):
+        raise _refused(path, _OF_ANOTHER_VERSION)
     if head and not is_ours:
-        raise _refused(path, rule, "It is something else, or damaged: take another file.")
+        raise _refused(path, _SOMETHING_ELSE)
     if journal[:8] not in (b"", _JOURNAL, bytes(8)) or Path(f"{file}-wal").exists():
-        rule = "a file whose name with -journal or -wal is no other file's"
-        raise _refused(path, rule, "Take another name.")
+        raise _refused(path, _JOURNAL_TAKEN)
+    return sqlite3.connect(file, timeout=_PATIENCE)
 
 
 def _start(file: str) -> bytes:
@@ -226,10 +232,10 @@ def _run(connection: sqlite3.Connection, path: str) -> dict[str, str] | None:
     if not schema:
         return None
     if schema != [(statement,) for statement in _SCHEMA]:
-        raise _damaged(path)
+        raise _refused(path, _DAMAGED)
     rows = connection.execute("SELECT name, value FROM run").fetchall()
     if not rows or not all(isinstance(text, str) and text.isprintable() for row in rows for text in row):
-        raise _damaged(path)
+        raise _refused(path, _DAMAGED)
     return dict(rows)
 
 
@@ -246,7 +252,7 @@ def _outcome(path: str, row: tuple[Any, ...], sizes: Sequence[int]) -> tuple[int
             reason.encode(), task
         ):
             return task, NoAnswerError(reason)
-    raise _damaged(path)
+    raise _refused(path, _DAMAGED)
 
 
 def _texts(run: Mapping[str, Any]) -> dict[str, str]:
@@ -260,8 +266,8 @@ def _require_same(path: str, there: Mapping[str, str], here: Mapping[str, str]) 
     for name in dict.fromkeys((*there, *here)):
         if there.get(name) != here.get(name):
             both = (run.get(name, "not given") for run in (there, here))
-            difference = "In it, {} is {}; here, {}.".format(name, *both)
-            raise _refused(path, "a checkpoint of this run", f"{difference} Take another file.")
+            difference = "In it, {} is {}; here, {}. Take another file.".format(name, *both)
+            raise _refused(path, ("a checkpoint of this run", difference))
 
 
 @contextmanager
@@ -271,28 +277,14 @@ def _in_words(path: str) -> Iterator[None]:
         yield
     except (sqlite3.Error, UnicodeError) as error:
         code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
-        if code & 0xFF == sqlite3.SQLITE_BUSY:
-            raise _in_use(path) from None
-        if code == sqlite3.SQLITE_IOERR_LOCK:
-            advice = "Take one in another folder."
-            raise _refused(path, "a file on a file system that can lock files", advice) from None
-        if code & 0xFF in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
-            full = code == sqlite3.SQLITE_FULL
-            why = os.strerror(errno.ENOSPC) if full else str(error)
-            kept = f"{why}; the replicates in it are kept"
-            raise OSError(errno.ENOSPC if full else errno.EIO, kept, path) from None
-        if code & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY):
-            raise _refused(path, "a file that can be written", f"SQLite says: {error}.") from None
-        raise _damaged(path) from None
+        kind = code & 0xFF
+        if code not in _SQLITE_SAYS and kind in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}:
+            number = errno.ENOSPC if kind == sqlite3.SQLITE_FULL else errno.EIO
+            kept = f"{os.strerror(number)}; the replicates in it are kept"
+            raise OSError(number, kept, path) from None
+        raise _refused(path, _SQLITE_SAYS.get(code) or _SQLITE_SAYS.get(kind, _DAMAGED)) from None
 
 
-def _refused(path: str, rule: str, advice: str) -> InvalidInputError:
+def _refused(path: str, rule_and_advice: tuple[str, str]) -> InvalidInputError:
+    rule, advice = rule_and_advice
     return InvalidInputError("checkpoint", rule, path, advice)
-
-
-def _in_use(path: str) -> InvalidInputError:
-    return _refused(path, "a file that no other run is using", "Wait for it, or take another file.")
-
-
-def _damaged(path: str) -> InvalidInputError:
-    return _refused(path, "an undamaged checkpoint", "Restore it from a copy, or take another file.")

@@ -359,6 +359,6 @@ def test_what_may_not_be_written(path, tmp_path):
     for place, mode in ((Path(path), 0o400), (Path(path), 0o200), (tmp_path, 0o500)):
         before = place.stat().st_mode
         place.chmod(mode)
-        with pytest.raises(InvalidInputError, match="that can be written, in a folder that can be written"):
+        with pytest.raises(InvalidInputError, match="that can be written, in such a folder"):
             check_place(path)
         place.chmod(before)
