@@ -10,19 +10,23 @@ import pickle
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from itertools import islice
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
 
-from isocalc.checkpoint import Checkpoint, Outcome
 from isocalc.errors import InvalidInputError, NoAnswerError
 from isocalc.executors import at_once, local_executor, takes_progress
 from isocalc.in_flight import too_large
+from isocalc.interrupt import tidied
 from isocalc.limits import MOST_WORKERS
 from isocalc.network import require_whole
 from isocalc.own_code import quoted
-from isocalc.tasks import Call, Replicate, describe, library_versions, simulate_one
+from isocalc.tasks import Call, Outcome, Replicate, describe, library_versions, simulate_one
+
+if TYPE_CHECKING:
+    from isocalc.checkpoint import Checkpoint
 
 __all__ = ["Outcome", "Replicate", "run"]
 
@@ -48,8 +52,8 @@ def run(
         Number of processes, if no executor is given. ``None``: one for each core, as far as the memory goes.
         Work of less than about half a second is done in this process.
     checkpoint : str, optional
-        File in which each replicate is recorded as it finishes, and from which those of an earlier run of
-        the same tasks are taken.
+        File in which each replicate is recorded within a second of being finished, and from which those of
+        an earlier run of the same tasks are taken.
     progress : callable, optional
         Called, from any thread, with the share of the work that is done, in [0, 1], and the number of
         replicates; first with what the checkpoint has.
@@ -75,7 +79,12 @@ def run(
     outcomes = _Outcomes(tasks, progress)
     with ExitStack() as stack:
         if checkpoint is not None:
-            outcomes.restore(stack.enter_context(Checkpoint(checkpoint, describe(tasks))))
+            from isocalc.checkpoint import Checkpoint  # noqa: PLC0415 - SQLite loads where it is used
+
+            opened = Checkpoint(checkpoint, describe(tasks), [task.size for task in tasks])
+            stack.enter_context(opened)
+            stack.enter_context(tidied(opened.close))
+            outcomes.restore(opened)
         if executor is None:
             outcomes.give_up_what_does_not_fit(workers or 1)
         left = outcomes.left()
@@ -119,11 +128,11 @@ class _Outcomes:
             if family in reasons:
                 self._add(index, reasons.pop(family))
 
-    def restore(self, checkpoint: Checkpoint) -> None:
+    def restore(self, checkpoint: "Checkpoint") -> None:
         """Take what a checkpoint has, and record in it what it has not."""
         self._checkpoint = checkpoint
-        for index in checkpoint:
-            self._add(index, checkpoint[index])
+        for index, outcome in checkpoint.kept.items():
+            self._add(index, outcome)
 
     def left(self) -> list[int]:
         """Return which tasks are to be computed, those that take longest first."""
@@ -143,7 +152,7 @@ class _Outcomes:
             for index in islice(waiting, at_once(executor)):
                 self._submit(index, executor, running, done)
             while running:
-                future = done.get()
+                future = self._next(done)
                 index = running.pop(future)
                 outcome = _result(future)
                 if self._checkpoint is not None:
@@ -154,6 +163,14 @@ class _Outcomes:
         finally:
             for future in running:
                 future.cancel()
+
+    def _next(self, done: "SimpleQueue[Future[Outcome]]") -> "Future[Outcome]":
+        """Return what is done next; while nothing is, have the checkpoint written."""
+        if self._checkpoint is not None:
+            with suppress(Empty):
+                return done.get(timeout=self._checkpoint.wait)
+            self._checkpoint.flush()
+        return done.get()
 
     def in_order(self) -> list[Outcome]:
         """Return the outcomes; the first error of a network is that of all its tasks after it."""

@@ -6,13 +6,14 @@ from hashlib import sha256
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from isocalc import __version__, simulate
-from isocalc.checkpoint import Outcome
 from isocalc.errors import NoAnswerError
 from isocalc.limits import MOST_SEED, MOST_TRIALS
 from isocalc.network import FeedForward, ResNet, require_choice, require_network, require_whole
 
+Outcome = npt.NDArray[np.float64] | NoAnswerError
 Versions = tuple[str, str, str, str]
 
 _VERSIONED = ("isocalc", "numpy", "scipy", "streams")
@@ -70,6 +71,11 @@ class Replicate:
     def memory(self) -> int:
         """Bytes held while it is computed, at most."""
         return simulate.memory_needed(self.network, self.width)
+
+    @property
+    def size(self) -> int:
+        """Number of singular values."""
+        return simulate.given_widths(self.network, self.width)[0]
 
     @property
     def family(self) -> "Replicate":

@@ -2,8 +2,10 @@
 
 import csv
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from click.testing import CliRunner, Result
@@ -45,6 +47,12 @@ def with_options(arguments, *options) -> list[object]:
         place = words.index(name) if name in words else len(words)
         words[place : place + 2] = name, value
     return words
+
+
+def replicates_in(path) -> int:
+    """Return how many replicates a checkpoint has that no run is using."""
+    with closing(sqlite3.connect(path)) as checkpoint:
+        return checkpoint.execute("SELECT count(*) FROM outcomes").fetchone()[0]
 
 
 def shell(command, **environment) -> subprocess.CompletedProcess:

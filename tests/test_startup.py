@@ -64,6 +64,12 @@ def test_small_work_loads_numpy_alone(arguments):
     assert not modules & {"isocalc.figure", "isocalc.screen", "isocalc.picture_text"}
 
 
+def test_sqlite_loads_for_a_checkpoint_alone(tmp_path):
+    arguments = ("mc", "--act", "tanh", "--depth", "2", "--width", "5", "--spectrum", "--seed", "1")
+    assert "sqlite3" not in loaded(*arguments)
+    assert "sqlite3" in loaded(*arguments, "--checkpoint", str(tmp_path / "run.ckpt"))
+
+
 def test_a_package_nobody_uses_costs_nothing():
     command = [sys.executable, "-c", "import sys, isocalc; print(*sys.modules)"]
     modules = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()

@@ -70,8 +70,8 @@ can send outside the law, are not judged, nor is what s = 0 decides.
 
 \b
 Results do not depend on --workers, --cluster or the order of completion: a replicate
-has one BLAS thread, and a seed of its own. With --checkpoint each is on the disk as
-soon as it is finished: killed at any moment and started again with the same command
+has one BLAS thread, and a seed of its own. With --checkpoint each is on the disk a
+second after it is finished: killed at any moment and started again with the same command
 (--seed may be left out), the run goes on, and its output is the same byte for byte.
 Bits are those of one kind of processor and one version of NumPy and SciPy.
 NUMBERS: a value, a list 0.5,1,2 or a range start:stop:count; several make a sweep.

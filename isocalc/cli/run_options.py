@@ -3,6 +3,7 @@
 
 import functools
 import os
+import re
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -93,8 +94,8 @@ class Runs:
             return None
         from isocalc.checkpoint import run_of
 
-        seeds = (run_of(self.checkpoint) or {}).get("seed", [None])
-        return seeds[0] if isinstance(seeds[0], int) and 0 <= seeds[0] <= MOST_SEED else None
+        seed = (run_of(self.checkpoint) or {}).get("seed", "").partition(",")[0]
+        return int(seed) if re.fullmatch(r"[0-9]{1,19}", seed) and int(seed) <= MOST_SEED else None
 
 
 def run_options(function: Function) -> Function:
