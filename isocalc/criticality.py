@@ -4,7 +4,6 @@ Schoenholz et al., arXiv 1611.01232; Pennington, Schoenholz, Ganguli, arXiv 1802
 """
 
 import math
-from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from operator import attrgetter
 
 import numpy as np
@@ -253,8 +252,8 @@ def _out_of_reach(line: CriticalLine, name: str, target: float, quantity: Quanti
     below = max((most for most in upper if most.value < target), key=value, default=None)
     above = min((least for least in lower if least.value > target), key=value, default=None)
     text = f"{act} has no critical network with {name} = {target!r}{about}"
-    at_most = _told(line, below, ROUND_FLOOR) if below else ""
-    at_least = _told(line, above, ROUND_CEILING) if above else ""
+    at_most = _told(line, below, "ROUND_FLOOR") if below else ""
+    at_least = _told(line, above, "ROUND_CEILING") if above else ""
     if at_most and at_least:
         return f"{text}: there are some with at most {at_most} and with at least {at_least}"
     if at_most:
@@ -266,6 +265,8 @@ def _out_of_reach(line: CriticalLine, name: str, target: float, quantity: Quanti
 
 def _told(line: CriticalLine, bound: Bound, rounding: str) -> str:
     """Return a bound, rounded to where there are networks, and the network that has it."""
+    from decimal import Context  # noqa: PLC0415 - of this message alone
+
     value = float(Context(prec=12, rounding=rounding).create_decimal_from_float(bound.value))
     point = _point(line.act, bound.place)
     marginal = ", half-stable" if point.stability == "half-stable" else ""

@@ -53,7 +53,7 @@ activation, depth, scheme, branch_scale (of block l of L; GPT-2's L counts layer
 two branches: by branches it is inverse_sqrt_depth), and the spectrum.
 Feed-forward: activation, sigma_w, sigma_b, q_star, chi, xi_q, weights, depth,
 relative_variance (of one layer), sigma2_jjt (of all), stability (of q_star; half-stable:
-the variance tends to it from one side alone, at an end of a critical line; neutral: every
+the variance tends to it from one side alone, as at ends of critical lines; neutral: every
 q is a fixed point), other_q_star (its further stable fixed points). --gain: activation,
 forward_gain 1/sqrt(E phi^2), backward_gain 1/sqrt(E phi'^2), critical_gain (the same,
 where sigma_b >= 0 keeps the variance, stably), critical_sigma_b, pytorch_gain (of
