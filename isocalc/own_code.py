@@ -85,5 +85,7 @@ def _flush() -> None:
 
 def quoted(error: BaseException) -> str:
     """Return the kind and the message of an error on one line, cut to 200 characters."""
-    text = " ".join(str(error).split())[:_LONGEST]
+    text = ""
+    with suppress(Exception):  # its message is the user's code, too
+        text = " ".join(str(error).split())[:_LONGEST]
     return f"{type(error).__name__}: {text}".rstrip(".: ")
