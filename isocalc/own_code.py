@@ -84,5 +84,7 @@ def _flush() -> None:
 
 def quoted(error: BaseException) -> str:
     """Return the kind and the message of an error on one line, shortened."""
-    text = shortened(" ".join(str(error).split()))
+    text = ""
+    with suppress(Exception):  # its message is the user's code, too
+        text = shortened(" ".join(str(error).split()))
     return f"{type(error).__name__}: {text}".rstrip(".: ")

@@ -28,6 +28,8 @@ _BLOCK = 64
 _MISTAKEN = 1e-6
 # Of so few rows or columns, the singular values tell nothing of the entries' law.
 _FEW_ROWS = 2
+# Fourth powers of numbers up to here, and of their inverses, fit a double.
+_LARGEST = 1e70
 # Standard errors from 0, or from each other, that are too many.
 _TOO_FAR = 6.0
 # Of biases, over the variance of pre-activations; of pre-activations' excess kurtosis.
@@ -88,9 +90,15 @@ def scale_of(layer: Layer, argument: Floats) -> Scale:
     Raises
     ------
     NoLawError
-        The mean of the weights is not 0.
+        The mean of the weights is not 0, or fourth powers do not fit a double.
     """
     matrix, bias = layer.matrix, layer.bias
+    for numbers in (matrix, bias):
+        size = float(np.abs(numbers).max())
+        if size and not 1 / _LARGEST < size < _LARGEST:
+            raise NoLawError(
+                f"its weights or biases, up to {size:.3g}, are too large or small to be measured"
+            )
     outputs, inputs = matrix.shape
     image = matrix @ argument
     square = float(np.mean(matrix**2))

@@ -44,6 +44,9 @@ real.breakpoints = (-1.0,)
 def raises(x):
     raise KeyError("no such key")
 
+def leaves(x):
+    raise SystemExit(3)
+
 def grows(x):
     return np.exp(x)
 
@@ -151,6 +154,7 @@ def test_plain_derivatives_turn_where_they_underflow_or_round(folder, derivative
         ("my_module:nothing", "AttributeError: module 'my_module' has no attribute 'nothing'."),
         ("my_module:number", "number is no function."),
         ("my_module:raises", "my_module:raises failed: KeyError: 'no such key'."),
+        ("my_module:leaves", "my_module:leaves failed: SystemExit: 3."),
         ("my_module:one", "my_module:one returned shape () and type float64"),
         ("my_module:words", "returned shape (880,) and type <U1"),
         ("my_module:grows", "The function or derivative is not finite at x = "),

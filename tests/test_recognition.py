@@ -375,3 +375,10 @@ def test_few_columns_are_not_orthogonal_by_chance(shape, trials):
 def test_one_row_or_column_is_not_orthogonal(shape):
     rng = np.random.default_rng(5)
     assert measured_as(lambda: rng.standard_normal(shape), 50) == 0
+
+
+@pytest.mark.parametrize("size", [1e200, 1e-200])
+def test_weights_beyond_what_can_be_squared_have_no_law(size):
+    layer = Layer(np.full((8, 8), size), np.zeros(8), activation("linear"))
+    with pytest.raises(NoLawError, match="too large or small to be measured"):
+        scale_of(layer, np.ones(8))

@@ -323,17 +323,24 @@ class OwnError(BaseException):
     """Not an Exception."""
 
 
+class SilentError(Exception):
+    """Its message fails."""
+
+    def __str__(self):
+        raise ValueError("no message")
+
+
 class Failing(Counting):
     """Fails from the call on that `after` says."""
 
-    def __init__(self, after):
+    def __init__(self, after, error=None):
         super().__init__(8, 8)
-        self.after = after
+        self.after, self.error = after, error or OwnError("of my own")
 
     def forward(self, x):
         self.calls += 1
         if self.calls > self.after:
-            raise OwnError("of my own")
+            raise self.error
         return nn.Linear.forward(self, x)
 
 
@@ -343,6 +350,10 @@ def failing():
 
 def failing_later():
     return Failing(2)
+
+
+def failing_silently():
+    return Failing(0, SilentError())
 
 
 def not_made():
