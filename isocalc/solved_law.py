@@ -1,6 +1,7 @@
 """A law of y = log λ that is solved point by point: distribution function, quantiles, moments, grid."""
 
 import math
+from collections import Counter
 from collections.abc import Callable
 from functools import cached_property
 from typing import Protocol
@@ -93,8 +94,16 @@ class SolvedLaw:
         density, survival = self._source.density_and_survival(flat)
         for place, _ in self.atoms:
             density[self._is_at(flat, place)] = 0.0
+        density[np.isin(flat, self._edges)] = 0.0
         density[self._is_unresolved(flat)] = np.nan
         return density.reshape(y.shape), self._with_atoms(flat, survival).reshape(y.shape)
+
+    @cached_property
+    def _edges(self) -> list[float]:
+        """Ends of bands at which the density is 0, but for rounding: of one band, and not infinite."""
+        ends = [end for band in self._source.bands for end in (band[::2], band[1::2])]
+        count = Counter(place for place, _ in ends)
+        return [place for place, diverges in ends if not diverges and count[place] == 1]
 
     def _is_unresolved(self, y: Array) -> Flags:
         """Tell where an open end of the law has next to no mass, but the density is not 0."""
