@@ -20,7 +20,8 @@ from typing import Any, Self
 import numpy as np
 
 from isocalc.errors import InvalidInputError, NoAnswerError, shortened
-from isocalc.tasks import Outcome
+from isocalc.interrupt import tidied
+from isocalc.tasks import Outcome, Replicate, describe
 
 _APPLICATION, _FORMAT = b"isoc", 2
 _EARLIER = b"isocalc checkpoint"
@@ -159,6 +160,13 @@ class Checkpoint:
         self.close()
 
 
+@contextmanager
+def checkpoint_of(tasks: Sequence[Replicate], path: str) -> Iterator[Checkpoint]:
+    """Open the checkpoint of a run; errors as those of `Checkpoint`."""
+    with Checkpoint(path, describe(tasks), [task.size for task in tasks]) as opened, tidied(opened.close):
+        yield opened
+
+
 def check_place(path: str) -> None:
     """Raise InvalidInputError where there can be no checkpoint at ``path``; leave nothing behind."""
     if not path:
@@ -188,13 +196,6 @@ def run_of(path: str) -> dict[str, str] | None:
         return None
     with _in_words(path), closing(_connected(path)) as connection:
         return _run(connection, path)
-
-
-def require_run(path: str, run: Mapping[str, Any]) -> None:
-    """Raise InvalidInputError where a checkpoint belongs to another run; leave it alone."""
-    there = run_of(path)
-    if there is not None:
-        _require_same(path, there, _texts(run))
 
 
 def _connected(path: str) -> sqlite3.Connection:

@@ -19,11 +19,10 @@ from typing import TYPE_CHECKING
 from isocalc.errors import InvalidInputError, NoAnswerError
 from isocalc.executors import at_once, local_executor, takes_progress
 from isocalc.in_flight import too_large
-from isocalc.interrupt import tidied
 from isocalc.limits import MOST_WORKERS
 from isocalc.network import require_whole
 from isocalc.own_code import quoted
-from isocalc.tasks import Call, Outcome, Replicate, describe, library_versions, simulate_one
+from isocalc.tasks import Call, Outcome, Replicate, library_versions, simulate_one
 
 if TYPE_CHECKING:
     from isocalc.checkpoint import Checkpoint
@@ -38,7 +37,7 @@ def run(
     *,
     executor: Executor | None = None,
     workers: int | None = None,
-    checkpoint: str | None = None,
+    checkpoint: "str | Checkpoint | None" = None,
     progress: Progress | None = None,
 ) -> list[Outcome]:
     """Compute replicates.
@@ -51,9 +50,9 @@ def run(
     workers : int, optional
         Number of processes, if no executor is given. ``None``: one for each core, as far as the memory goes.
         Work of less than about half a second is done in this process.
-    checkpoint : str, optional
+    checkpoint : str or Checkpoint, optional
         File in which each replicate is recorded within a second of being finished, and from which those of
-        an earlier run of the same tasks are taken.
+        an earlier run of the same tasks are taken; or what `isocalc.checkpoint.checkpoint_of` opened.
     progress : callable, optional
         Called, from any thread, with the share of the work that is done, in [0, 1], and the number of
         replicates; first with what the checkpoint has.
@@ -79,12 +78,11 @@ def run(
     outcomes = _Outcomes(tasks, progress)
     with ExitStack() as stack:
         if checkpoint is not None:
-            from isocalc.checkpoint import Checkpoint  # noqa: PLC0415 - SQLite loads where it is used
+            from isocalc.checkpoint import Checkpoint, checkpoint_of  # noqa: PLC0415 - SQLite loads here
 
-            opened = Checkpoint(checkpoint, describe(tasks), [task.size for task in tasks])
-            stack.enter_context(opened)
-            stack.enter_context(tidied(opened.close))
-            outcomes.restore(opened)
+            if not isinstance(checkpoint, Checkpoint):
+                checkpoint = stack.enter_context(checkpoint_of(tasks, checkpoint))
+            outcomes.restore(checkpoint)
         if executor is None:
             outcomes.give_up_what_does_not_fit(workers or 1)
         left = outcomes.left()

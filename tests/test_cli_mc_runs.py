@@ -165,6 +165,20 @@ def test_other_options_are_refused(tmp_path, changed, difference):
     assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("seed", [(), ("--seed", 1)])
+def test_a_damaged_checkpoint_is_refused(tmp_path, seed):
+    path = tmp_path / "run.ckpt"
+    call(*SMALL, "--seed", 1, "--checkpoint", path)
+    whole = path.read_bytes()
+    for damaged in (whole[:-1], whole[:5000], whole[:-500] + bytes([whole[-500] ^ 1]) + whole[-499:]):
+        path.write_bytes(damaged)
+        message = refusal(*SMALL, *seed, "--checkpoint", path)
+        assert message.startswith(
+            f"Error: --checkpoint must be an undamaged checkpoint, got '{path}'. Restore"
+        )
+        assert path.read_bytes() == damaged
+
+
 def test_what_is_shown_may_be_another(tmp_path):
     path = tmp_path / "run.ckpt"
     verdicts = table(*SMALL, "--seed", 1, "--checkpoint", path)

@@ -11,9 +11,11 @@ from dataclasses import replace
 from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
+from shutil import copyfile
 
 import numpy as np
 import pytest
+from running import replicates_in
 
 from isocalc import in_flight, simulate
 from isocalc.activations import activation
@@ -132,6 +134,34 @@ def test_a_checkpoint_is_gone_on_from(tmp_path, expected):
     assert told[-1] == (pytest.approx(1.0), 6)
     assert all(late >= early for early, late in pairwise(told))
     assert_same(run(TASKS, executor=Backwards(), checkpoint=path), expected)
+
+
+def test_what_is_finished_is_on_the_disk_while_the_next_is_computed(tmp_path, monkeypatch):
+    monkeypatch.setattr("isocalc.checkpoint._EVERY", 0.05)
+    path = tmp_path / "run.ckpt"
+    tasks = [Replicate(NETWORKS[0], 12, 3, trial) for trial in range(2)]
+
+    class Watching(ThreadPoolExecutor):
+        """Computes the second replicate when the first is in a copy of the file."""
+
+        def submit(self, function, /, *args):
+            return super().submit(self.compute, function, *args)
+
+        def compute(self, function, task, versions):
+            deadline = time.monotonic() + 60
+            while task is tasks[1] and not self.has_one():
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            return function(task, versions)
+
+        def has_one(self):
+            copyfile(path, tmp_path / "copy")
+            return replicates_in(tmp_path / "copy") == 1
+
+    with Watching(1) as pool:
+        found = run(tasks, executor=pool, checkpoint=str(path))
+    assert_same(found, spectra(NETWORKS[0], 12, 2, 3))
+    assert replicates_in(path) == 2
 
 
 def test_a_network_is_given_up_with_its_first_replicate_without_an_answer():

@@ -67,25 +67,24 @@ class Runs:
         """Return the outcomes of tasks, under a progress bar; report a seed that nobody has given."""
         from isocalc.replicates import run
 
-        if self.checkpoint is not None:
-            from isocalc.checkpoint import require_run
-            from isocalc.tasks import describe
-
-            require_run(self.checkpoint, describe(tasks))
-        if not self.is_seed_given:
-            say(f"--seed {tasks[0].seed}")
         with ExitStack() as stack:
-            executor = None
+            executor = checkpoint = None
             if self.cluster is not None:
                 from isocalc.cluster import cluster
 
                 executor = stack.enter_context(cluster(self.cluster, tasks))
+            if self.checkpoint is not None:
+                from isocalc.checkpoint import checkpoint_of
+
+                checkpoint = stack.enter_context(checkpoint_of(tasks, self.checkpoint))
+            if not self.is_seed_given:
+                say(f"--seed {tasks[0].seed}")
             progress = stack.enter_context(progress_bar(len(tasks)))
             return run(
                 tasks,
                 executor=executor,
                 workers=self.workers,
-                checkpoint=self.checkpoint,
+                checkpoint=checkpoint,
                 progress=progress,
             )
 
