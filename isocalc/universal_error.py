@@ -93,6 +93,8 @@ def law_errors(network: ResNet, signal: Propagation | None = None, *, own_gates:
 
     Notes
     -----
+    Theory (39) to (43).
+
     The depth's part is good to a few per cent where it is small. Where the relative variance of a layer, skip
     included, is of order 1 it only says that the universal law is far off.
     """

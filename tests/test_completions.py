@@ -34,6 +34,7 @@ CASES = {
     "isocalc density --act leaky_relu:0.2,tanhs": ["leaky_relu:0.2,tanhshrink"],
     "isocalc density --act=leaky_relu:0.2,tanhs": ["--act=leaky_relu:0.2,tanhshrink"],
     "isocalc param --arch ": ["resnet", "feedforward"],
+    "isocalc guide th": ["theory"],
 }
 
 # Bash cuts the words it hands over at the letters of COMP_WORDBREAKS, and replaces the last piece.

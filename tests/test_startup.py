@@ -64,6 +64,11 @@ def test_small_work_loads_numpy_alone(arguments):
     assert not modules & {"isocalc.figure", "isocalc.screen", "isocalc.picture_text"}
 
 
+@pytest.mark.parametrize("arguments", [("guide",), ("guide", "theory")])
+def test_a_reader_of_the_guide_waits_for_nothing(arguments):
+    assert not loaded(*arguments) & (HEAVY | FOR_OUTPUT_ONLY | {"csv"})
+
+
 def test_a_package_nobody_uses_costs_nothing():
     command = [sys.executable, "-c", "import sys, isocalc; print(*sys.modules)"]
     modules = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()

@@ -24,8 +24,9 @@ COMMANDS = {
     "init": "The initialisation that gives the spectrum which is wanted.",
     "measure": "A PyTorch module of your own, with the theory beside it.",
     "acts": "The activations isocalc knows.",
+    "guide": "The manual: a tour, each command, the theory, a glossary.",
 }
-OPTION_NAMES = {"activation": "--act", "form": "--format", "target": "TARGET"}
+OPTION_NAMES = {"activation": "--act", "form": "--format", "target": "TARGET", "topic": "TOPIC"}
 
 
 class LazyGroup(click.Group):
@@ -140,6 +141,7 @@ Examples:
   isocalc mc --act tanh --depth 50 --width 200  # do real networks have them?
   isocalc init --act gelu --target-c 0.5        # which sigma_w gives them?
   isocalc measure model:make --input-shape 784  # and your own PyTorch model?
+  isocalc guide tour                            # what all of this means
   isocalc COMMAND --help                        # more examples, the options""",
 )
 @click.version_option(__version__, prog_name="isocalc", message="%(prog)s %(version)s")
