@@ -64,6 +64,18 @@ def _run(command: str, folder: Path) -> str:
     return done.stdout
 
 
+def python_examples(text: str, name: str) -> Iterator[tuple[str, doctest.DocTest]]:
+    """Yield the Python blocks of a document as they are and as tests, to be run in one namespace.
+
+    Run them with ``clear_globs=False``.
+    """
+    names: dict[str, object] = {}
+    for block in blocks(text, "python"):
+        test = doctest.DocTestParser().get_doctest(block, {}, name, None, 0)
+        test.globs = names
+        yield block, test
+
+
 class _Renewal(doctest.OutputChecker):
     """Keeps what examples in Python print where it is not what is shown."""
 
@@ -85,10 +97,9 @@ def _renewed_console(block: str, text: str) -> str:
         )
 
 
-def _renewed_python(block: str) -> str:
-    test = doctest.DocTestParser().get_doctest(block, {}, "example", None, 0)
+def _renewed_python(block: str, test: doctest.DocTest) -> str:
     renewal = _Renewal()
-    doctest.DocTestRunner(checker=renewal, verbose=False).run(test)
+    doctest.DocTestRunner(checker=renewal, verbose=False).run(test, clear_globs=False)
     for want, got in renewal.changes:
         block = block.replace(want, got, 1)
     return block
@@ -97,10 +108,11 @@ def _renewed_python(block: str) -> str:
 def renew(document: Path) -> None:
     """Write what the examples of a document print into it."""
     text = document.read_text(encoding="utf-8")
+    python = python_examples(text, document.stem)
 
     def fresh(match: re.Match[str]) -> str:
         language, block = match.groups()
-        body = _renewed_console(block, text) if language == "console" else _renewed_python(block)
+        body = _renewed_console(block, text) if language == "console" else _renewed_python(*next(python))
         return f"```{language}\n{body}```"
 
     document.write_text(BLOCK.sub(fresh, text), encoding="utf-8")

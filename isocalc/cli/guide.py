@@ -5,19 +5,20 @@ from pathlib import Path
 
 import click
 
+import isocalc
 from isocalc.cli.help import Guided
 from isocalc.cli.option_types import OneOf
 
-FOLDER = Path(__file__).parents[1] / "guide"
+FOLDER = Path(isocalc.__path__[0], "guide")
 TOPICS = {
-    "tour": "What singular values of a Jacobian are, and ten questions answered.",
+    "tour": "What the singular values are, and what people ask of them.",
     "initialisation": "Choose the scales of the weights, and get the code.",
     "laws": "Which law fits which network, and how far it is off.",
     "simulation": "Hold real networks against the law; long runs.",
     "pytorch": "Measure a PyTorch module of your own.",
-    "output": "Tables, files, pictures, sweeps, exit codes, completion.",
+    "output": "Tables, files, sweeps, pictures, exit codes, completion.",
     "python": "The same in Python.",
-    "glossary": "The words and the columns: c, kappa, gate, KS, outlier ...",
+    "glossary": "The words and the columns: c, kappa, gate, KS, outlier, ...",
     "theory": "Every equation that is solved, numbered, with its source.",
     "changes": "What is new.",
     "contributing": "The rooms of the code, and how to add to them.",
