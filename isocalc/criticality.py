@@ -35,6 +35,8 @@ _ACCURACY = 1e-8
 def at_q_star(act: str | Activation, q_star: float) -> CriticalPoint:
     """Return the critical network with a given fixed point: σ_w² = 1/E φ'², σ_b² = q* − σ_w² E φ².
 
+    Theory (19).
+
     Parameters
     ----------
     act : str or Activation
