@@ -3,6 +3,7 @@
 Two pre-activations of variance q and correlation c are u = √q (α x ± β y), x and y standard normal and
 independent, α² = (1 + c)/2, β² = (1 − c)/2. In these coordinates 1 − c is a difference of neighbours,
 computed without cancellation: q (1 − C(c)) = σ_w² E (φ(u1) − φ(u2))² / 2.
+The map and its rate are theory (15) and (16).
 """
 
 import math

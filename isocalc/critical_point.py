@@ -54,7 +54,7 @@ class CriticalPoint:
         return self.gate_variance + (weights == "gaussian")
 
     def sigma2_jjt(self, depth: int, weights: Weights = "gaussian") -> float:
-        """Return σ²_JJᵀ, the variance of λ, whose mean is 1, at a depth: Pennington et al., eq. (22)."""
+        """Return σ²_JJᵀ, the variance of λ, whose mean is 1, at a depth: theory (18)."""
         return require_whole("depth", depth, 1, MAX_DEPTH) * self.relative_variance(weights)
 
     @cached_property

@@ -1,6 +1,6 @@
 """Feed-forward networks at the edge of chaos, χ = 1: with given biases, weights, fixed point or spectrum.
 
-Schoenholz et al., arXiv 1611.01232; Pennington, Schoenholz, Ganguli, arXiv 1802.09979.
+Schoenholz et al., arXiv 1611.01232; Pennington, Schoenholz, Ganguli, arXiv 1802.09979: theory (18) and (19).
 """
 
 import math
@@ -35,6 +35,8 @@ _ACCURACY = 1e-8
 
 def at_q_star(act: str | Activation, q_star: float) -> CriticalPoint:
     """Return the critical network with a given fixed point: σ_w² = 1/E φ'², σ_b² = q* − σ_w² E φ².
+
+    Theory (19).
 
     Parameters
     ----------
@@ -183,7 +185,7 @@ def at_sigma2_jjt(
     Notes
     -----
     L (E φ'⁴ / (E φ'²)² − 1 − s₁) with s₁ = 0 for orthogonal and −1 for Gaussian weights: Pennington et al.,
-    eq. (22), and the isometry at any depth of their Section 4.
+    eq. (22), theory (18), and the isometry at any depth of their Section 4.
     """
     target = _within("sigma2_jjt", sigma2_jjt, LEAST_SPREAD, MOST_SPREAD)
     depth = require_whole("depth", depth, 1, MAX_DEPTH)

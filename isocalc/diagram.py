@@ -70,7 +70,9 @@ def phase_diagram(
 
     Notes
     -----
-    q* as in Poole et al., arXiv 1606.05340. c* is the root of a power series (Mehler's formula for φ'), of
+    Theory (12) to (17), Poole et al., arXiv 1606.05340.
+
+    c* is the root of a power series (Mehler's formula for φ'), of
     piecewise linear φ that of a one-dimensional integral (Price's theorem). Where a φ of curves jumps
     or has kinks away from 0, or a kink at 0 and c* is beyond 0.999, chaotic networks with a bias are solved
     one by one, up to a tenth of a second each.

@@ -112,6 +112,10 @@ def fixed_points(network: FeedForward) -> tuple[FixedPoint, ...]:
         ``sigma_w`` or ``sigma_b`` is outside that range, or ``network`` is not feed-forward.
     NoAnswerError
         There is none: q grows without bound.
+
+    Notes
+    -----
+    Poole et al., arXiv 1606.05340; Schoenholz et al., arXiv 1611.01232: theory (12) to (17).
     """
     require_network(network, FeedForward)
     for parameter, value in (("sigma_w", network.sigma_w), ("sigma_b", network.sigma_b)):

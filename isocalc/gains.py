@@ -64,7 +64,7 @@ def gains(act: str | Activation, q: float = 1.0) -> Gains:
     Notes
     -----
     He et al., arXiv 1502.01852, eq. (10) and (14), for any activation; the critical gain is that of
-    Schoenholz et al., arXiv 1611.01232.
+    Schoenholz et al., arXiv 1611.01232: theory (19) and (20).
 
     Examples
     --------

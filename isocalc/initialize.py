@@ -53,7 +53,7 @@ def for_c(network: ResNet, c: float) -> tuple[ResNet, ...]:
     -----
     Solutions are sign changes of c(σ) − c on 65 scales, and pairs about a turning point between them; from
     depth 50,000 with skip 1 they are those at depth 5,000, followed to the network's own. c is that of
-    Tarnowski et al., arXiv 1809.08848, eq. (14) to (17).
+    Tarnowski et al., arXiv 1809.08848, eq. (14) to (17): theory (10).
 
     Examples
     --------

@@ -139,6 +139,10 @@ def judge(
         An argument breaks its rule.
     NoAnswerError
         The law is not known (`spectrum`).
+
+    Notes
+    -----
+    The tolerances are those of theory (50) to (55).
     """
     require_network(network, ResNet, FeedForward)
     require_choice("gates", gates, GATES)

@@ -58,6 +58,11 @@ def spectrum(
         given for another law.
     NoAnswerError
         The signal or c overflows; a feed-forward network has no fixed point and no input variance.
+
+    Notes
+    -----
+    The universal law is theory (33), the layered one theory (22), the exact one theory (44) to (48); auto
+    chooses by the estimates of theory (39) to (43).
     """
     require_network(network, ResNet, FeedForward)
     require_choice("law", law, LAWS)

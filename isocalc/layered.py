@@ -31,6 +31,10 @@ class LayeredLaw(Law):
         What x is: a singular value s, its square λ, or log s.
     error : float, optional
         Distance from the law of a network, as predicted.
+
+    Notes
+    -----
+    Theory (21) to (32).
     """
 
     name: ClassVar[str] = "layered"

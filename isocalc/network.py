@@ -103,7 +103,7 @@ class ResNet(_Network):
     References
     ----------
     .. [1] Tarnowski et al., arXiv 1809.08848.
-    .. [2] Ling, He, Qiu, arXiv 1807.11694.
+    .. [2] Ling, He, Qiu, arXiv 1807.11694; all three, theory (2) to (4).
     """
 
     block: Block = "post"
@@ -170,7 +170,7 @@ class FeedForward(_Network):
     ----------
     .. [1] Pennington, Schoenholz, Ganguli, arXiv 1802.09979; rectangular layers: Chhaibi, Daouda, Kahn,
        arXiv 2111.00841.
-    .. [2] Yang, arXiv 2009.10685.
+    .. [2] Yang, arXiv 2009.10685; the network, theory (1).
     """
 
     input_variance: float | None = None

@@ -92,6 +92,11 @@ def print_picture(figure: "Figure") -> None:
     _print(picture_text(figure, sys.stdout))
 
 
+def print_text(text: str) -> None:
+    """Write text to standard output; raise OSError where that cannot be written to."""
+    _print(text)
+
+
 def _cells(table: Table) -> list[list[Cell]]:
     return [[_plain(cell) for cell in row] for row in table.rows]
 

@@ -96,7 +96,7 @@ def propagate(network: ResNet | FeedForward) -> Propagation:
     Notes
     -----
     Tarnowski et al., arXiv 1809.08848, eq. (13) to (16), with the cross term 2a m E φ of activations whose
-    mean is not 0. The mean squared singular value is exact at every depth.
+    mean is not 0: theory (5) to (10). The mean squared singular value, theory (11), is exact at every depth.
     """
     require_network(network, ResNet, FeedForward)
     if isinstance(network, ResNet):

@@ -5,7 +5,7 @@ curve ζ = X + it where its left side is real, t runs from 0 at the edges to its
 
     density(y) = t / (2πc),    survival(y) = Im[c m² + log(1 − e^−ζ)] / π.
 
-The density is even in y. Functions here trust their arguments: c > 0, arrays of float64.
+The density is even in y: theory (33) to (37). Functions here trust their arguments: c > 0, arrays of float64.
 """
 
 import math

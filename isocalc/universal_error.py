@@ -97,6 +97,8 @@ def law_errors(network: ResNet, signal: Propagation | None = None, *, own_gates:
 
     Notes
     -----
+    Theory (39) to (43).
+
     The depth's part is good to a few per cent where it is small. Where the relative variance of a layer, skip
     included, is of order 1 it only says that the universal law is far off.
     """
@@ -130,7 +132,7 @@ def commuting_error(network: ResNet, signal: Propagation, kurtosis: Array) -> fl
 
 
 def error_of_kappa(kappa: float, c: float) -> float:
-    """Return the distance that correlated gates make, from κ and c > 0."""
+    """Return the distance that correlated gates make, from κ and c > 0: theory (42)."""
     h = (0.25 / c + 0.16 + 0.09 * c * c / (c * c + 10)) / c
     return SAFETY * abs(kappa) / (2 * math.pi) * h
 
@@ -153,7 +155,7 @@ def has_correlated_gates(network: ResNet) -> bool:
 
 
 def depth_error(network: ResNet, signal: Propagation, kurtosis: Array | None = None) -> float:
-    """Return the distance of the universal law from that of free layers, to first order in 1/L.
+    """Return the distance of the universal law from that of free layers, to first order in 1/L: theory (40).
 
     ``kurtosis`` is that of the gates, E d⁴/(E d²)², where it is known.
     """
@@ -201,7 +203,7 @@ def _kurtosis(network: ResNet, q: Array) -> Array:
 
 
 def kappa_of(network: ResNet, signal: Propagation) -> float:
-    """Return κ = 2 Σ_{k<l} (v/a²)² Cov(d_k², d_l²) e^(−(C_l − C_k)).
+    """Return κ = 2 Σ_{k<l} (v/a²)² Cov(d_k², d_l²) e^(−(C_l − C_k)), theory (41).
 
     Parameters
     ----------

@@ -50,7 +50,7 @@ class UniversalLaw(Law):
 
     References
     ----------
-    Tarnowski, Warchoł, Jastrzębski, Tabor, Nowak, arXiv 1809.08848, eq. (18) and (19).
+    Tarnowski, Warchoł, Jastrzębski, Tabor, Nowak, arXiv 1809.08848, eq. (18) and (19): theory (33) to (37).
 
     Examples
     --------

@@ -7,6 +7,8 @@ goes away. Replicates of different widths are independent, and the errors of mos
 that widths are weighted with N²: weights by estimated errors would favour widths whose few trials happen to
 lie together.
 
+The form is theory (56).
+
 Calibration (tests/bench/calibrate_widths.py; α = 1 %, 11 networks, 8 trials at each of N = 50, 100 and 200):
 right laws were rejected in 0 of 33 groups; c off by 5 % was found in 9 of 30, the laws of independent gates
 for a pre-activation tanh network were rejected in 3 of 3.

@@ -90,6 +90,8 @@ RELU = ("param", "--act", "relu")
             ("--paths must be left out with --law layered",),
         ),
         (("density", "--c", "1", "--variable", "s"), ("--variable must be one of singular, lambda, log",)),
+        (("density", "--c", "1", "--law", "universe"), ("got 'universe'. Did you mean universal?",)),
+        (("guide", "thory"), ("TOPIC must be one of tour,", "got 'thory'. Did you mean theory?")),
     ],
 )
 def test_refusals(arguments, parts):

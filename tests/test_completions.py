@@ -35,6 +35,7 @@ CASES = {
     "isocalc density --act=leaky_relu:0.2,tanhs": ["--act=leaky_relu:0.2,tanhshrink"],
     "isocalc param --arch ": ["resnet", "feedforward"],
     "isocalc mc --seed 1 --seed 2 -o x --checkpoint x --act relu --act tanhs": ["tanhshrink"],
+    "isocalc guide th": ["theory"],
 }
 
 # Bash cuts the words it hands over at the letters of COMP_WORDBREAKS, and replaces the last piece.

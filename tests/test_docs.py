@@ -1,102 +1,91 @@
-"""The README cannot lie: its console and Python examples are run, and every command is shown.
+"""The README and the guide cannot lie: their examples are run, and every command is shown."""
 
-``python tests/test_docs.py`` rewrites the outputs of its console examples from what the program prints.
-"""
-
+import ast
 import doctest
 import os
 import re
 import subprocess
 import sys
-import tempfile
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from documents import (
+    DOCUMENTS,
+    GUIDE,
+    README,
+    ROOT,
+    blocks,
+    examples,
+    is_runnable,
+    outputs,
+    python_examples,
+    renew,
+)
+from running import on_terminal, refusal, shell
 
 from isocalc.cli.group import isocalc
+from isocalc.cli.guide import TOPICS
 
-README = Path(__file__).parent.parent / "README.md"
-BLOCK = re.compile(r"```(console|python)\n(.*?)```", re.DOTALL)
-# A Python block that begins so is a file beside which the console examples run.
-FILE = re.compile(r"# (\w+\.py)\n")
 NUMBER = re.compile(r"[-+]?\d+\.?\d*(?:e[-+]?\d+)?")
 # Simulations round differently from one BLAS to another; the rest is the same to a few units of rounding.
 TOLERANCE = 1e-6
-
-
-def blocks(language: str) -> list[str]:
-    return [body for name, body in BLOCK.findall(README.read_text(encoding="utf-8")) if name == language]
-
-
-def examples(block: str) -> list[tuple[str, str]]:
-    """Split a console block into commands and what they print."""
-    parts = re.split(r"^\$ (.*)\n", block, flags=re.MULTILINE)
-    return list(zip(parts[1::2], parts[2::2], strict=True))
-
-
-def write_files(folder: Path) -> None:
-    for block in blocks("python"):
-        if named := FILE.match(block):
-            (folder / named[1]).write_text(block, encoding="utf-8")
-
-
-def is_runnable(block: str) -> bool:
-    """Whether what a console block needs is installed: PyTorch is an extra."""
-    return "isocalc measure" not in block or find_spec("torch") is not None
-
-
-def run(command: str, folder: Path) -> str:
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    env = os.environ | {"PATH": path, "COLUMNS": "110"}
-    done = subprocess.run(
-        ["bash", "-c", command],
-        cwd=folder,
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    return done.stdout
+TEXTS = {document: document.read_text(encoding="utf-8") for document in DOCUMENTS}
+LONGEST_README = 250
+EQUATION = re.compile(r" \((\d+)\)$", re.MULTILINE)
+CITATION = re.compile(r"[Tt]heory((?:(?:,| to| and)? \(\d+\))+)")
 
 
 def assert_same(shown: str, printed: str) -> None:
-    """Compare word for word, numbers as numbers."""
-    assert NUMBER.sub("#", shown) == NUMBER.sub("#", printed)
+    """Compare word for word, numbers as numbers; how wide a column is hangs on the digits of its numbers."""
+    assert words(shown) == words(printed)
     expected = [float(number) for number in NUMBER.findall(shown)]
     assert [float(number) for number in NUMBER.findall(printed)] == pytest.approx(
         expected, rel=TOLERANCE, abs=1e-9
     )
 
 
-@pytest.mark.parametrize("block", blocks("console"), ids=lambda block: examples(block)[0][0][:60])
-def test_console_examples(block, tmp_path):
+def words(text: str) -> list[list[str]]:
+    return [NUMBER.sub("#", re.sub("─+", "─", line)).split() for line in text.splitlines()]
+
+
+def named(value) -> str:
+    return value.stem if isinstance(value, Path) else examples(value)[0][0][:60]
+
+
+@pytest.mark.parametrize(
+    ("document", "block"),
+    [(document, block) for document in DOCUMENTS for block in blocks(TEXTS[document], "console")],
+    ids=named,
+)
+def test_console_examples(document, block, tmp_path):
     if not is_runnable(block):
         pytest.skip("PyTorch is an extra")
-    write_files(tmp_path)
-    for command, shown in examples(block):
-        assert_same(shown, run(command, tmp_path))
+    for _, shown, printed in outputs(block, TEXTS[document], tmp_path):
+        assert_same(shown, printed)
 
 
-def test_python_examples():
-    found = 0
-    for block in blocks("python"):
-        test = doctest.DocTestParser().get_doctest(block, {}, "README", str(README), 0)
-        found += len(test.examples)
-        assert doctest.DocTestRunner(verbose=False).run(test).failed == 0
-    assert found
+@pytest.mark.parametrize("document", [path for path in DOCUMENTS if ">>> " in TEXTS[path]], ids=named)
+def test_python_examples(document):
+    for _, test in python_examples(TEXTS[document], document.stem):
+        assert doctest.DocTestRunner(verbose=False).run(test, clear_globs=False).failed == 0
+
+
+def test_renewal_writes_what_is_printed_and_nothing_else(tmp_path):
+    document = tmp_path / "document.md"
+    text = "Words.\n\n```console\n$ echo 1 && echo 2\n{}$ cat b.py\n{}```\n\n```python\n# b.py\n```\n"
+    text += "\n```python\n>>> 1 + 1\n{}\n>>> [0]\n[0]\n```\n"
+    document.write_text(text.format("", "old\n", 3))
+    renew(document)
+    assert document.read_text() == text.format("1\n2\n", "# b.py\n", 2)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell")
 def test_completions_install_in_a_fresh_home(tmp_path):
     (commands,) = re.findall(
-        r"^## Manual pages .*?```sh\n(.*?)```", README.read_text("utf-8"), re.DOTALL | re.MULTILINE
+        r"^## Manual pages .*?```sh\n(.*?)```", TEXTS[GUIDE / "output.md"], re.DOTALL | re.MULTILINE
     )
     done = subprocess.run(
-        ["bash", "-ec", commands], cwd=README.parent, env=os.environ | {"HOME": str(tmp_path)}, check=False
+        ["bash", "-ec", commands], cwd=ROOT, env=os.environ | {"HOME": str(tmp_path)}, check=False
     )
     assert done.returncode == 0
     installed = {path.name for path in tmp_path.rglob("*") if path.is_file()}
@@ -104,9 +93,100 @@ def test_completions_install_in_a_fresh_home(tmp_path):
 
 
 def test_every_command_is_shown():
-    shown = " ".join(command for block in blocks("console") for command, _ in examples(block))
+    shown = " ".join(
+        command
+        for text in TEXTS.values()
+        for block in blocks(text, "console")
+        for command, _ in examples(block)
+    )
     for name in isocalc.list_commands(None):
         assert f"isocalc {name}" in shown
+
+
+def test_the_readme_is_short():
+    assert len(TEXTS[README].splitlines()) <= LONGEST_README
+
+
+def test_topics_are_the_files():
+    assert sorted(TOPICS) == sorted(path.stem for path in GUIDE.iterdir())
+    for topic in TOPICS:
+        assert f"`{topic}`" in TEXTS[README], f"README does not say where to read {topic}"
+
+
+@pytest.mark.skipif(not (ROOT / "isocalc" / "numerics").is_dir(), reason="the rooms are not there yet")
+def test_the_rooms_that_contributors_are_shown_exist():
+    names = re.findall(r"`([a-z_]+/[a-z_/]*)`", TEXTS[GUIDE / "contributing.md"])
+    assert names
+    for name in names:
+        places = [ROOT / name, ROOT / "isocalc" / name, ROOT / "isocalc" / f"{name}.py"]
+        assert any(place.exists() for place in places), name
+
+
+@pytest.mark.parametrize("topic", TOPICS)
+def test_guide_prints_the_topic(topic):
+    done = shell(f"isocalc guide {topic}")
+    assert (done.stdout, done.stderr, done.returncode) == (TEXTS[GUIDE / f"{topic}.md"], "", 0)
+
+
+def test_guide_without_a_topic_lists_them():
+    done = shell("isocalc guide")
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert [line.split(maxsplit=1) for line in done.stdout.splitlines()[2:]] == [
+        list(item) for item in TOPICS.items()
+    ]
+
+
+def test_guide_refuses_an_unknown_topic():
+    assert refusal("guide", "glosary").endswith("got 'glosary'. Did you mean glossary?\n")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a POSIX terminal")
+def test_a_terminal_gets_the_guide_laid_out():
+    text, code = on_terminal(
+        "guide", "glossary", environment=os.environ | {"COLUMNS": "80", "TERM": "xterm", "NO_COLOR": "1"}
+    )
+    assert code == 0
+    assert "**" not in text
+    assert max(map(len, re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines())) <= 80
+
+
+def displayed() -> list[str]:
+    """Return the lines of theory that are set apart, equations nearly all."""
+    return "".join(re.findall(r"```text\n(.*?)```", TEXTS[GUIDE / "theory.md"], re.DOTALL)).splitlines()
+
+
+def equations() -> list[str]:
+    return EQUATION.findall("\n".join(displayed()))
+
+
+def test_equations_are_numbered_in_order():
+    assert equations() == [str(number) for number in range(1, len(equations()) + 1)]
+
+
+def test_a_terminal_of_80_columns_holds_every_equation():
+    assert max(map(len, displayed())) <= 76
+
+
+def docstrings():
+    for path in sorted((ROOT / "isocalc").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+                yield path.name, ast.get_docstring(node) or ""
+
+
+def test_cited_equations_exist():
+    cited = [(name, number) for name, text in docstrings() for number in _numbers(text)]
+    cited += [(path.name, number) for path, text in TEXTS.items() for number in _numbers(text)]
+    assert cited
+    assert not [(name, number) for name, number in cited if number not in equations()]
+
+
+def _numbers(text: str) -> list[str]:
+    return [
+        number
+        for citation in CITATION.findall(" ".join(text.split()))
+        for number in re.findall(r"\d+", citation)
+    ]
 
 
 def test_comparison_sees_a_wrong_digit_and_a_wrong_word():
@@ -114,19 +194,3 @@ def test_comparison_sees_a_wrong_digit_and_a_wrong_word():
         assert_same("c 0.5001", "c 0.5")
     with pytest.raises(AssertionError):
         assert_same("ordered 1", "chaotic 1")
-
-
-def rewrite() -> None:
-    def fresh(match: re.Match[str]) -> str:
-        if match[1] != "console" or not is_runnable(match[2]):
-            return match[0]
-        with tempfile.TemporaryDirectory() as folder:
-            write_files(Path(folder))
-            parts = [f"$ {command}\n{run(command, Path(folder))}" for command, _ in examples(match[2])]
-        return f"```console\n{''.join(parts)}```"
-
-    README.write_text(BLOCK.sub(fresh, README.read_text(encoding="utf-8")), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    rewrite()

@@ -39,7 +39,7 @@ def test_a_reader_sees_every_word_of_the_help(title):
     name = man_pages.TITLES[title]
     context = click.Context(isocalc, info_name="isocalc", **isocalc.context_settings)
     command = isocalc if name is None else isocalc.get_command(context, name)
-    shown = {*done.stdout.split(), "Usage:", "Options:", "Commands:", "Examples:", "--help"}
+    shown = {*done.stdout.split(), "Usage:", "Options:", "Commands:", "Topics:", "Examples:", "--help"}
     context = click.Context(
         command, info_name=name or "isocalc", max_content_width=10000, terminal_width=10000
     )

@@ -70,6 +70,11 @@ def test_sqlite_loads_for_a_checkpoint_alone(tmp_path):
     assert "sqlite3" in loaded(*arguments, "--checkpoint", str(tmp_path / "run.ckpt"))
 
 
+@pytest.mark.parametrize("arguments", [("guide",), ("guide", "theory")])
+def test_a_reader_of_the_guide_waits_for_nothing(arguments):
+    assert not loaded(*arguments) & (HEAVY | FOR_OUTPUT_ONLY | {"csv"})
+
+
 def test_a_package_nobody_uses_costs_nothing():
     command = [sys.executable, "-c", "import sys, isocalc; print(*sys.modules)"]
     modules = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from isocalc.cli.guide import Guided
+from isocalc.cli.help import Guided
 from isocalc.cli.output_options import Output, output_options
 
 if TYPE_CHECKING:

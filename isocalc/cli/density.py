@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from isocalc.cli.caveats import Doubles, explain_start
-from isocalc.cli.guide import Guided
+from isocalc.cli.help import Guided
 from isocalc.cli.law_options import LawsUsed, law_options, require_paths
 from isocalc.cli.law_rows import COLUMN, SUMMARY, density_rows, described_atoms, summary_row
 from isocalc.cli.option_types import Listed, OneOf, Whole

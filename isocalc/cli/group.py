@@ -24,12 +24,13 @@ COMMANDS = {
     "init": "The initialisation that gives the spectrum which is wanted.",
     "measure": "A PyTorch module of your own, with the theory beside it.",
     "acts": "The activations isocalc knows.",
+    "guide": "The manual: a tour, each command, the theory, a glossary.",
 }
 _TOO_LARGE = (
     "a number on the way to the answer does not fit a double",
     "this computation does not fit in memory",
 )
-OPTION_NAMES = {"activation": "--act", "form": "--format", "target": "TARGET"}
+OPTION_NAMES = {"activation": "--act", "form": "--format", "target": "TARGET", "topic": "TOPIC"}
 
 
 class LazyGroup(click.Group):
@@ -139,12 +140,11 @@ class LazyGroup(click.Group):
     epilog="""\b
 Examples:
   isocalc density --act tanh --depth 100        # singular values, drawn too
-  isocalc density --act tanh --plot tanh.png    # a picture in a file
   isocalc param --act relu,tanh --depth 10,100  # what fixes them
   isocalc mc --act tanh --depth 50 --width 200  # do real networks have them?
   isocalc init --act gelu --target-c 0.5        # which sigma_w gives them?
   isocalc measure model:make --input-shape 784  # and your own PyTorch model?
-  isocalc COMMAND --help                        # more examples, the options""",
+  isocalc guide tour                            # what does all of this mean?""",
 )
 @click.version_option(__version__, prog_name="isocalc", message="%(prog)s %(version)s")
 @click.pass_context

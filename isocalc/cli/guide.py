@@ -1,64 +1,67 @@
-"""Help that begins with what people come for: what a command does, and examples."""
+"""``isocalc guide``: the manual, a topic at a time."""
 
-from inspect import cleandoc
-from itertools import combinations
+import sys
+from pathlib import Path
 
 import click
 
-from isocalc.cli.repeated import Parser
-from isocalc.errors import InvalidInputError
+import isocalc
+from isocalc.cli.help import Guided
+from isocalc.cli.option_types import OneOf
 
-_EXAMPLES = "\b\nExamples:\n"
+FOLDER = Path(isocalc.__path__[0], "guide")
+TOPICS = {
+    "tour": "What the singular values are, and what people ask of them.",
+    "initialisation": "Choose the scales of the weights, and get the code.",
+    "laws": "Which law fits which network, and how far it is off.",
+    "simulation": "Hold real networks against the law; long runs.",
+    "pytorch": "Measure a PyTorch module of your own.",
+    "output": "Tables, files, sweeps, pictures, exit codes, completion.",
+    "python": "The same in Python.",
+    "glossary": "The words and the columns: c, kappa, gate, KS, outlier, ...",
+    "theory": "Every equation that is solved, numbered, with its source.",
+    "changes": "What is new.",
+    "contributing": "The rooms of the code, and how to add to them.",
+}
 
 
-class Guided(click.Command):
-    """A command of isocalc: what its options have in common.
+class _WithTopics(Guided):
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Topics"):
+            formatter.write_dl(list(TOPICS.items()))
+        super().format_options(ctx, formatter)
 
-    Its help shows the examples of the epilog before the options; lists join where an option is given twice;
-    options that name files name different ones.
+
+@click.command(
+    name="guide",
+    cls=_WithTopics,
+    epilog="""\b
+Examples:
+  isocalc guide
+  isocalc guide tour
+  isocalc guide theory | less
+""",
+)
+@click.argument("topic", metavar="[TOPIC]", type=OneOf(list(TOPICS)), required=False)
+def command(topic: str | None) -> None:
+    """Read the manual: the topic that is given, or the list of topics.
+
+    A terminal gets it laid out, a pipe the Markdown as it is.
     """
+    from isocalc.output import print_text  # noqa: PLC0415 - --help must not pay for it
 
-    def make_parser(self, ctx: click.Context) -> Parser:
-        """Return the parser of the options."""
-        parser = Parser(ctx)
-        for param in self.get_params(ctx):
-            param.add_to_parser(parser, ctx)
-        return parser
+    if topic is None:
+        print_text(_listed())
+        return
+    text = (FOLDER / f"{topic}.md").read_text(encoding="utf-8")
+    if sys.stdout is not None and sys.stdout.isatty():
+        from isocalc.markdown import markdown_text  # noqa: PLC0415 - loads Rich
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the command line; refuse one file for two options, however it is spelt."""
-        rest = super().parse_args(ctx, args)
-        if ctx.resilient_parsing:  # to complete a line
-            return rest
-        files = {
-            param.opts[-1]: path
-            for param in self.params
-            if isinstance(param.type, click.Path)
-            and (path := ctx.params[param.name or ""]) not in (None, "-")
-        }
-        for (first, one), (second, other) in combinations(files.items(), 2):
-            from isocalc.output_file import is_same_file  # noqa: PLC0415 - --help must not pay for it
-
-            if is_same_file(one, other):
-                name = second.lstrip("-")
-                raise InvalidInputError(name, f"another file than that of {first}", other)
-        return rest
-
-    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write usage, the first paragraph, examples, the other paragraphs, options and the rest."""
-        self.format_usage(ctx, formatter)
-        first, _, more = cleandoc(self.help or "").partition("\n\n")
-        about, _, examples = (self.epilog or "").rpartition(_EXAMPLES)
-        _write(formatter, first)
-        if about:
-            _write(formatter, _EXAMPLES + examples)
-        _write(formatter, more)
-        self.format_options(ctx, formatter)
-        _write(formatter, about or (self.epilog or ""))
+        text = markdown_text(text, sys.stdout)
+    print_text(text)
 
 
-def _write(formatter: click.HelpFormatter, text: str) -> None:
-    if text.strip():
-        formatter.write_paragraph()
-        with formatter.indentation():
-            formatter.write_text(text)
+def _listed() -> str:
+    longest = max(map(len, TOPICS))
+    lines = [f"  {name:<{longest}}  {about}\n" for name, about in TOPICS.items()]
+    return f"isocalc guide TOPIC, where TOPIC is one of\n\n{''.join(lines)}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from isocalc.cli.caveats import Doubles
-from isocalc.cli.guide import Guided
+from isocalc.cli.help import Guided
 from isocalc.cli.init_options import OPTIONS, networks_asked, question_of, require_in_range
 from isocalc.cli.init_rows import (
     COMPARED,

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from isocalc.cli.guide import Guided
+from isocalc.cli.help import Guided
 from isocalc.cli.law_options import law_options, require_paths
 from isocalc.cli.option_types import Numbers, OneOf, Whole
 from isocalc.cli.options import network_options, refuse

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from isocalc.cli.caveats import Doubles
-from isocalc.cli.guide import Guided
+from isocalc.cli.help import Guided
 from isocalc.cli.law_options import CAPTIONS, LawsUsed
 from isocalc.cli.option_types import OneOf, Shape, Whole
 from isocalc.cli.options import refuse

@@ -159,8 +159,12 @@ class OneOf(click.Choice[str]):
         """Return the word; raise InvalidInputError where it is another."""
         del ctx
         if value not in self.choices:
+            from difflib import get_close_matches  # noqa: PLC0415 - only needed to refuse
+
             name = (param.name if param else None) or "value"
-            raise InvalidInputError(name, f"one of {', '.join(self.choices)}", value)
+            near = get_close_matches(value, self.choices, 1)
+            advice = f"Did you mean {near[0]}?" if near else ""
+            raise InvalidInputError(name, f"one of {', '.join(self.choices)}", value, advice)
         return str(value)
 
 

@@ -9,7 +9,7 @@ import click
 
 from isocalc.cli.caveats import Doubles
 from isocalc.cli.fixed_point_rows import finder, fixed_point_rows
-from isocalc.cli.guide import Guided
+from isocalc.cli.help import Guided
 from isocalc.cli.options import is_given, network_options, refuse
 from isocalc.cli.output_options import Output, picture_options
 from isocalc.cli.sweep import Row, Sweep, run, say
