@@ -1,5 +1,9 @@
 """The exceptions isocalc raises: bad input, and questions whose answer is no."""
 
+import math
+import operator
+from collections.abc import Callable
+
 
 class IsocalcError(Exception):
     """Base class of every error that isocalc raises on purpose."""
@@ -47,3 +51,38 @@ def shortened(text: str, most: int = 200) -> str:
 def one_line(message: str) -> str:
     """Return a message as one line that a reader can take in, whatever is quoted in it."""
     return shortened(" ".join(map(shortened, message.split())), 2000)
+
+
+def require_number(parameter: str, value: object, rule: str, holds: Callable[[float], bool]) -> float:
+    """Return ``value`` as a float, or raise InvalidInputError where it is not finite or breaks ``rule``."""
+    if hasattr(value, "__float__") and not isinstance(value, bool):
+        try:
+            number = float(value)
+        except TypeError:  # an array of several numbers
+            number = math.nan
+        if math.isfinite(number) and holds(number):
+            return number
+    raise InvalidInputError(parameter, rule, value)
+
+
+def require_network(network: object, *kinds: type) -> None:
+    """Raise InvalidInputError where ``network`` is of none of the kinds."""
+    if not isinstance(network, kinds):
+        raise InvalidInputError("network", " or ".join(kind.__name__ for kind in kinds), network)
+
+
+def require_whole(parameter: str, value: object, least: int, most: int) -> int:
+    """Return ``value`` as an int, or raise InvalidInputError where it is not whole or outside the range."""
+    try:
+        number = operator.index(value)  # type: ignore[arg-type] # what it cannot take, it refuses
+    except TypeError:
+        number = least - 1
+    if isinstance(value, bool) or not least <= number <= most:
+        raise InvalidInputError(parameter, f"a whole number from {least} to {most}", value)
+    return number
+
+
+def require_choice(parameter: str, value: object, choices: tuple[str, ...]) -> None:
+    """Raise InvalidInputError where ``value`` is not one of ``choices``."""
+    if value not in choices:
+        raise InvalidInputError(parameter, f"one of {', '.join(choices)}", value)

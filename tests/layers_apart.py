@@ -5,7 +5,7 @@ from contextlib import contextmanager
 import mpmath
 import numpy as np
 
-from isocalc.forward import ForwardPass
+from isocalc.simulation.forward import ForwardPass
 
 
 @contextmanager

@@ -23,8 +23,8 @@ from documents import (
 )
 from running import on_terminal, refusal, shell
 
+from isocalc.cli.commands.guide import TOPICS
 from isocalc.cli.group import isocalc
-from isocalc.cli.guide import TOPICS
 
 NUMBER = re.compile(r"[-+]?\d+\.?\d*(?:e[-+]?\d+)?")
 # Simulations round differently from one BLAS to another; the rest is the same to a few units of rounding.

@@ -35,7 +35,7 @@ def loaded(*arguments):
 def test_help_loads_no_numerics(arguments):
     modules = loaded(*arguments)
     assert not modules & (HEAVY | FOR_OUTPUT_ONLY | {"dataclasses", "csv"})
-    assert "isocalc.network" not in modules
+    assert "isocalc.networks.descriptions" not in modules
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("--version",)])
@@ -61,7 +61,7 @@ def test_small_work_loads_numpy_alone(arguments):
     modules = loaded(*arguments)
     assert "numpy" in modules
     assert not modules & (FOR_OUTPUT_ONLY | HEAVY - {"numpy"} | {"numpy.ma", "numpy.polynomial"})
-    assert not modules & {"isocalc.figure", "isocalc.screen", "isocalc.picture_text"}
+    assert not modules & {"isocalc.display.figure", "isocalc.display.terminal", "isocalc.display.characters"}
 
 
 def test_sqlite_loads_for_a_checkpoint_alone(tmp_path):

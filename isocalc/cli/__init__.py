@@ -23,7 +23,7 @@ def main() -> None:
 
 def _leave(*_: object) -> None:
     """End the process at once and quietly."""
-    tidy = sys.modules.get("isocalc.interrupt")
+    tidy = sys.modules.get("isocalc.files")
     if tidy is not None:
         tidy.tidy_up()
     os._exit(130)

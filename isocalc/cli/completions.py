@@ -7,6 +7,7 @@ and lose ``--option=`` before a value; lists of activations have all of these.
 import sys
 from pathlib import Path
 
+import click
 from click.shell_completion import (
     BashComplete,
     FishComplete,
@@ -14,8 +15,6 @@ from click.shell_completion import (
     ZshComplete,
     add_completion_class,
 )
-
-from isocalc.cli.group import isocalc
 
 
 class _Bash(BashComplete):
@@ -117,7 +116,7 @@ SCRIPTS: dict[str, type[ShellComplete]] = {
 
 def script(name: str) -> str:
     """Return the text of one of `SCRIPTS`."""
-    shell = SCRIPTS[name](isocalc, {}, "isocalc", "_ISOCALC_COMPLETE")
+    shell = SCRIPTS[name](click.Command("isocalc"), {}, "isocalc", "_ISOCALC_COMPLETE")
     return shell.source_template % shell.source_vars()
 
 

@@ -17,6 +17,7 @@ from isocalc.errors import InvalidInputError, IsocalcError, one_line, shortened
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+
 COMMANDS = {
     "param": "The parameter that fixes the spectrum, and signal propagation.",
     "density": "The limiting density of the singular values.",
@@ -46,7 +47,7 @@ class LazyGroup(click.Group):
         del ctx
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"isocalc.cli.{cmd_name}").command
+        command: click.Command = import_module(f"isocalc.cli.commands.{cmd_name}").command
         return command
 
     def resolve_command(

@@ -5,7 +5,7 @@ from itertools import combinations
 
 import click
 
-from isocalc.cli.repeated import Parser
+from isocalc.cli.options.repeated import Parser
 from isocalc.errors import InvalidInputError
 
 _EXAMPLES = "\b\nExamples:\n"
@@ -37,7 +37,7 @@ class Guided(click.Command):
             and (path := ctx.params[param.name or ""]) not in (None, "-")
         }
         for (first, one), (second, other) in combinations(files.items(), 2):
-            from isocalc.output_file import is_same_file  # noqa: PLC0415 - --help must not pay for it
+            from isocalc.files import is_same_file  # noqa: PLC0415 - --help must not pay for it
 
             if is_same_file(one, other):
                 name = second.lstrip("-")

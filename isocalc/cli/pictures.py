@@ -1,21 +1,22 @@
 """What the pictures of commands show, and their titles."""
 # ruff: noqa: PLC0415 - numerics load when a command computes
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from isocalc.cli.options import is_given
+from isocalc.cli.options.network import is_given
 from isocalc.cli.sweep import Sweep
 from isocalc.errors import InvalidInputError
 
 if TYPE_CHECKING:
-    from isocalc.activations import Activation
-    from isocalc.cli.simulations import Report
-    from isocalc.figure import Figure
-    from isocalc.law import Law
-    from isocalc.output import Cell, Table
+    from isocalc.activations.catalogue import Activation
+    from isocalc.cli.rows.simulations import Report
+    from isocalc.display.figure import Figure
+    from isocalc.display.table import Cell, Table
+    from isocalc.laws.law import Law
+
 
 _BLOCKS = {"post": "", "pre": " of pre-activation blocks", "preln": " of pre-LayerNorm blocks"}
 _SYMBOLS = {"sigma_w": "σ_w", "sigma_b": "σ_b", "sigma_w2": "σ_w2"}
@@ -103,8 +104,8 @@ class LawPictures:
         """Return densities over each other, of a summary how far the singular values of each law reach."""
         from dataclasses import replace
 
-        from isocalc.law_figure import law_figure
-        from isocalc.table_figure import SPECTRUM, Chart, Quantity, named, table_figure
+        from isocalc.display.figure import SPECTRUM, Chart, Quantity, named, table_figure
+        from isocalc.laws.figure import law_figure
 
         title, swept = title_of(self._ctx, self._sweep), self._sweep.swept
         if self._summary and swept:
@@ -125,8 +126,8 @@ class LawPictures:
 
 def law_summary(law: "Law") -> str:
     """Return in one line how far a law reaches, and its moments."""
-    from isocalc.cli.caveats import Doubles
-    from isocalc.cli.law_rows import summary_row
+    from isocalc.cli.rows.laws import summary_row
+    from isocalc.cli.sweep import Doubles
 
     row = summary_row(law, Doubles())
     names = {
@@ -141,22 +142,12 @@ def law_summary(law: "Law") -> str:
 
 def simulation_figure(ctx: click.Context, sweep: Sweep, report: "Report", kinds: Sequence[str]) -> "Figure":
     """Return the histograms of the simulations that a report has seen."""
-    from isocalc.simulation_figure import Simulated
-    from isocalc.simulation_figure import simulation_figure as drawn
-    from isocalc.table_figure import named
+    from isocalc.display.figure import named
+    from isocalc.laws.figure import Simulated
+    from isocalc.laws.figure import simulation_figure as drawn
 
     seen = []
     for network, width, log_s, law, ks in report.seen:
         record = subject_record(network, sweep.swept) | ({} if width is None else {"width": width})
         seen.append(Simulated(named(record, sweep.swept), log_s, law, ks))
     return drawn(seen, kinds, title_of(ctx, sweep))
-
-
-def told_ks(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return what a table of ``mc`` says of the distance between simulation and law."""
-    for row in rows:
-        if row["statistic"] == "ks_distance" and row["simulation"] is not None:
-            error = "" if row["standard_error"] is None else f" ± {row['standard_error']:.2g}"
-            within = "" if row["tolerance"] is None else f", tolerance {row['tolerance']:.2g} at this width"
-            return f"KS distance {row['simulation']:.2g}{error}{within}: {row['verdict']}"
-    return ""

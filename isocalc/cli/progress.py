@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 
-from isocalc.interrupt import tidied
+from isocalc.files import tidied
 
 # Seconds over which the remaining time is estimated: replicates may take minutes.
 _PERIOD = 600.0

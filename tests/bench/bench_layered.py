@@ -17,12 +17,12 @@ import numba
 import numpy as np
 
 import isocalc
-from isocalc import _kernels  # noqa: F401 - loaded, so that all work is compiled
-from isocalc.free_product import FreeProduct
-from isocalc.gates import gate_rule
-from isocalc.layer_transform import Layer
-from isocalc.layers import layers
-from isocalc.propagation import propagate
+from isocalc.laws.free import kernels  # noqa: F401 - loaded, so that all work is compiled
+from isocalc.laws.free.layer_factors import Layer
+from isocalc.laws.free.network_factors import layers
+from isocalc.laws.free.product import FreeProduct
+from isocalc.laws.gates.nodes import gate_rule
+from isocalc.signal.propagation import propagate
 
 SMOOTHING = 1e-4
 PEER_POINTS = 100

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from isocalc import FeedForward, ResNet
-from isocalc.simulate import replicate
+from isocalc.simulation.simulate import replicate
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from layers_apart import in_order, recorded

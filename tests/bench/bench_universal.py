@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 
-from isocalc import universal
+from isocalc.laws import universal
 
 SIZES = (200, 1000, 10_000, 100_000, 1_000_000)
 C = (1e-4, 1.0, 100.0)

@@ -1,4 +1,4 @@
-"""How often isocalc.freeness rejects gates that are free, and finds those that are not: the figures of mc.
+"""How often `judging.freeness` rejects gates that are free, and finds those that are not: the figures of mc.
 
     OPENBLAS_NUM_THREADS=1 python tests/bench/calibrate_freeness.py WIDTH GROUPS SEED
 
@@ -9,10 +9,10 @@ import sys
 
 import numpy as np
 
-from isocalc.freeness import contrasts
-from isocalc.network import FeedForward, ResNet
-from isocalc.replicates import Replicate, run
-from isocalc.simulate import GATES
+from isocalc.judging.freeness import contrasts
+from isocalc.networks.descriptions import FeedForward, ResNet
+from isocalc.simulation.replicates import Replicate, run
+from isocalc.simulation.simulate import GATES
 
 TRIALS = 8
 

@@ -12,11 +12,11 @@ import sys
 import time
 from dataclasses import replace
 
-from isocalc.findings import findings
-from isocalc.judge import compare, set_aside
-from isocalc.network import FeedForward, ResNet
-from isocalc.simulate import spectra
-from isocalc.width_law import WidthLaw
+from isocalc.judging.judge import compare, set_aside
+from isocalc.judging.statistics import findings
+from isocalc.judging.width_law import WidthLaw
+from isocalc.networks.descriptions import FeedForward, ResNet
+from isocalc.simulation.simulate import spectra
 
 TRIALS = 8
 GROUPS = {50: 100, 100: 25, 200: 8, 500: 3}

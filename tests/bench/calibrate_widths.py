@@ -8,9 +8,9 @@ import math
 import sys
 from dataclasses import replace
 
-from isocalc.network import FeedForward, ResNet
-from isocalc.simulate import spectra
-from isocalc.width_trend import judge_widths
+from isocalc.judging.width_trend import judge_widths
+from isocalc.networks.descriptions import FeedForward, ResNet
+from isocalc.simulation.simulate import spectra
 
 WIDTHS, TRIALS, FIRST_SEED = (50, 100, 200), 8, 78_000_000
 RESIDUAL = (

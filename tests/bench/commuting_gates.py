@@ -7,7 +7,7 @@ hand: ``python tests/bench/commuting_gates.py``.
 import numpy as np
 
 import isocalc
-from isocalc.universal_error import law_errors
+from isocalc.laws.universal_error import law_errors
 
 CASES = [("relu", 1.0), ("hardtanh", 1.0), ("hardtanh", 4.0), ("leaky_relu:0.3", 1.0)]
 

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from hostile import texts
 
 import isocalc
-from isocalc.expression import activation_of
+from isocalc.activations.expressions.build import activation_of
 
 EVENTS = Counter()
 FORBIDDEN = {"exec", "open", "import", "os.system", "subprocess.Popen", "socket.connect", "ctypes.dlopen"}

@@ -14,7 +14,7 @@ from mpmath import mpf
 from test_gaussian import NAMES, SPECS, UNDERFLOW, resolved
 
 from isocalc import activation
-from isocalc.gaussian import averages
+from isocalc.activations.averages import averages
 
 LIMIT = 1e-12
 

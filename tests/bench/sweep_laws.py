@@ -26,8 +26,8 @@ from concurrent.futures import ProcessPoolExecutor
 import numpy as np
 
 import isocalc
-from isocalc.activations import FAMILIES
-from isocalc.rotation_transform import Rotation
+from isocalc.activations.catalogue import FAMILIES
+from isocalc.laws.free.layer_factors import Rotation
 
 ACTIVATIONS = [name for name in FAMILIES if name != "threshold"] + [
     "threshold:0.1:0.5",

@@ -1,0 +1,321 @@
+"""Averages of an activation over a Gaussian pre-activation, computed or tabulated.
+
+Averages over a Gaussian pre-activation: E f = E f(√q z) with z standard normal.
+
+Composite Gauss-Legendre quadrature in z. Panels end at the breakpoints of φ; where the pieces between them
+vary over a length (``Activation.scale``) panels double in size away from 0 in units of it, so that an
+integrand that is narrow in z (large q) is resolved too.
+
+E φ, E φ² and E φ'² as functions of q, tabulated octave by octave for recursions over many layers.
+
+Each average is analytic in log q in a strip about the real axis, so Chebyshev interpolation of degree 15 on
+an octave is exact to rounding; where its last coefficients say otherwise direct quadrature takes over.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from isocalc.activations.catalogue import Activation
+from isocalc.numerics.quadrature import doubling_edges, panel_rule
+
+Array = npt.NDArray[np.float64]
+# Beyond 10.5 the normal density is below 1e-24; it underflows at 38.6.
+_CENTRAL = 1.5 * np.arange(-7, 8)
+_REACH = 10.5
+_UNDERFLOW = 38.6
+# Panels behind a breakpoint in the tail, where the integrand falls like exp(-38 z) at worst. Those of a
+# breakpoint below 10.5 reach beyond it too: soft shrink is 0 up to there.
+_TAIL = np.array([0.0, 0.25, 0.75, 1.5, 3.0, 5.0])
+_APART = -(10**6)
+# Variances whose nodes, some hundreds each, fit a processor's cache: more take twice the time each.
+_IN_CACHE = 256
+_TINY = float(np.finfo(float).smallest_subnormal)
+
+
+class Averages(NamedTuple):
+    """Gaussian averages at the variances q that were asked for; q = 0 stands for the limit q → 0+."""
+
+    mean: Array
+    """E φ"""
+    second: Array
+    """E φ²"""
+    gate: Array
+    """E φ'²"""
+    gate_squared: Array
+    """E φ'⁴"""
+    curvature: Array
+    """E φ² (z² − 1), twice q times the slope of E φ² in q"""
+
+
+def normal_rule(act: Activation, q: Array) -> tuple[Array, Array]:
+    """Return nodes z and weights of the standard normal law, fit for functions of √q z made from φ.
+
+    Parameters
+    ----------
+    act : Activation
+    q : array, shape (n,)
+        Variances, greater than 0.
+
+    Returns
+    -------
+    z, weights : arrays, shape (n, k)
+    """
+    sigma = np.sqrt(q)[:, None]
+    in_x = doubling_edges(act.scale, _REACH * float(sigma.max()))
+    with np.errstate(over="ignore"):
+        edges = [np.broadcast_to(_CENTRAL, (q.size, _CENTRAL.size)), np.clip(in_x / sigma, -_REACH, _REACH)]
+        for point in act.breakpoints:
+            if point:
+                place = np.clip(point / sigma, -_UNDERFLOW, _UNDERFLOW)
+                in_tail = np.abs(place).max() > _REACH - _TAIL[-1]
+                tail = math.copysign(1.0, point) * _TAIL if in_tail else _TAIL[:1]
+                edges.append(np.clip(place + tail, -_UNDERFLOW, _UNDERFLOW))
+    return panel_rule(np.sort(np.concatenate(edges, axis=1), axis=1))
+
+
+def averages(act: Activation, q: npt.ArrayLike) -> Averages:
+    """Return the Gaussian averages of an activation.
+
+    Parameters
+    ----------
+    act : Activation
+    q : array_like, any shape
+        Variances of the pre-activation, at least 0.
+
+    Returns
+    -------
+    Averages
+        Arrays of the shape of ``q``, each within 1e-12 · E|f| while φ⁴ and φ'⁴ do not overflow.
+    """
+    q = np.asarray(q, dtype=float)
+    flat = np.atleast_1d(q).ravel()
+    if act.closed_averages is not None:
+        result = Averages(*act.closed_averages(flat))
+    elif act.scale_free:
+        result = _scale_free_averages(act, flat)
+    else:
+        result = Averages(*(np.empty(flat.size) for _ in Averages._fields))
+        for chosen in _batches(flat):
+            for whole, part in zip(result, _quadrature(act, flat[chosen]), strict=True):
+                whole[chosen] = part
+    return Averages(*(array.reshape(q.shape) for array in result))
+
+
+def _batches(q: Array) -> Iterator[npt.NDArray[np.intp]]:
+    """Part the indices of q, 16 octaves together: the panels of a batch are those of its largest q."""
+    batch = np.where(q > 0, np.frexp(q)[1] // 16, _APART)
+    # set, not np.unique: the latter imports numpy.ma, 8 ms.
+    for key in set(batch.tolist()):
+        together = np.flatnonzero(batch == key)
+        for start in range(0, together.size, _IN_CACHE):
+            yield together[start : start + _IN_CACHE]
+
+
+def _quadrature(act: Activation, q: Array) -> Averages:
+    if q.any():
+        z, weights = normal_rule(act, q)
+        x = np.sqrt(q)[:, None] * z
+    else:
+        z, weights = np.array([[-1.0, 1.0]]), np.array([[0.5, 0.5]])
+        x = _TINY * z
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        return _averages_on(act, x, z, weights, q)
+
+
+def _averages_on(act: Activation, x: Array, z: Array, weights: Array, q: Array) -> Averages:
+    phi, gate = act.phi(x), act.dphi(x) ** 2
+    square = phi * phi
+
+    def mean(values: Array) -> Array:
+        return np.asarray((weights * values).sum(axis=1)) + np.zeros_like(q)
+
+    if act.slopes is None:
+        gates = mean(gate), mean(gate * gate)
+    else:
+        laws = [act.gate_masses(value) for value in q.tolist()]
+        gates = (
+            np.array([math.fsum(d * mass for d, mass in law) for law in laws]),
+            np.array([math.fsum(d * d * mass for d, mass in law) for law in laws]),
+        )
+    middle = np.zeros_like(q) if act.odd else mean(phi)
+    return Averages(middle, mean(square), *gates, mean(square * (z * z - 1)))
+
+
+def _scale_free_averages(act: Activation, q: Array) -> Averages:
+    left, right = act.slopes[0], act.slopes[-1]  # type: ignore[index] # piecewise linear, by definition
+    left, right, difference = left * left, right * right, right - left
+    second, fourth = (left + right) / 2, (left * left + right * right) / 2
+    with np.errstate(over="ignore", under="ignore"):
+        mean = difference * np.sqrt(q / (2 * math.pi))
+        return Averages(mean, second * q, np.full_like(q, second), np.full_like(q, fourth), 2 * second * q)
+
+
+def second_moment_and_slope(act: Activation, q: Array) -> tuple[Array, Array]:
+    """Return E φ² and its derivative in q, for q > 0 of shape (n,).
+
+    The slope is E φφ'z / √q, well conditioned at small q; where φ jumps it is E φ² (z² − 1) / 2q.
+    """
+    if act.closed_averages is not None or act.scale_free or act.jumps:
+        all_of_them = averages(act, q)
+        return all_of_them.second, all_of_them.curvature / (2 * q)
+    second, slope = np.empty(q.size), np.empty(q.size)
+    with np.errstate(over="ignore", under="ignore"):
+        for chosen in _batches(q):
+            z, weights = normal_rule(act, q[chosen])
+            sigma = np.sqrt(q[chosen])
+            x = sigma[:, None] * z
+            phi = act.phi(x)
+            second[chosen] = (weights * phi * phi).sum(axis=1)
+            slope[chosen] = (weights * phi * act.dphi(x) * z).sum(axis=1) / sigma
+    return second, slope
+
+
+_DEGREE = 15
+_ANGLE = np.pi * (np.arange(_DEGREE + 1) + 0.5) / (_DEGREE + 1)
+# Octave e holds 2^(e-1) <= q < 2^e; nodes are in t = 2 log2(q) - 2e + 1.
+_NODES = np.exp2((np.cos(_ANGLE) - 1) / 2)
+_TO_COEFFICIENTS = np.cos(np.outer(np.arange(_DEGREE + 1), _ANGLE)) * 2 / (_DEGREE + 1)
+_TO_COEFFICIENTS[0] /= 2
+_ACCURACY = 1e-14
+# A table costs as much as a few averages taken directly.
+_WORTH_A_TABLE = 4
+# Averages that underflow somewhere in an octave and are below this are 0 in all of it.
+_NEXT_TO_NOTHING = 1e-250
+_NO_MEAN = 1e-12
+SMALLEST_Q = 2.0**-900
+
+
+class LayerAverages(NamedTuple):
+    """What one layer's recursion needs."""
+
+    mean: float
+    """E φ"""
+    second: float
+    """E φ²"""
+    gate: float
+    """E φ'²"""
+
+
+class Octave(NamedTuple):
+    """Chebyshev series in t = 2 log2(q) − 2e + 1 on 2^(e−1) <= q < 2^e."""
+
+    units: Array
+    """√E φ², E φ² and E φ'² at the first node"""
+    coefficients: Array
+    """Shape (3, 16): of E φ, log E φ², log E φ'², each in its unit"""
+
+
+class AverageTable:
+    """Gaussian averages of one activation at one q after another.
+
+    Parameters
+    ----------
+    act : Activation
+    """
+
+    def __init__(self, act: Activation) -> None:
+        self.act = act
+        self._octaves: dict[int, Octave | None] = {}
+        self._visits: Counter[int] = Counter()
+        self._lists: dict[int, tuple[list[float], list[list[float]]]] = {}
+
+    def octave(self, exponent: int) -> Octave | None:
+        """Return the series for 2^(exponent − 1) <= q < 2^exponent, or None where they do not converge."""
+        if exponent not in self._octaves:
+            self._octaves[exponent] = self._tabulate(exponent)
+        return self._octaves[exponent]
+
+    def _tabulate(self, exponent: int) -> Octave | None:
+        if exponent > self._far:
+            return self._scaled_from_far(exponent)
+        mean, second, gate, _, _ = averages(self.act, np.ldexp(_NODES, exponent))
+        for positive in (second, gate):
+            if not positive.all() and positive.max() < _NEXT_TO_NOTHING:
+                positive[:] = 0.0
+        units = np.array([math.sqrt(second[0]), second[0], gate[0]])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            values = np.stack([mean / units[0], np.log(second / units[1]), np.log(gate / units[2])])
+            # φ or φ' can be 0 at every node that counts (hard shrink at small q): a series of unit 0.
+            values[[not mean.any() or not second.any(), not second.any(), not gate.any()]] = 0.0
+            coefficients = values @ _TO_COEFFICIENTS.T
+        size = np.maximum(np.abs(values).max(axis=1), 1.0)
+        converged = np.abs(coefficients[:, -2:]).max(axis=1) <= _ACCURACY * size
+        return Octave(units, coefficients) if converged.all() else None
+
+    @cached_property
+    def _far(self) -> int:
+        """The octave beyond which averages are powers of q to all digits."""
+        return min(130 + 2 * math.ceil(math.log2(max(1.0, *self.act.lengths))), 900)
+
+    @cached_property
+    def _powers(self) -> Array:
+        """The powers of q, multiples of 1/2, in which mean, second moment and gate grow beyond `_far`."""
+        near, far = (averages(self.act, 2.0 ** (self._far - step)) for step in (40, 0))
+        second = _growth(float(near.second), float(far.second), 40)
+        has_mean = abs(far.mean) > _NO_MEAN * math.sqrt(far.second)
+        mean = _growth(float(abs(near.mean)), float(abs(far.mean)), 40) if has_mean else second / 2
+        return np.array([mean, second, _growth(float(near.gate), float(far.gate), 40)])
+
+    def _scaled_from_far(self, exponent: int) -> Octave | None:
+        far = self.octave(self._far)
+        if far is None:
+            return None
+        with np.errstate(over="ignore", under="ignore"):
+            return Octave(far.units * np.exp2(self._powers * (exponent - self._far)), far.coefficients)
+
+    def at(self, q: float) -> LayerAverages:
+        """Return the averages at variance q >= 0, infinite ones as ``inf``."""
+        if q == math.inf:
+            return self._limit
+        if q < SMALLEST_Q:
+            return self._directly(q)
+        mantissa, exponent = math.frexp(q)
+        if exponent not in self._lists:
+            self._visits[exponent] += 1
+            worth_it = exponent > self._far or self._visits[exponent] >= _WORTH_A_TABLE
+            octave = self.octave(exponent) if worth_it else None
+            if octave is None:
+                return self._directly(q)
+            self._lists[exponent] = octave.units.tolist(), octave.coefficients[:, ::-1].tolist()
+        t = 2 * math.log2(mantissa) + 1
+        units, (mean, second, gate) = self._lists[exponent]
+        return LayerAverages(
+            units[0] * _clenshaw(mean, t),
+            units[1] * math.exp(_clenshaw(second, t)),
+            units[2] * math.exp(_clenshaw(gate, t)),
+        )
+
+    @cached_property
+    def _limit(self) -> LayerAverages:
+        """The averages at q → ∞."""
+        last = self.at(2.0 ** min(self._far + 1, 1000))
+        limits = (
+            0.0 if power < 0 else math.copysign(math.inf, value) if power > 0 and value else value
+            for value, power in zip(last, self._powers, strict=True)
+        )
+        return LayerAverages(*limits)
+
+    def _directly(self, q: float) -> LayerAverages:
+        mean, second, gate, _, _ = averages(self.act, q)
+        return LayerAverages(float(mean), float(second), float(gate))
+
+
+def _growth(near: float, far: float, octaves: int) -> float:
+    """Return the power, a multiple of 1/2, in which an average grows over so many octaves of q."""
+    if near == 0 or not far < math.inf:
+        return 0.0
+    return round(2 * math.log2(far / near) / octaves) / 2
+
+
+def _clenshaw(descending: list[float], t: float) -> float:
+    """Sum a Chebyshev series whose coefficients come highest first."""
+    twice, b, previous = 2 * t, 0.0, 0.0
+    for coefficient in descending:
+        b, previous = coefficient + twice * b - previous, b
+    return b - t * previous

@@ -1,0 +1,420 @@
+"""φ and φ' of an expression as functions of arrays: pieces, rounding, evaluation.
+
+An expression as smooth pieces: where abs, max, where and the like switch, and what holds in between.
+
+How far rounding may move an expression and its derivative: a running error analysis, to first order.
+
+φ and φ' of an expression as functions of arrays, defined and finite for every x or refused.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from isocalc.activations.expressions.language import nodes
+from isocalc.activations.expressions.tree import (
+    ONE,
+    SMOOTH,
+    ZERO,
+    Node,
+    Numbers,
+    RefusedError,
+    const,
+    negative,
+    node,
+    polynomial,
+    raised,
+    value_and_slope,
+    value_of,
+)
+
+Array = npt.NDArray[np.float64]
+Intervals = Iterator[tuple[float, float, Node]]
+
+_MOST_CUTS = 40
+_OUTWARD = np.geomspace(1e-9, 1e9, 721)
+_EVERYWHERE = np.unique(np.concatenate([-_OUTWARD, _OUTWARD, np.linspace(-30.0, 30.0, 2403)]))
+_INSIDE = np.arange(1, 200) / 200
+# Two cuts nearer than this, relatively, are one: 0.9/3 and 0.3.
+_SAME = 1e-15
+_TOUCHES = 1e-13
+
+
+class Pieces(NamedTuple):
+    """``parts[k]`` holds between ``cuts[k - 1]`` and ``cuts[k]``; the first and the last go on for ever."""
+
+    cuts: tuple[float, ...]
+    parts: tuple[Node, ...]
+
+    def intervals(self) -> Intervals:
+        """Yield low, high and what holds between them."""
+        edges = (-math.inf, *self.cuts, math.inf)
+        for (low, high), part in zip(pairwise(edges), self.parts, strict=True):
+            yield low, high, part
+
+
+def pieces_of(tree: Node) -> Pieces:
+    """Return the smooth pieces of an expression.
+
+    Raises
+    ------
+    RefusedError
+        There are more than 40.
+    """
+    if not tree.args:
+        return Pieces((), (tree,))
+    inner = [pieces_of(arg) for arg in tree.args]
+    found: list[tuple[float, float, Node]] = []
+    for low, high in pairwise((-math.inf, *_distinct(cut for each in inner for cut in each.cuts), math.inf)):
+        args = [each.parts[_index(each.cuts, low, high)] for each in inner]
+        found += _resolved(tree, args, low, high)
+        if len(found) > 2 * _MOST_CUTS:
+            break
+    return _merged(found)
+
+
+def _distinct(cuts: Iterator[float]) -> list[float]:
+    distinct: list[float] = []
+    for cut in sorted(cuts):
+        if not distinct or cut - distinct[-1] > _SAME * abs(cut):
+            distinct.append(cut)
+    return distinct
+
+
+def _index(cuts: tuple[float, ...], low: float, high: float) -> int:
+    """Return the interval between cuts which (low, high) is in."""
+    if math.isinf(low) or math.isinf(high):
+        return 0 if math.isinf(low) else len(cuts)
+    return int(np.searchsorted(cuts, (low + high) / 2))
+
+
+def _merged(found: list[tuple[float, float, Node]]) -> Pieces:
+    cuts: list[float] = []
+    parts = [found[0][2]]
+    for low, _, part in found[1:]:
+        if not _same(part, parts[-1]):
+            cuts.append(low)
+            parts.append(part)
+    if len(cuts) > _MOST_CUTS:
+        raise RefusedError(f"made of at most {_MOST_CUTS} pieces", "It has more kinks.")
+    return Pieces(tuple(cuts), tuple(parts))
+
+
+def _same(one: Node, other: Node) -> bool:
+    return one == other or (polynomial(one) or 1) == (polynomial(other) or 2)
+
+
+def _resolved(tree: Node, args: list[Node], low: float, high: float) -> Intervals:
+    """Yield the smooth parts of an operation on smooth arguments."""
+    if tree.op not in _CHOICES:
+        yield low, high, node(tree.op, *args, number=tree.number)
+        return
+    switch, choose = _CHOICES[tree.op]
+    if tree.op == "where":
+        yield low, high, args[1] if args[0] == ONE else args[2]
+        return
+    g = switch(*args)
+    edges = (low, *crossings(g, low, high), high)
+    for start, stop in pairwise(edges):
+        yield start, stop, choose(_sign(g, start, stop), *args)
+
+
+def _sign(g: Node, low: float, high: float) -> int:
+    """Return the sign of g between two of its roots, 0 where g is 0."""
+    if g.op == "const":
+        return int(np.sign(g.number))
+    signs = np.sign(value_of(g, samples(low, high)))
+    signs = signs[np.isfinite(signs) & (signs != 0)]
+    return int(np.sign(signs.sum()))
+
+
+_CHOICES: dict[str, tuple[Callable[..., Node], Callable[..., Node]]] = {
+    "abs": (lambda u: u, lambda sign, u: negative(u) if sign < 0 else u),
+    "relu": (lambda u: u, lambda sign, u: u if sign > 0 else ZERO),
+    "sign": (lambda u: u, lambda sign, _: const(float(sign))),
+    "max": (lambda u, v: node("sub", u, v), lambda sign, u, v: v if sign < 0 else u),
+    "min": (lambda u, v: node("sub", u, v), lambda sign, u, v: u if sign < 0 else v),
+    "less": (lambda u, v: node("sub", v, u), lambda sign, *_: ONE if sign > 0 else ZERO),
+    "at_most": (lambda u, v: node("sub", v, u), lambda sign, *_: ZERO if sign < 0 else ONE),
+    "where": (lambda *_: ZERO, lambda *_: ZERO),
+}
+
+
+def samples(low: float, high: float) -> Array:
+    """Return points of an open interval, ascending."""
+    x = [_EVERYWHERE]
+    if math.isfinite(low) and math.isfinite(high):
+        x.append(low + (high - low) * _INSIDE)
+    elif math.isfinite(low):
+        x.append(low + _OUTWARD)
+    elif math.isfinite(high):
+        x.append(high - _OUTWARD)
+    points = np.unique(np.concatenate(x))
+    return np.asarray(points[(points > low) & (points < high)])
+
+
+def crossings(g: Node, low: float, high: float, *, nearest: bool = False) -> list[float]:
+    """Return where a smooth expression changes its sign between two points, to the last digit it has.
+
+    More than 40 places are refused, or but for the nearest to 0 left out.
+    """
+    line = polynomial(g)
+    if line is not None and len(line) <= 2:
+        root = -line[0] / line[1] + 0.0 if len(line) == 2 else math.nan
+        return [root] if low < root < high else []
+    x = samples(low, high)
+    if (turns := _turns(g, x)).size:
+        x = np.unique(np.concatenate([x, turns]))
+    signs = np.sign(value_of(g, x))
+    places = np.flatnonzero(np.isfinite(signs) & (signs != 0))
+    changes = np.flatnonzero(signs[places[1:]] != signs[places[:-1]])
+    if nearest:
+        changes = changes[np.argsort(np.abs(x[places[changes]]), kind="stable")[:_MOST_CUTS]]
+    elif changes.size > _MOST_CUTS:
+        raise RefusedError(f"made of at most {_MOST_CUTS} pieces", "It has more kinks.")
+    ends = [x[places[k : k + 2]].tolist() for k in changes]
+    return [_last_digit(lambda t: value_of(g, t), *pair) for pair in ends]
+
+
+def touchings(g: Node, low: float, high: float) -> list[float]:
+    """Return where a smooth expression comes down to 0 without changing its sign."""
+    turns = _turns(g, samples(low, high))
+    if not turns.size:
+        return []
+    step = 1e-3 * np.maximum(np.abs(turns), 1e-6)
+    near = np.abs(value_of(g, turns + step)) + np.abs(value_of(g, turns - step))
+    return turns[np.abs(value_of(g, turns)) <= _TOUCHES * near].tolist()  # type: ignore[no-any-return] # floats
+
+
+def _turns(g: Node, x: Array) -> Array:
+    """Return where |g| has a minimum between samples."""
+    value, slope = value_and_slope(g, x)
+    with np.errstate(all="ignore"):
+        trend, sign = np.sign(value) * np.sign(slope), np.sign(value)
+    kept = np.isfinite(trend) & (trend != 0)
+    x, trend, sign = x[kept], trend[kept], sign[kept]
+    minima = np.flatnonzero((trend[:-1] < 0) & (trend[1:] > 0) & (sign[:-1] == sign[1:]))
+    if minima.size > 4 * _MOST_CUTS:
+        return np.empty(0)
+    return np.array([_last_digit(lambda t: value_and_slope(g, t)[1], *x[k : k + 2].tolist()) for k in minima])
+
+
+def _last_digit(function: Callable[[Array], Array], low: float, high: float) -> float:
+    """Return the place between two points at which a function changes its sign."""
+    left = np.sign(function(np.array([low]))[0])
+    while True:
+        x = np.linspace(low, high, 17)
+        signs = np.sign(function(x))
+        if not signs.all() and (signs[1:-1] == 0).any():
+            return float(x[1:-1][signs[1:-1] == 0][0])
+        k = max(int(np.argmax(signs != left)), 1)
+        if x[k] - x[k - 1] >= high - low or x[k] - x[k - 1] <= 2.3e-16 * max(abs(x[k]), 1e-290):
+            return float(x[k])
+        low, high = float(x[k - 1]), float(x[k])
+
+
+Number = Array | float
+
+_UNITS = 4 * float(np.finfo(float).eps)
+
+
+def rounding(tree: Node, x: Array) -> tuple[Array, Array]:
+    """Return bounds, but for rare cases, of the rounding errors of a smooth expression and its derivative."""
+    with np.errstate(all="ignore"):
+        _, _, error, other = _bounds(tree, x)
+    return _UNITS * np.broadcast_to(error, x.shape), _UNITS * np.broadcast_to(other, x.shape)
+
+
+def _bounds(tree: Node, x: Array) -> tuple[Any, Any, Any, Any]:
+    """Return value, slope, and the errors of both in units of rounding."""
+    if tree.op == "x":
+        return x, 1.0, 0.0, 1.0
+    if tree.op == "const":
+        return tree.number, 0.0, abs(tree.number), 0.0
+    (u, du, e, f), *others = (_bounds(arg, x) for arg in tree.args)
+    if others:
+        return _of_two(tree.op, (u, du, e, f), others[0])
+    if tree.op == "neg":
+        return -u, -du, e, f
+    if tree.op == "pow":
+        value, rate = raised(u, tree.number), tree.number * raised(u, tree.number - 1)
+    else:
+        primitive = SMOOTH[tree.op]
+        value = primitive.value(np.asarray(u))
+        rate = primitive.slope(np.asarray(u), value)
+    rate = np.nan_to_num(rate)
+    return value, rate * du, np.abs(rate) * e + np.abs(value), np.abs(rate) * f
+
+
+def _of_two(op: str, one: tuple[Any, ...], other: tuple[Any, ...]) -> tuple[Any, Any, Any, Any]:
+    (u, du, e, f), (v, dv, g, h) = one, other
+    if op in ("add", "sub"):
+        value, slope = (u + v, du + dv) if op == "add" else (u - v, du - dv)
+        return value, slope, e + g + np.abs(value), f + h
+    if op == "mul":
+        errors = (
+            np.abs(u) * g + np.abs(v) * e,
+            np.abs(u) * h + np.abs(v) * f + np.abs(dv) * e + np.abs(du) * g,
+        )
+        return u * v, u * dv + v * du, errors[0] + np.abs(u * v), errors[1]
+    quotient = u / v
+    error = (e + np.abs(quotient) * g) / np.abs(v) + np.abs(quotient)
+    return quotient, (du - quotient * dv) / v, error, (f + np.abs(quotient) * h) / np.abs(v)
+
+
+DEFINED, FINITE = "defined for every x", "finite for every x, and its derivative too"
+# An expression must be finite up to here; beyond, powers of x may overflow.
+_NEAR = 1e6
+_WITHIN = np.unique(
+    np.concatenate(
+        [[0.0], np.geomspace(1e-300, 1e-3, 300), np.arange(0.01, 100, 0.01), np.geomspace(100, _NEAR, 2000)]
+    )
+)
+_FAR = np.append(2.0 ** np.arange(20, 1024), np.finfo(float).max)
+# An overflow from below this is none of φ but of its parts; beyond x = 10^40 φ goes on as a line then.
+_TRULY_LARGE, _FAR_ENOUGH = 1e200, 1e40
+
+
+class PieceFunction(NamedTuple):
+    """An expression, whole and in smooth pieces."""
+
+    tree: Node
+    pieces: Pieces
+    low: float = -np.inf
+    high: float = np.inf
+    """Beyond, φ is continued as a straight line."""
+
+    def phi(self, x: Array) -> Array:
+        """Return φ at an array of real x."""
+        near, parts = self._sorted(x)
+        value = np.empty_like(near)
+        for chosen, part in parts:
+            value[chosen] = value_of(part, near[chosen])
+        if near is not x:
+            with np.errstate(all="ignore"):
+                value = value + np.where(x == near, 0.0, self.dphi(near) * (x - near))
+        return np.asarray(value)
+
+    def dphi(self, x: Numbers) -> Numbers:
+        """Return φ' at an array of x; at complex x continued from the piece on which Re x lies."""
+        near, parts = self._sorted(x)
+        slope = np.empty_like(near)
+        for chosen, part in parts:
+            slope[chosen] = value_and_slope(part, near[chosen])[1]
+        return slope
+
+    def noise(self, x: Array) -> tuple[Array, Array]:
+        """Return how far rounding may move φ and φ'."""
+        near, parts = self._sorted(x)
+        errors = np.empty_like(near), np.empty_like(near)
+        for chosen, part in parts[: len(self.pieces.parts)]:
+            errors[0][chosen], errors[1][chosen] = rounding(part, near[chosen])
+        return errors
+
+    def _sorted(self, x: Numbers) -> tuple[Numbers, list[tuple[Any, Node]]]:
+        """Return x, moved to where φ is known, and which entries each expression holds at."""
+        beyond = (x.real < self.low) | (x.real > self.high)
+        if beyond.any():
+            x = np.where(beyond, np.clip(x.real, self.low, self.high), x)
+        cuts, parts = self.pieces
+        if not cuts:
+            return x, [(..., parts[0])]
+        place = np.searchsorted(cuts, x.real)
+        found: list[tuple[Any, Node]] = [(place == k, part) for k, part in enumerate(parts)]
+        return x, [*found, (np.isin(x.real, cuts), self.tree)]
+
+
+def function_of(tree: Node, pieces: Pieces) -> PieceFunction:
+    """Return φ and φ' of an expression.
+
+    Raises
+    ------
+    RefusedError
+        They are not defined or not finite somewhere.
+    """
+    for low, high, part in pieces.intervals():
+        for each in reversed([*nodes(part)]):
+            _require_defined(each, low, high)
+    function = PieceFunction(tree, pieces)
+    high = _known_to(function, 1.0)
+    return function._replace(low=-_known_to(function, -1.0), high=high)
+
+
+def _require_defined(tree: Node, low: float, high: float) -> None:
+    """Refuse an operation that is not defined or not smooth on an interval, ends included."""
+    match tree:
+        case Node("div", (_, v)):
+            places, what = _zeros(v, low, high), "It divides by 0"
+        case Node("tan", (u,)):
+            places, what = _zeros(node("cos", u), low, high), "tan is infinite"
+        case Node("log" | "sqrt" as name, (u,)):
+            places, what = _not_positive(u, low, high), f"The argument of {name} is not greater than 0"
+        case Node("log1p", (u,)):
+            places = _not_positive(node("add", ONE, u), low, high)
+            what = "The argument of a logarithm is not greater than 0"
+        case Node("pow", (u,), p) if not p.is_integer():
+            places, what = (
+                _not_positive(u, low, high),
+                f"What is raised to the power {p:g} is not greater than 0",
+            )
+        case _:
+            return
+    if places:
+        raise RefusedError(DEFINED, f"{what} at x = {min(places, key=abs) + 0.0:.4g}.")
+
+
+def _zeros(v: Node, low: float, high: float) -> list[float]:
+    inside = [*crossings(v, low, high, nearest=True), *touchings(v, low, high)]
+    ends = np.array([end for end in (low, high) if np.isfinite(end)])
+    value, slope = value_and_slope(v, ends)
+    with np.errstate(all="ignore"):
+        at_end = np.abs(value) <= 1e-14 * np.abs(slope * ends)
+    zeros: list[float] = ends[at_end | (value == 0)].tolist()
+    return inside + zeros
+
+
+def _not_positive(u: Node, low: float, high: float) -> list[float]:
+    if zeros := _zeros(u, low, high):
+        return zeros
+    x = samples(low, high)
+    places: list[float] = x[~(value_of(u, x) > 0)].tolist()
+    return places
+
+
+def _known_to(function: PieceFunction, side: float) -> float:
+    """Return |x| up to which φ and φ' can be computed; refuse those that are not finite."""
+    near = side * _WITHIN
+    bad = np.flatnonzero(~_finite(function, near))
+    if bad.size:
+        raise _not_finite(function, near[max(bad[0] - 1, 0)], near[bad[0]])
+    x = np.asarray(side * _FAR)
+    values = function.phi(x), function.dphi(x)
+    known = np.inf
+    for each in values:
+        overflows = np.flatnonzero(~np.isfinite(each))
+        if overflows.size and not _truly_large(each, overflows[0]):
+            known = min(known, float(_FAR[max(overflows[0] - 1, 0)]))
+    if known < _FAR_ENOUGH:
+        raise _not_finite(function, side * known, 2 * side * known)
+    return known
+
+
+def _truly_large(values: Array, first: int) -> bool:
+    """Whether values overflow, from this one on, because they grow like a power."""
+    rest = values[first:]
+    return bool(np.isinf(rest).all() and abs(values[first - 1]) > _TRULY_LARGE)
+
+
+def _finite(function: PieceFunction, x: Array) -> npt.NDArray[np.bool_]:
+    return np.isfinite(function.phi(x)) & np.isfinite(function.dphi(x))
+
+
+def _not_finite(function: PieceFunction, good: float, bad: float) -> RefusedError:
+    for _ in range(60):
+        middle = (good + bad) / 2
+        good, bad = (middle, bad) if _finite(function, np.array([middle]))[0] else (good, middle)
+    return RefusedError(FINITE, f"The expression is not finite at x = {bad + 0.0:.4g}.")

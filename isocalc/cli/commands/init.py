@@ -1,0 +1,299 @@
+"""``isocalc init``: the scales of weights and biases that give the spectrum which is wanted.
+
+The code that ``isocalc init --emit`` prints, and what its first lines say.
+
+``isocalc init``: the scales of weights and biases that give the spectrum which is wanted.
+"""
+# ruff: noqa: PLC0415 - numerics load when a command computes
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from isocalc.cli.help import Guided
+from isocalc.cli.options.init import OPTIONS, networks_asked, question_of, require_in_range
+from isocalc.cli.options.network import NETWORK_OPTIONS, Function, decorated, is_given
+from isocalc.cli.options.output import Output, picture_options
+from isocalc.cli.rows.init import (
+    COMPARED,
+    FEEDFORWARD,
+    GAIN,
+    RESNET,
+    SCHEMES,
+    compared_rows,
+    critical_rows,
+    gain_rows,
+    said,
+    scheme_rows,
+    solved_row,
+)
+from isocalc.cli.sweep import Doubles, Row, Sweep, run, say
+from isocalc.errors import InvalidInputError, NoAnswerError
+
+if TYPE_CHECKING:
+    from isocalc.design.initialize import Solution
+    from isocalc.display.figure import Figure
+    from isocalc.display.table import Table
+    from isocalc.laws.law import Law
+    from isocalc.networks.descriptions import FeedForward, ResNet
+    from isocalc.signal.criticality import CriticalPoint
+
+
+def code(net: "ResNet | FeedForward", found: Any, framework: Any) -> str:
+    """Return the code of a residual network, or of a critical point of a feed-forward one.
+
+    Raises
+    ------
+    InvalidInputError
+        The activation is not one of isocalc's own.
+    """
+    from isocalc.design.source_code import source
+    from isocalc.networks.descriptions import ResNet
+
+    try:
+        if isinstance(net, ResNet):
+            network, law = found if isinstance(found, tuple) else (found, None)
+            return source(network, framework, _about_residual(network, law))
+        return source(found.network(net.depth, net.weights), framework, _about_critical(net, found))
+    except InvalidInputError as error:
+        error.parameter = "emit"
+        raise
+
+
+def _about_residual(net: "ResNet", law: "Law | None") -> str:
+    from isocalc.laws.spectrum import choose, require_quick, taken
+    from isocalc.signal.propagation import propagate
+
+    signal = propagate(net)
+    try:
+        if law is None:
+            choice = choose(net, signal=signal)
+            if choice.law == "exact":
+                require_quick(net, signal)
+            law, _ = taken(net, choice)
+        ends = f"from {law.edge_lower:.6g} to {law.edge_upper:.6g} ({law.name} law)"
+        edges = f", singular values of the Jacobian {ends}"
+    except NoAnswerError as error:
+        edges = f"; the singular values of the Jacobian are not known: {error}"
+    shape = {"post": "phi(W x + b)", "pre": "W phi(x) + b", "preln": "W2 phi(W1 LayerNorm(x) + b)"}[net.block]
+    return (
+        f"{net.depth} residual blocks x + {shape}, phi = {net.act.name}, {net.weights} weights:\n"
+        f"c = {signal.c:.6g}{edges},\n"
+        f"for inputs whose entries have mean square {net.input_variance:.6g}{_beyond(net)}."
+    )
+
+
+def _beyond(net: "ResNet | FeedForward") -> str:
+    """Say what the law leaves out where φ has a mean, which the signals of all neurons then share."""
+    from isocalc.signal.propagation import can_leave_law
+
+    if not can_leave_law(net):
+        return ""
+    return ";\nbut one, in the signal's direction, can lie far outside (isocalc mc --spectrum shows it)"
+
+
+def _about_critical(net: "FeedForward", point: "CriticalPoint") -> str:
+    from dataclasses import replace
+
+    spread = point.sigma2_jjt(net.depth, net.weights)
+    place = "chi = 1" if net.act.jumps else "edge of chaos"
+    text = (
+        f"{net.depth} layers phi(W x + b), phi = {net.act.name}, {net.weights} weights, {place}:\n"
+        f"squared singular values of the Jacobian of mean 1 and variance {spread:.6g}"
+    )
+    network, inputs = point.network(net.depth, net.weights), ""
+    if point.q_star:
+        start = (point.q_star - point.sigma_b**2) / point.sigma_w**2
+        network = replace(network, input_variance=start)
+        inputs = f",\nfor inputs whose entries have mean square {start:.6g}"
+        if point.side:
+            from_where = "least" if point.side == "above" else "most"
+            inputs = f",\nfor inputs whose entries have a mean square of at {from_where} {start:.10g}"
+    elif point.q_star is not None:
+        inputs = ", for small inputs"
+    return f"{text}{inputs}{_beyond(network)}."
+
+
+def _options(function: Function) -> Function:
+    return decorated(function, (NETWORK_OPTIONS[0], *OPTIONS, *NETWORK_OPTIONS[1:]))
+
+
+@click.command(
+    name="init",
+    cls=Guided,
+    epilog="""\b
+Columns of a ResNet: activation, depth, sigma_w, sigma_b, c, edge_lower, edge_upper,
+bulk_condition_number (their ratio), q_first, q_last, mean_lambda, universal_error (see
+isocalc param), law (whose edges they are, and which the targets are of: what isocalc
+density --law auto takes); with --block preln sigma_w2, which is found at the given
+sigma_w; with --compare scheme, branch_factor (0: ReZero, SkipInit), status. --schemes:
+activation, depth, scheme, branch_scale (of block l of L; GPT-2's L counts layers of
+two branches: by branches it is inverse_sqrt_depth), and the spectrum.
+Feed-forward: activation, sigma_w, sigma_b, q_star, chi, xi_q, weights, depth,
+relative_variance (of one layer), sigma2_jjt (of all), stability (of q_star; half-stable:
+the variance tends to it from one side alone, as at ends of critical lines; neutral: every
+q is a fixed point), other_q_star (its further stable fixed points). --gain: activation,
+forward_gain 1/sqrt(E phi^2), backward_gain 1/sqrt(E phi'^2), critical_gain (the same,
+where sigma_b >= 0 keeps the variance, stably), critical_sigma_b, pytorch_gain (of
+torch.nn.init.calculate_gain), status (why there is no critical_gain).
+Edges are those of the law, N -> infinity: of all singular values but a few. Where
+E phi is not 0, one can lie far outside (isocalc mc --spectrum shows it).
+A row without edges says why in status; rows of --compare and --schemes have the exact
+law with 256 gate paths.
+Every solution has a row. NUMBERS: a value, a list 0.5,1,2 or a range start:stop:count.
+
+\b
+Examples:
+  isocalc init --act relu,tanh,gelu --depth 100 --target-c 0.5
+  isocalc init --act all --like relu --depth 10,100
+  isocalc init --act relu,tanh,gelu --target-c 0.1:2:20 --plot scales.png
+  isocalc init --act gelu --target-condition 10 --compare
+  isocalc init --act gelu --block preln --depth 24 --schemes
+  isocalc init --act tanh --critical --sigma-b 0:1:51 -o critical-line.csv
+  isocalc init --act hardtanh,erf --target-variance 0.25 --depth 10,100
+  isocalc init --gain
+  isocalc init --act tanh --target-c 0.5 --emit torch > network.py
+""",
+)
+@_options
+@picture_options
+@click.pass_context
+def command(ctx: click.Context, /, output: Output, **given: Any) -> None:
+    """Find the initialisation that gives the spectrum of gradients which is wanted.
+
+    Of a residual network, sigma_w from 1e-6 to 1e6 with the parameter c, the upper edge of the bulk of
+    singular values, the ratio of its edges or the isometry of another network; of a feed-forward one,
+    sigma_w and sigma_b at the edge of chaos, chi = 1, with given biases, weights, q* or variance of the
+    squared singular values.
+    """
+    question = question_of(ctx, given)
+    require_in_range(question, given)
+    networks = networks_asked(ctx, question, given)
+    doubles = Doubles()
+    if given["emit"]:
+        _emit(networks, _solutions(ctx, question, given), given["emit"])
+        return
+    view = _view(ctx, question, given, doubles)
+    table, failed = run(networks, view.columns, view.rows, caption=view.caption)
+    doubles.report()
+    output.write(table, partial(_figure, ctx, networks, table, question))
+    ctx.exit(int(failed))
+
+
+def _figure(ctx: click.Context, networks: Sweep, table: "Table", question: str) -> "Figure":
+    from isocalc.cli.figures import init_figure
+
+    return init_figure(ctx, networks, table, question)
+
+
+class View(NamedTuple):
+    """A table of ``init``: its columns, what yields its rows, its caption."""
+
+    columns: Sequence[str]
+    rows: Callable[..., Iterator[Row]]
+    caption: str
+
+
+OF_GAIN = "sigma_w of weights of variance sigma_w^2/N, for pre-activations of variance q_star"
+OF_RESNET = "ResNet; edges of the bulk by the law named: see isocalc density --law"
+OF_FEEDFORWARD = "Feed-forward networks at the edge of chaos; the mean of s^2 is 1"
+
+
+def _view(ctx: click.Context, question: str, given: dict[str, Any], doubles: Doubles) -> View:
+    """Return the table of a question."""
+    if question == "gain":
+        return View(GAIN, gain_rows, OF_GAIN)
+    if question == "schemes":
+        return View(SCHEMES, partial(scheme_rows, doubles=doubles), OF_RESNET)
+    solutions = _solutions(ctx, question, given)
+    if question in {"critical", "target_variance"}:
+        both = question == "target_variance" and not is_given(ctx, "weights")
+        rows = partial(_of_points, solutions=solutions, doubles=doubles, both=both)
+        return View(FEEDFORWARD, rows, OF_FEEDFORWARD)
+    preln = ("sigma_w2",) if given["block"] == "preln" else ()
+    scheme = COMPARED if given["compare"] else ()
+    rows = partial(_of_networks, solutions=solutions, doubles=doubles, compare=given["compare"])
+    return View((*RESNET, *preln, *scheme), rows, OF_RESNET)
+
+
+def _of_networks(
+    net: "ResNet", *, solutions: Callable[..., Any], doubles: Doubles, compare: bool, **target: float
+) -> Iterator[Row]:
+    for found in solutions(net, **target):
+        network, law = found if isinstance(found, tuple) else (found, None)
+        yield said({**solved_row(network, doubles, law), "scheme": "solution", "branch_factor": 1.0})
+    if compare:
+        yield from compared_rows(net, doubles)
+
+
+def _of_points(
+    net: "FeedForward", *, solutions: Callable[..., Any], doubles: Doubles, both: bool, **target: float
+) -> Iterator[Row]:
+    from dataclasses import replace
+
+    for point in solutions(net, **target):
+        if both:
+            yield critical_rows(replace(net, weights="gaussian"), point, doubles)
+            yield critical_rows(replace(net, weights="orthogonal"), point, doubles)
+        else:
+            yield critical_rows(net, point, doubles)
+
+
+def _solutions(ctx: click.Context, question: str, given: dict[str, Any]) -> Callable[..., Any]:
+    """Return what finds the answers for a network and its target."""
+    if question == "critical":
+        known = next((name for name in ("sigma_w", "q_star") if is_given(ctx, name)), "sigma_b")
+        return partial(_critical, known=known)
+    if question == "target_variance":
+        return _isometric
+    if question == "like":
+        scale = "sigma_w2" if given["block"] == "preln" else "sigma_w"
+        return partial(_alike, activation=given["like"][0], **{scale: given[scale][0]})
+    return _with_target
+
+
+def _alike(net: "ResNet", **other: Any) -> tuple["ResNet", ...]:
+    from dataclasses import replace
+
+    from isocalc.design.initialize import like
+
+    return like(net, replace(net, **other))
+
+
+def _with_target(net: "ResNet", **target: float) -> "tuple[ResNet | Solution, ...]":
+    from isocalc.design.initialize import for_c, for_condition, for_s_max
+
+    ((name, value),) = target.items()
+    if name == "target_c":
+        return for_c(net, value)
+    return (for_condition if name == "target_condition" else for_s_max)(net, value)
+
+
+def _critical(net: "FeedForward", *, known: str, q_star: float | None = None) -> Sequence["CriticalPoint"]:
+    from isocalc.signal import criticality
+
+    if q_star is not None:
+        return (criticality.at_q_star(net.act, q_star),)
+    if known == "sigma_w":
+        return criticality.at_sigma_w(net.act, net.sigma_w)
+    return criticality.at_sigma_b(net.act, net.sigma_b)
+
+
+def _isometric(net: "FeedForward", *, target_variance: float) -> Sequence["CriticalPoint"]:
+    from isocalc.signal.criticality import at_sigma2_jjt
+
+    return at_sigma2_jjt(net.act, target_variance, depth=net.depth, weights=net.weights)
+
+
+def _emit(networks: Sweep, solutions: Callable[..., Any], framework: str) -> None:
+    """Print code that draws the first solution of the only network."""
+    if not networks.single:
+        raise InvalidInputError("emit", "of one network", framework, "Give one value of each option.")
+    (point,) = networks.points()
+    net = networks.at(point)
+    found = solutions(net, **{name: point[name] for name in networks.beside})
+    if len(found) > 1:
+        say(f"{len(found)} solutions; this is the one of the smallest scale or q*")
+    click.echo(code(net, found[0], framework), nl=False)

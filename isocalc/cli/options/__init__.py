@@ -1,0 +1,1 @@
+"""Options as ready-made objects that commands stack, each declared once."""

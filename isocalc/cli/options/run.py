@@ -1,0 +1,130 @@
+"""Where the replicates of a simulation are computed and kept: --workers, --cluster and --checkpoint."""
+# ruff: noqa: PLC0415 - numerics load when a command computes
+
+import functools
+import os
+import re
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from isocalc.cli.options.network import Function, decorated, refuse
+from isocalc.cli.options.types import Whole
+from isocalc.cli.progress import progress_bar
+from isocalc.cli.sweep import say
+from isocalc.limits import MOST_SEED, MOST_WORKERS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from isocalc.simulation.replicates import Outcome, Replicate
+
+
+class Runs:
+    """How the replicates of a command are computed.
+
+    Parameters
+    ----------
+    workers : int or None
+        Number of processes on this machine.
+    cluster : str or None
+        Address of a Dask scheduler.
+    checkpoint : str or None
+        File that keeps what is finished.
+    """
+
+    def __init__(self, workers: int | None, cluster: str | None, checkpoint: str | None) -> None:
+        self.workers, self.cluster, self.checkpoint = workers, cluster, checkpoint
+        self.is_seed_given = True
+
+    def check(self) -> None:
+        """Raise InvalidInputError where an option breaks its rule; leave nothing behind."""
+        if self.checkpoint is not None:
+            from isocalc.simulation.checkpoint import check_place
+
+            check_place(self.checkpoint)
+        if self.cluster is not None:
+            from isocalc.simulation.cluster import require_address
+
+            require_address(self.cluster)
+
+    def seed(self, given: int | None) -> int:
+        """Return the seed: that given, else that of the checkpoint, else one that is drawn."""
+        self.is_seed_given = given is not None
+        kept = given if given is not None else self._kept_seed()
+        return kept if kept is not None else int.from_bytes(os.urandom(4))
+
+    def require_memory(self, tasks: "Sequence[Replicate]") -> None:
+        """Raise NoAnswerError where the replicates of a network do not fit in this machine."""
+        if self.cluster is None:
+            from isocalc.simulation.replicates import too_large
+
+            for reason in too_large(tasks, self.workers or 1).values():
+                raise reason
+
+    def compute(self, tasks: "Sequence[Replicate]") -> "list[Outcome]":
+        """Return the outcomes of tasks, under a progress bar; report a seed that nobody has given."""
+        from isocalc.simulation.replicates import run
+
+        with ExitStack() as stack:
+            executor = checkpoint = None
+            if self.cluster is not None:
+                from isocalc.simulation.cluster import cluster
+
+                executor = stack.enter_context(cluster(self.cluster, tasks))
+            if self.checkpoint is not None:
+                from isocalc.simulation.checkpoint import checkpoint_of
+
+                checkpoint = stack.enter_context(checkpoint_of(tasks, self.checkpoint))
+            if not self.is_seed_given:
+                say(f"--seed {tasks[0].seed}")
+            progress = stack.enter_context(progress_bar(len(tasks)))
+            return run(
+                tasks,
+                executor=executor,
+                workers=self.workers,
+                checkpoint=checkpoint,
+                progress=progress,
+            )
+
+    def _kept_seed(self) -> int | None:
+        if self.checkpoint is None:
+            return None
+        from isocalc.simulation.checkpoint import run_of
+
+        seed = (run_of(self.checkpoint) or {}).get("seed", "").partition(",")[0]
+        return int(seed) if re.fullmatch(r"[0-9]{1,19}", seed) and int(seed) <= MOST_SEED else None
+
+
+def run_options(function: Function) -> Function:
+    """Add --workers, --cluster and --checkpoint; the function gets them as ``runs``, a Runs."""
+
+    @functools.wraps(function)
+    def with_runs(*, workers: int | None, cluster: str | None, checkpoint: str | None, **values: Any) -> Any:
+        if cluster is not None:
+            refuse(click.get_current_context(), ["workers"], "with --cluster, which has workers of its own")
+        return function(runs=Runs(workers, cluster, checkpoint), **values)
+
+    return decorated(
+        with_runs,
+        (
+            click.option(
+                "--workers",
+                type=Whole(1, MOST_WORKERS),
+                metavar="N",
+                help="Processes, one BLAS thread each.  [default: one for each core, as memory allows]",
+            ),
+            click.option(
+                "--cluster",
+                metavar="ADDRESS",
+                help="Compute on a Dask cluster with this scheduler, such as tcp://10.0.0.1:8786.",
+            ),
+            click.option(
+                "--checkpoint",
+                type=click.Path(),
+                metavar="FILE",
+                help="Keep finished replicates there; the same command goes on from them.",
+            ),
+        ),
+    )

@@ -1,0 +1,1 @@
+"""Inverse problems: the scales that give a wanted spectrum, gains, schemes in use, and code to paste."""

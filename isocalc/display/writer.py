@@ -1,0 +1,145 @@
+"""The only writer: tables as CSV, JSON or text, to standard output or to a file."""
+# ruff: noqa: PLC0415 - csv, json, rich and the file system load where they are asked for
+
+import errno
+import sys
+from collections.abc import Sequence
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TextIO
+
+from isocalc.display.table import Cell, Table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from isocalc.display.figure import Figure
+
+
+class Screen(NamedTuple):
+    """A terminal that gets the ends of a long table only, below the picture that ``figure`` makes, if any."""
+
+    figure: "Callable[[], Figure] | None" = None
+
+
+def write(table: Table, form: str = "auto", path: str | None = None, screen: Screen | None = None) -> None:
+    """Write a table.
+
+    Parameters
+    ----------
+    table : Table
+        What to write.
+    form : {"auto", "table", "csv", "json"}
+        ``auto``: text on a terminal, JSON in a file whose name ends so, else CSV.
+    path : str or None
+        The file, replaced as a whole or not at all; ``None`` or "-" is standard output.
+    screen : Screen, optional
+        What to make of a table that is printed on a terminal; by default all of it is shown.
+
+    Raises
+    ------
+    OSError
+        The place cannot be written to; ``filename`` names it.
+    """
+    if path is None or path == "-":
+        on_terminal = sys.stdout is not None and sys.stdout.isatty()
+        form = {"auto": "table" if on_terminal else "csv"}.get(form, form)
+        if screen is not None and on_terminal and form == "table":
+            from isocalc.display.terminal import screen_text
+
+            _print(screen_text(table, _cells(table), sys.stdout, screen.figure))
+        else:
+            _print(_text(table, form, sys.stdout))
+    else:
+        from isocalc.files import replace_file
+
+        by_name = "json" if path.lower().endswith(".json") else "csv"
+        replace_file(path, _text(table, by_name if form == "auto" else form, None))
+
+
+def print_picture(figure: "Figure") -> None:
+    """Draw a figure on standard output; raise OSError where that cannot be written to."""
+    from isocalc.display.terminal import picture_text
+
+    _require_output()
+    _print(picture_text(figure, sys.stdout))
+
+
+def print_text(text: str) -> None:
+    """Write text to standard output; raise OSError where that cannot be written to."""
+    _print(text)
+
+
+def _cells(table: Table) -> list[list[Cell]]:
+    return [[_plain(cell) for cell in row] for row in table.rows]
+
+
+def _text(table: Table, form: str, stream: TextIO | None) -> str:
+    rows = _cells(table)
+    if form == "csv":
+        return _csv(table.columns, rows)
+    if form == "json":
+        return _json(table.columns, rows)
+    from isocalc.display.terminal import text_table
+
+    return text_table(table, rows, stream)
+
+
+def _plain(cell: Any) -> Cell:
+    """Return a cell as a Python object; NaN is a fault of the program."""
+    if type(cell) not in (float, str, int, type(None)):
+        cell = cell.item()  # a numpy scalar
+    if cell != cell:  # noqa: PLR0124 - true of NaN alone
+        raise AssertionError("a cell of the table is NaN")
+    return cell  # type: ignore[no-any-return] # text, a number or None
+
+
+def _csv(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+    import csv
+    import io
+
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return stream.getvalue()
+
+
+def _json(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
+    import json
+
+    infinite = (float("inf"), float("-inf"))
+    named = (
+        {name: str(cell) if cell in infinite else cell for name, cell in zip(columns, row, strict=True)}
+        for row in rows
+    )
+    return "[" + ",\n ".join(json.dumps(row, ensure_ascii=False, allow_nan=False) for row in named) + "]\n"
+
+
+def _require_output() -> None:
+    if sys.stdout is None:
+        raise OSError(errno.EBADF, "it is closed", "standard output")
+
+
+def _print(text: str) -> None:
+    _require_output()
+    try:
+        sys.stdout.flush()
+        # Not through the text layer: unbuffered (python -u) it drops what one write does not take. Nor
+        # through the buffer, which gives up where a pipe that does not block is full.
+        raw = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
+        rest = memoryview(text.encode(sys.stdout.encoding, "backslashreplace"))
+        while rest:
+            taken = raw.write(rest)
+            if taken is None:
+                _wait_for_room(raw)
+            else:
+                rest = rest[taken:]
+    except OSError as error:
+        error.filename = "standard output"
+        raise
+
+
+def _wait_for_room(raw: IO[bytes]) -> None:
+    """Wait until a full pipe that does not block takes more."""
+    import select
+
+    select.select([], [raw], [])

@@ -1,0 +1,1 @@
+"""Simulated spectra held against a law at finite width: statistics, allowances, verdicts."""

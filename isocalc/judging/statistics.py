@@ -1,0 +1,323 @@
+"""Statistics of simulated spectra, what a law says of them, and how far it may be off.
+
+What the judges of a simulation share: verdicts, the false-alarm rate and the quantiles they look at.
+
+Statistics of replicates of a simulated spectrum, what the law says of them, and how far it may be off.
+
+The allowance of a statistic is what separates theory and simulation at finite width, apart from chance. The
+spectrum of a real random matrix is displaced from its limit by O(1) of its N places: 1/N in the distribution
+function, and its extremes by a part of their fluctuations. Units follow from that. `PLACES` bounds the
+displacement of quantiles and of the distances; moved by as many places, all N values change a mean by the
+distance from the first to the last of them over N, which at a hard edge grows like log N. Where gates close,
+the rank fluctuates by √N places and the low end of the rest with it. A law that states an error displaces by
+that share of all places besides, at every width.
+
+The constants come from tests/bench/calibrate_mc.py (64 networks, N = 50 to 500). With 800 trials at N = 50
+the largest differences found are 0.9 of the allowances (mean and variance, ReLU of 10 and 40 layers), 0.8 of
+them for quantiles and 0.6 for extremes; of the KS distance, which a largest difference of finitely many
+trials adds to, 1.1 (± 0.1).
+
+Statistics of replicates of a spectrum for which there is no law.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from isocalc.judging.width_law import WidthLaw
+
+Verdict = Literal["agrees", "disagrees", "not judged"]
+
+# Of all statistics of a run together.
+FALSE_ALARM_RATE = 0.01
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+def quantile_name(share: float) -> str:
+    """Return the name of the statistic that is a quantile of log s."""
+    return f"log_s_q{round(100 * share):02d}"
+
+
+Array = npt.NDArray[np.float64]
+
+# Displacements, in places; of the variance in places at both ends.
+PLACES = 0.9
+MEAN_PLACES = 1.2
+VARIANCE_PLACES = 0.5
+# Of the extremes, in their own fluctuations.
+EDGE_SPACINGS = 1.3
+# The rank's standard deviation displaces by as many places: quantiles at the low end, mean and variance.
+RANK_PLACES, RANK_MEAN_PLACES, RANK_VARIANCE_PLACES = 0.8, 1.5, 2.5
+# The mass of a point mass fluctuates like a binomial count, at most so many times as much.
+ATOM_DEVIATIONS = 1.5
+# The direction of the signal adds at most as much to the variance as so many values at an end of the law.
+LONE_SQUARES = 2.0
+# A singular value of the signal's direction is set aside from here on only (`judge.set_aside`).
+FURTHEST = 4.0
+
+_FEW_VALUES = "a few singular values make up the mean of lambda at this width"
+_NO_DOUBLE = "it does not fit a double"
+_FEW_NEURONS = "at this depth a single neuron can send a singular value beyond the edges"
+_NO_EDGE = "the law has no edge there"
+_POINT_MASS = "the law is a point mass"
+_NARROW = "the law is narrower than the rounding of log s"
+_ALL_ZERO = "in some trial fewer than two singular values are not 0"
+_LONE = 1 / 8
+_LEAST = 1e-12
+_MOST_MASS_ROUNDED = 0.5
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A statistic before it is judged.
+
+    Attributes
+    ----------
+    name : str
+    theory : float or None
+        What the law says; of the extremes and of the mass at zero, at this width. ``None`` where it says
+        nothing finite.
+    simulation : float or None
+        The mean over the replicates; of the distances the one of all replicates pooled. ``None`` where it is
+        not finite.
+    standard_error : float or None
+        Of the simulation, from the spread over the replicates.
+    allowance : float or None
+        Largest difference between theory and simulation apart from chance; ``None`` where it is not known.
+    displaced : float
+        What of the allowance, at most, is the law's own error, which no width removes.
+    obstacle : str
+        What keeps the statistic from being judged; empty where nothing does.
+    """
+
+    name: str
+    theory: float | None
+    simulation: float | None
+    standard_error: float | None
+    allowance: float | None
+    obstacle: str = ""
+    displaced: float = 0.0
+
+
+def findings(log_s: Array, law: WidthLaw) -> tuple[Finding, ...]:
+    """Compute every statistic of replicates and what the law says of it.
+
+    Parameters
+    ----------
+    log_s : array, shape (trials, N)
+        Log singular values, each row ascending, −inf for s = 0; at least 2 trials.
+    law : WidthLaw
+
+    Returns
+    -------
+    tuple of Finding
+        ``mass_at_zero`` only where the law or a trial has some. All others but ``log_mean_lambda`` and
+        ``ks_distance`` are of the singular values that are not 0.
+    """
+    log_s = law.snapped(log_s)
+    rest = [trial[trial > -math.inf] for trial in log_s]
+    found = [*_zeros(log_s, law)]
+    if law.vanishes or min(map(len, rest)) < 2:
+        names = [name for name in NAMES if name != "mass_at_zero"]
+        return (*found, *(Finding(name, None, None, None, None, _ALL_ZERO) for name in names))
+    found += [_mean_lambda(log_s, law), *_moments(rest, law), *_quantiles(rest, law), *edges(rest, law)]
+    return (*found, _ks(log_s, law), _wasserstein(rest, law))
+
+
+NAMES = (
+    "mass_at_zero",
+    "log_mean_lambda",
+    "mean_log_lambda",
+    "var_log_lambda",
+    *map(quantile_name, QUANTILES),
+    "log_s_min",
+    "log_s_max",
+    "ks_distance",
+    "wasserstein_distance",
+)
+
+
+def _zeros(log_s: Array, law: WidthLaw) -> Iterator[Finding]:
+    share = (log_s == -math.inf).mean(axis=1)
+    if law.zero_mass > 0 or share.any():
+        # Gates of an orthogonal or tied network are not quite independent: by a part of the deviation.
+        allowance = (PLACES / law.width if law.rank.deviation else _LEAST) + law.rank.deviation / 2
+        yield _over_trials("mass_at_zero", law.zero_mass, share, allowance)
+
+
+def _mean_lambda(log_s: Array, law: WidthLaw) -> Finding:
+    log_lambda = 2 * log_s
+    top = log_lambda.max()
+    values = top + np.log(np.exp(log_lambda - top).mean(axis=1))
+    obstacle = "" if law.width > 2 * law.participation else _FEW_VALUES
+    if law.log_mean_lambda is None:
+        obstacle = obstacle or _NO_DOUBLE
+    allowance = MEAN_PLACES * 2 * _length(law) / law.width + law.rounding
+    displaced = 2 * law.error * _length(law)
+    return _over_trials(
+        "log_mean_lambda", law.log_mean_lambda, values, allowance, obstacle=obstacle, displaced=displaced
+    )
+
+
+def _moments(rest: Sequence[Array], law: WidthLaw) -> Iterator[Finding]:
+    low, high = law.reach
+    slack = law.rank.deviation * law.width
+    means, variances = [np.array([f(trial) for trial in rest]) for f in (np.mean, np.var)]
+    places = (MEAN_PLACES + RANK_MEAN_PLACES * slack) / law.width
+    allowance = 2 * places * _length(law) + law.rounding
+    displaced = 2 * law.error * _length(law)
+    yield _over_trials("mean_log_lambda", 2 * law.mean, 2 * means, allowance, displaced=displaced)
+    square = (high - law.mean) ** 2 + (law.mean - low) ** 2
+    places = (VARIANCE_PLACES + RANK_VARIANCE_PLACES * slack) / law.width
+    allowance = 4 * (places * square + _lone_square(law) / law.width) + law.rounding**2
+    displaced = 4 * law.error * square
+    yield _over_trials("var_log_lambda", 4 * law.var, 4 * variances, allowance, displaced=displaced)
+
+
+def _quantiles(rest: Sequence[Array], law: WidthLaw) -> Iterator[Finding]:
+    for share in QUANTILES:
+        values = np.array([np.quantile(trial, share, method="hazen") for trial in rest])
+        slack = RANK_PLACES * (1 - share) * law.rank.deviation * law.width
+        place = float(law.ppf(share))
+        moved = max(_moved(law, share, PLACES + slack), _moved_by_atoms(law, share))
+        displaced = _moved(law, share, law.places)
+        yield _over_trials(quantile_name(share), place, values, moved + law.rounding, displaced=displaced)
+
+
+def _moved(law: WidthLaw, share: float, places: float) -> float:
+    """Return how far a quantile moves with the mass below it."""
+    shift = places / law.count
+    below, place, above = law.ppf([share - shift, share, share + shift]).tolist()
+    return float(max(place - below, above - place))
+
+
+def _moved_by_atoms(law: WidthLaw, share: float) -> float:
+    """Return how far a quantile moves where it is next to the end of a point mass, which fluctuates."""
+    for where, mass in law.atoms:
+        places = ATOM_DEVIATIONS * math.sqrt(law.width * mass * (1 - mass))
+        low, high = law.ppf([share - places / law.count, share + places / law.count]).tolist()
+        if low < where <= high or low <= where < high:
+            return _moved(law, share, places)
+    return 0.0
+
+
+def edges(rest: Sequence[Array], law: WidthLaw) -> Iterator[Finding]:
+    """Yield the findings of the smallest and of the largest value of each trial."""
+    obstacle = _FEW_NEURONS if law.lone_neurons > _LONE else ""
+    allowed = FURTHEST if law.strays else EDGE_SPACINGS
+    for k, name in ((0, "log_s_min"), (-1, "log_s_max")):
+        values = np.array([trial[k] for trial in rest])
+        if not math.isfinite(law.edges[k]) or (k == 0 and law.rank.deviation > 0):
+            yield _over_trials(name, None, values, None, obstacle=_NO_EDGE)
+            continue
+        allowance = allowed * law.spacings[k] + law.rounding
+        displaced = _moved(law, float(k != 0), law.places)
+        yield _over_trials(name, law.extremes[k], values, allowance, obstacle=obstacle, displaced=displaced)
+
+
+def _ks(log_s: Array, law: WidthLaw) -> Finding:
+    pooled = np.sort(log_s, axis=None)
+    below, at_or_below = law.cdf(pooled)
+    before = np.searchsorted(pooled, pooled, side="left") / pooled.size
+    after = np.searchsorted(pooled, pooled, side="right") / pooled.size
+    distance = float(max(np.abs(after - at_or_below).max(), np.abs(before - below).max()))
+    error = float(_standard_errors(law.cdf(log_s)[1]).max())
+    rounded = law.rounding * law.steepest
+    if rounded > _MOST_MASS_ROUNDED:
+        return Finding("ks_distance", 0.0, distance, error, None, _POINT_MASS if law.is_point else _NARROW)
+    allowance = (PLACES + RANK_PLACES * law.rank.deviation * law.width) / law.width + rounded
+    return Finding("ks_distance", 0.0, distance, error, allowance + law.error, displaced=law.error)
+
+
+def _wasserstein(rest: Sequence[Array], law: WidthLaw) -> Finding:
+    pooled = np.sort(np.concatenate(rest))
+    moved = np.abs(pooled - law.ppf((np.arange(pooled.size) + 0.5) / pooled.size)).mean()
+    count = min(map(len, rest))
+    levels = (np.arange(count) + 0.5) / count
+    alike = np.array([trial if len(trial) == count else np.quantile(trial, levels) for trial in rest])
+    places = (PLACES + RANK_MEAN_PLACES * law.rank.deviation * law.width) / law.count
+    lone = law.strays * min(FURTHEST * sum(law.spacings), _length(law))
+    allowance = places * _length(law) + lone / law.count + law.rounding
+    error, displaced = float(_standard_errors(alike).mean()), law.error * _length(law)
+    return Finding(
+        "wasserstein_distance", 0.0, float(moved), error, allowance + displaced, displaced=displaced
+    )
+
+
+def _lone_square(law: WidthLaw) -> float:
+    """Return what singular values beyond each end, not far enough to be set aside, add to squares."""
+    if not law.strays:
+        return 0.0
+    square = 0.0
+    for place, spacing in zip(law.reach, law.spacings, strict=True):
+        inside = abs(place - law.mean)
+        square += min((inside + FURTHEST * spacing) ** 2 - inside**2, LONE_SQUARES * inside**2)
+    return law.strays * square
+
+
+def _length(law: WidthLaw) -> float:
+    """Return the distance in log s from the first to the last value."""
+    low, high = law.reach
+    return high - low
+
+
+def _over_trials(
+    name: str,
+    theory: float | None,
+    values: Array,
+    allowance: float | None,
+    *,
+    obstacle: str = "",
+    displaced: float = 0.0,
+) -> Finding:
+    error = float(_standard_errors(values))
+    allowed = None if obstacle or allowance is None else allowance + displaced
+    return Finding(name, theory, float(values.mean()), error, allowed, obstacle, displaced)
+
+
+def _standard_errors(values: Array) -> Array:
+    """Return the standard errors of the means over the first axis, the trials."""
+    errors: Array = values.std(axis=0, ddof=1) / math.sqrt(len(values))
+    return errors
+
+
+def plain_findings(log_s: Array) -> tuple[Finding, ...]:
+    """Return the statistics that `statistics.findings` compares with a law, without one.
+
+    Parameters
+    ----------
+    log_s : array, shape (trials, N)
+        Log singular values, each row ascending, −inf for s = 0; at least 2 trials.
+
+    Returns
+    -------
+    tuple of Finding
+        The same names in the same order, but for the distances; ``mass_at_zero`` only where it is not 0.
+    """
+    found = {}
+    if (log_s == -math.inf).any():
+        found["mass_at_zero"] = (log_s == -math.inf).mean(axis=1)
+    rest = [trial[trial > -math.inf] for trial in log_s]
+    if all(trial.size for trial in rest):
+        top = log_s.max()
+        found["log_mean_lambda"] = 2 * top + np.log(np.exp(2 * (log_s - top)).mean(axis=1))
+        found["mean_log_lambda"] = np.array([2 * trial.mean() for trial in rest])
+        found["var_log_lambda"] = np.array([4 * trial.var() for trial in rest])
+        for share in QUANTILES:
+            values = [np.quantile(trial, share, method="hazen") for trial in rest]
+            found[quantile_name(share)] = np.array(values)
+        found["log_s_min"] = np.array([trial[0] for trial in rest])
+        found["log_s_max"] = np.array([trial[-1] for trial in rest])
+    return tuple(plain_finding(name, values) for name, values in found.items())
+
+
+def plain_finding(name: str, values: Array) -> Finding:
+    """Return one statistic from its value in each trial; without numbers where s = 0 makes one infinite."""
+    if not np.isfinite(values).all():
+        return Finding(name, None, None, None, None, "it is of s = 0 in some trial")
+    error = float(values.std(ddof=1)) / math.sqrt(len(values))
+    return Finding(name, None, float(values.mean()), error, None)

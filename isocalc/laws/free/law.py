@@ -1,0 +1,500 @@
+"""The law of a network at the depth asked for, a free product of its layers.
+
+Nodes and masses that stand for a continuous law: Gauss quadrature on panels that resolve it.
+
+The law of one orthogonal layer, square or narrowing: that of its gate, d = φ'(x)², x normal.
+
+The law of a free product as a source of `tabulated.SolvedLaw`.
+
+Point masses of a free product of layers.
+
+A product of free positive laws has a point mass at Π a_l where Σ (1 − w_l) < 1, w_l the mass of factor l at
+a_l, and none elsewhere but at 0; its mass is 1 − Σ (1 − w_l) (Bercovici and Voiculescu 1998; Belinschi
+2003). At most one factor can then be at a place that has not its largest mass, since two would miss 1/2 each.
+
+The law of the singular values of a network at the depth asked for: a free product of its layers.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import KW_ONLY, dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from isocalc.activations.catalogue import Activation
+from isocalc.errors import NoAnswerError, require_choice
+from isocalc.laws.free.network_factors import Layers, layers
+from isocalc.laws.free.product import FreeProduct, bands_of
+from isocalc.laws.gates.contours import REACH, Piece, gate_pieces, slope_and_bend
+from isocalc.laws.gates.nodes import gate_rule
+from isocalc.laws.gates.sums import gate_mean_log
+from isocalc.laws.law import VARIABLES, Centred, Law, Pairs, Variable
+from isocalc.laws.support import SAME_PLACE, Band, PointMasses, Scan
+from isocalc.laws.tabulated import SolvedLaw
+from isocalc.networks.descriptions import FeedForward, ResNet
+from isocalc.numerics.quadrature import legendre_rule
+from isocalc.numerics.special import erf
+
+Array = npt.NDArray[np.float64]
+
+_NODES = 16
+_FIRST_PANELS = 4
+_ROUNDS = 40
+_ACCURACY = 1e-12
+# The mean of λ, which rounding far in the upper tail reaches, in units of that.
+_ACCURACY_OF_MEAN = 1e-2
+_SMALLEST, _MOST_PANELS = 1e-8, 1000
+_BESIDE_PANEL = 1e-15
+
+
+def mass_rule(
+    density_at: Callable[[Array], Array],
+    survival_at: Callable[[Array], Array],
+    intervals: Sequence[tuple[float, float]],
+    knots: Array,
+    log_mean: float,
+) -> tuple[Array, Array]:
+    """Return nodes y and the masses they carry.
+
+    Parameters
+    ----------
+    density_at : callable
+        y to the density at y.
+    survival_at : callable
+        y to the mass of the density above y, asked for beside places where that is infinite.
+    intervals : sequence of (float, float)
+        Where the density is; square roots and their inverses at the ends do no harm.
+    knots : array
+        Values of y between which mass is, however narrow the place: ends of panels to begin with.
+    log_mean : float
+        The mean of e^(y − log_mean) is resolved as well as the mass.
+
+    Returns
+    -------
+    y, masses : arrays
+    """
+    x, weights = legendre_rule(_NODES)
+    last_terms = weights * _legendre(x)[-2:] * (2 * np.arange(_NODES - 2, _NODES)[:, None] + 1) / 2
+    panels = np.array([(*ends, *part) for ends in intervals for part in pairwise(_angles(ends, knots))])
+    nodes, masses = [], []
+    for _ in range(_ROUNDS):
+        low, high, start, stop = panels.T[:, :, None]
+        angle = (start + stop) / 2 + (stop - start) / 2 * x
+        y = _place((low, high), angle)
+        density = density_at(y.ravel()).reshape(y.shape)
+        values = density * (high - low) / 2 * np.sin(angle) * (stop - start) / 2
+        felt = values * np.maximum(1, _ACCURACY_OF_MEAN * np.exp(np.minimum(y - log_mean, 100)))
+        unresolved = np.abs(felt @ last_terms.T).sum(axis=1) > _ACCURACY
+        smallest = unresolved & ((stop - start)[:, 0] <= _SMALLEST)
+        if unresolved.sum() > _MOST_PANELS:  # a density of rounding
+            smallest = unresolved.copy()
+        unresolved &= ~smallest
+        if smallest.any():
+            nodes.append(y[smallest].mean(axis=1))
+            ends = _around(panels[smallest], np.array(intervals)[:, 0])
+            masses.append(-np.diff(survival_at(ends.ravel()).reshape(ends.shape), axis=0)[0])
+        done = ~unresolved & ~smallest
+        nodes.append(y[done].ravel())
+        masses.append((values * weights)[done].ravel())
+        if not unresolved.any():
+            break
+        low, high, start, stop = panels[unresolved].T
+        middle = (start + stop) / 2
+        halves = (low, high, start, middle), (low, high, middle, stop)
+        panels = np.concatenate([np.stack(half, axis=1) for half in halves])
+    return np.concatenate(nodes), np.concatenate(masses)
+
+
+def _angles(ends: tuple[float, float], knots: Array) -> Array:
+    """Return where panels begin and end on an interval."""
+    low, high = ends
+    inside = knots[(knots > low) & (knots < high)]
+    even = np.linspace(0.0, np.pi, _FIRST_PANELS + 1)
+    return np.unique(np.append(even, 2 * np.arctan2(np.sqrt(inside - low), np.sqrt(high - inside))))
+
+
+def _place(ends: Sequence[Array], angle: Array) -> Array:
+    """Return where between the ends of an interval an angle from 0 to π stands for."""
+    low, high = ends
+    from_low, from_high = np.sin(angle / 2) ** 2, np.cos(angle / 2) ** 2
+    place: Array = np.where(from_low < 0.5, low + (high - low) * from_low, high - (high - low) * from_high)
+    return place
+
+
+def _around(panels: Array, lows: Array) -> Array:
+    """Return the ends of panels, shape (2, n), those at the end of an interval a little outside of it.
+
+    Where two intervals touch, both end below that place.
+    """
+    low, high, start, stop = panels.T
+    beside = _BESIDE_PANEL * np.maximum(1, np.abs(panels.T[:2]))
+    first, last = _place((low, high), start), _place((low, high), stop)
+    outside = np.where(np.isin(high, lows), -1, 1) * (stop == np.pi)
+    return np.stack((first - beside[0] * (start == 0), last + beside[1] * outside))
+
+
+def _legendre(x: Array) -> Array:
+    """Return the Legendre polynomials of degree 0 to len(x) − 1, one a row."""
+    rows = [np.ones_like(x), x]
+    for k in range(2, x.size):
+        rows.append(((2 * k - 1) * x * rows[-1] - (k - 1) * rows[-2]) / k)
+    return np.stack(rows)
+
+
+_BISECTIONS = 64
+_UNIFORM_FROM = 20.0
+# Places on a piece, from each end.
+_SAMPLES, _NEAREST = 33, 1e-15
+# Panels from an end of a piece to its middle, and nodes on each.
+_PANELS, _GATE_NODES = 50, 8
+_BESIDE = 1e-12
+
+
+class GateLaw:
+    """The law of y = log d as a source of `tabulated.SolvedLaw`.
+
+    Parameters
+    ----------
+    act : Activation
+        Not piecewise linear.
+    q : float
+        Variance of x, greater than 0.
+    share : float
+        Share of singular values that are gates, in (0, 1]: the others are 0.
+    """
+
+    def __init__(self, act: Activation, q: float, share: float = 1.0) -> None:
+        self._act, self._sigma, self._share = act, math.sqrt(q), share
+        self._pieces = gate_pieces(act).pieces
+        rule = gate_rule(act, q)
+        masses = {0.0: 1 - share}
+        for value, mass in rule.masses:
+            masses[value] = masses.get(value, 0.0) + share * mass
+        self._flats = tuple((value, mass) for value, mass in sorted(masses.items()) if mass)
+        self.atoms: Pairs = tuple(
+            (math.log(value) if value else -math.inf, mass) for value, mass in self._flats
+        )
+        self.log_mean = math.log(share * rule.mean)
+        self.relative_variance = max(0.0, rule.mean_square / rule.mean / rule.mean / share - 1)
+        self.mean = gate_mean_log(rule) if share == 1 else -math.inf
+
+    @property
+    def missed(self) -> float:
+        """Mass for which the law is not solved."""
+        return 0.0
+
+    @property
+    def resolution(self) -> float:
+        """Distance in y that rounding leaves from a point mass."""
+        return SAME_PLACE
+
+    @cached_property
+    def _images(self) -> list[tuple[float, float]]:
+        """Sign and shift of the maps that take x of a piece to every x with the same d."""
+        mirror, period = gate_pieces(self._act).mirror, self._act.period
+        signs = [(1.0, 0.0)] if mirror is None else [(1.0, 0.0), (-1.0, 2 * mirror)]
+        if math.isinf(period):
+            return signs
+        turns = math.ceil(REACH * min(self._sigma / period, _UNIFORM_FROM) + 1)
+        return [(sign, shift + k * period) for sign, shift in signs for k in range(-turns, turns + 1)]
+
+    @property
+    def _is_uniform(self) -> bool:
+        return self._sigma > _UNIFORM_FROM * self._act.period
+
+    def _weight(self, x: Array) -> Array:
+        """Return the density of all x with the d of the ones given."""
+        if self._is_uniform:
+            return np.full_like(x, 2 * self._share / self._act.period)
+        z = [(sign * x + shift) / self._sigma for sign, shift in self._images]
+        total: Array = np.exp(-0.5 * np.square(z)).sum(axis=0) / (math.sqrt(2 * math.pi) * self._sigma)
+        return self._share * total
+
+    def _mass(self, low: Array, high: Array) -> Array:
+        """Return the mass between, of all images together."""
+        if self._is_uniform:
+            return (high - low) * (2 * self._share / self._act.period)
+        unit = self._sigma * math.sqrt(2)
+        total = np.zeros_like(low)
+        for sign, shift in self._images:
+            total += sign * (erf((sign * high + shift) / unit) - erf((sign * low + shift) / unit)) / 2
+        return self._share * total
+
+    def _ends(self, piece: Piece) -> tuple[float, float]:
+        reach = REACH * self._sigma
+        return max(piece.low.place, -reach), min(piece.high.place, reach)
+
+    def density(self, y: Array) -> Array:
+        """Return the density of y, any floats."""
+        return self.density_and_survival(y)[0]
+
+    def density_and_survival(self, y: Array) -> tuple[Array, Array]:
+        """Return the density of y and the mass above y, any floats."""
+        density, survival = np.zeros(y.size), np.zeros(y.size)
+        with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
+            wanted = np.exp(y)
+            for piece in self._pieces:
+                low, high = self._ends(piece)
+                if low >= high:
+                    continue
+                rises = piece.high.value > piece.low.value
+                x = self._inverted(wanted, low, high, rises=rises)
+                above = (x, np.full_like(x, high)) if rises else (np.full_like(x, low), x)
+                survival += self._mass(*above)
+                slope, bend = slope_and_bend(self._act, x)
+                inside = (x > low) & (x < high)
+                density += np.where(inside, self._weight(x) * np.abs(slope / (2 * bend)), 0.0)
+        for value, mass in self._flats:
+            survival += np.where(wanted < value, mass, 0.0)
+        return np.nan_to_num(density, nan=0.0, posinf=0.0), np.clip(survival, 0.0, 1.0)
+
+    def masses(self, _reach: Pairs) -> tuple[Array, Array]:
+        """Return nodes y and masses that stand for the density: a sum over x, where nothing diverges."""
+        nodes, weights = legendre_rule(_GATE_NODES)
+        parts = []
+        for piece in self._pieces:
+            low, high = self._ends(piece)
+            if low >= high:
+                continue
+            middle = (low + high) / 2
+            steps = np.concatenate(([0.0], np.geomspace(_NEAREST * (middle - low), middle - low, _PANELS)))
+            around_0 = np.outer((-1, 1), (high - low) * np.geomspace(_NEAREST, 1, _PANELS)).ravel()
+            even = np.arange(low, high, self._sigma / 2)
+            ends = np.concatenate((low + steps, high - steps[-2::-1], around_0, even))
+            ends = np.unique(ends[(ends >= low) & (ends <= high)])[:, None]
+            start, stop = ends[:-1], ends[1:]
+            x = ((start + stop) + (stop - start) * nodes) / 2
+            parts.append((x, self._weight(x.ravel()).reshape(x.shape) * weights * (stop - start) / 2))
+        x, masses = np.concatenate([(a.ravel(), b.ravel()) for a, b in parts], axis=1)
+        with np.errstate(under="ignore", divide="ignore"):
+            y = 2 * np.log(np.abs(self._act.dphi(x)))
+        known = np.isfinite(y) & (masses > 0)
+        return y[known], masses[known]
+
+    def _inverted(self, wanted: Array, low: float, high: float, *, rises: bool) -> Array:
+        """Return the x of a piece with d(x) as wanted, or the end that is nearer to it."""
+        left, right = np.full_like(wanted, low), np.full_like(wanted, high)
+        for _ in range(_BISECTIONS):
+            middle = (left + right) / 2
+            is_left = (self._act.dphi(middle) ** 2 < wanted) == rises
+            left, right = np.where(is_left, middle, left), np.where(is_left, right, middle)
+        middle = (left + right) / 2
+        return np.where(left == low, low, np.where(right == high, high, middle))
+
+    @cached_property
+    def scan(self) -> Scan:
+        """The law at the d of many x, and beyond both ends."""
+        near = np.geomspace(_NEAREST, 0.5, _SAMPLES)
+        share = np.concatenate(([0.0], near, 1 - near[::-1], [1.0]))
+        x = np.concatenate([low + (high - low) * share for low, high in map(self._ends, self._pieces)])
+        with np.errstate(under="ignore", over="ignore", divide="ignore"):
+            y = np.unique(2 * np.log(np.abs(self._act.dphi(x))))
+        y = y[np.isfinite(y)]
+        beyond = _BESIDE * max(1.0, abs(y[0]), abs(y[-1]))
+        start = np.concatenate(([y[0] - 1, y[0] - beyond], y, [y[-1] + beyond]))
+        return Scan(self.density_and_survival, start, self.atoms)
+
+    @cached_property
+    def bands(self) -> tuple[Band, ...]:
+        """The intervals between turns of d, where the density is infinite."""
+        spans = [sorted((piece.low.value, piece.high.value)) for piece in self._pieces]
+        with np.errstate(divide="ignore"):
+            places = [float(np.log(value)) for value in sorted({value for span in spans for value in span})]
+            spans = [[float(np.log(value)) for value in span] for span in spans]
+        found = [
+            Band(low, high, math.isfinite(low), math.isfinite(high))
+            for low, high in pairwise(places)
+            if any(span[0] <= low and high <= span[1] for span in spans)
+        ]
+        return tuple(found)
+
+
+Flags = npt.NDArray[np.bool_]
+_LEAST_STEP = 0.5
+_PER_LAYER = 1e-12
+# Shares of the mass above places that integrals must not step over.
+_TAILS = np.geomspace(1e-10, 0.1, 10)
+_LEVELS = np.concatenate((_TAILS, [0.5], 1 - _TAILS[::-1]))
+
+
+class ProductSource:
+    """A free product with its point masses.
+
+    Parameters
+    ----------
+    product : FreeProduct
+    atoms : tuple of (float, float)
+        Its point masses as (y, mass), ascending.
+    """
+
+    def __init__(self, product: FreeProduct, atoms: Pairs) -> None:
+        self.product = product
+        self.atoms = atoms
+        self._total = 1 - sum(mass for y, mass in atoms if y == -math.inf)
+
+    @property
+    def log_mean(self) -> float:
+        """Logarithm of E λ."""
+        return self.product.log_mean
+
+    @property
+    def relative_variance(self) -> float:
+        """Var λ / (E λ)²."""
+        return self.product.relative_variance
+
+    @cached_property
+    def mean(self) -> float | None:
+        """E y, additive; ``None`` where some factor's has no formula."""
+        if self._total < 1:
+            return -math.inf
+        means = [factor.mean_log for factor in self.product.factors]
+        known = [mean for mean in means if mean is not None]
+        if len(known) < len(means):
+            return None
+        return math.fsum(count * mean for count, mean in zip(self.product.counts, known, strict=True))
+
+    def density_and_survival(self, y: Array) -> tuple[Array, Array]:
+        """Return the density and the mass above y, any floats: beyond all mass that counts, no density."""
+        density, survival = np.zeros(y.size), np.where(y > self.log_mean, 0.0, self._total)
+        inside = self._counts(y)
+        if inside.any():
+            density[inside], survival[inside] = self.product.density_and_survival(y[inside])
+        return density, survival
+
+    def density(self, y: Array) -> Array:
+        """Return the density alone, which takes less time."""
+        density, inside = np.zeros(y.size), self._counts(y)
+        if inside.any():
+            density[inside] = self.product.density(self.product.solve(y[inside]))
+        return density
+
+    def masses(self, reach: Pairs) -> tuple[Array, Array]:
+        """Return nodes y and masses that stand for the density on intervals."""
+        knots = np.interp(_LEVELS, self.scan.survival[::-1], self.scan.y[::-1])
+        return mass_rule(self.density, self._density_above, reach, knots, self.log_mean)
+
+    def _density_above(self, y: Array) -> Array:
+        """Return the mass above y without that of atoms."""
+        above: Array = self.density_and_survival(y)[1]
+        return above - sum(mass * (y < place) for place, mass in self.atoms)
+
+    def _counts(self, y: Array) -> Flags:
+        left, missed = self.product.left, self.product.missed
+        below = (y < left - SAME_PLACE * max(1.0, abs(left))) & (y > -math.inf)
+        if missed and below.any():
+            raise NoAnswerError(
+                f"the law is not solved so near λ = 0, where {missed:.0e} of its mass is: ask further up"
+            )
+        return np.asarray((y >= left) & (y < self.product.right))
+
+    @cached_property
+    def scan(self) -> Scan:
+        """The law solved at points placed by its mass, from end to end of what counts of it."""
+        width = math.sqrt(math.log1p(self.product.relative_variance))
+        centre, left, right = self.log_mean, self.product.left, self.product.right
+        steps = np.append(-_steps((centre - left) / width)[::-1], _steps((right - centre) / width))
+        y = np.clip(centre + width * steps, left, right - _BESIDE * max(1.0, abs(right)))
+        return Scan(self.density_and_survival, np.unique(y), self.atoms)
+
+    @cached_property
+    def bands(self) -> tuple[Band, ...]:
+        """The intervals that carry the density, ascending."""
+        return bands_of(self.product, self.scan)
+
+    @property
+    def missed(self) -> float:
+        """Mass below the scan for which the law is not solved."""
+        return self.product.missed
+
+    @property
+    def resolution(self) -> float:
+        """Distance in y that rounding leaves from a point mass, which adds up over layers."""
+        return max(SAME_PLACE, _PER_LAYER * sum(self.product.counts))
+
+
+def _steps(most: float) -> Array:
+    """Return 1/4, 1/2, 1, 2 and so on up to ``most`` and that itself."""
+    most = max(most, _LEAST_STEP)
+    doubled = 2.0 ** np.arange(-2, math.ceil(math.log2(most)))
+    return np.append(doubled, most)
+
+
+# Less is rounding.
+_LEAST = 1e-15
+
+
+def atoms_of(layers: Layers) -> Pairs:
+    """Return the point masses of y = log λ − centre as (y, mass), ascending; y is −inf where λ is 0."""
+    at_zero = max((factor.mass_at_zero for factor in layers.factors), default=0.0)
+    found = {-math.inf: at_zero}
+    tops, missing, place = [], 0.0, 0.0
+    for factor, count in zip(layers.factors, layers.counts, strict=True):
+        top = max(factor.point_masses, key=lambda pair: pair[1], default=(0.0, 0.0))
+        tops.append(top)
+        missing += count * (1 - top[1])
+        place += count * top[0]
+    found[place] = 1 - missing
+    for factor, top in zip(layers.factors, tops, strict=True):
+        for y, mass in factor.point_masses:
+            if y != top[0]:
+                found[place - top[0] + y] = 1 - missing - top[1] + mass
+    return tuple(sorted((y, mass) for y, mass in found.items() if mass > _LEAST))
+
+
+_ROUNDING = 1e-14
+
+
+@dataclass(frozen=True, eq=False)
+class LayeredLaw(Law):
+    """The law of a free product of layers: any network at its own depth, N → ∞.
+
+    Parameters
+    ----------
+    layers : Layers
+        The factors, of `isocalc.laws.free.network_factors.layers`.
+    variable : {"singular", "lambda", "log"}
+        What x is: a singular value s, its square λ, or log s.
+    error : float, optional
+        Distance from the law of a network, as predicted.
+
+    Notes
+    -----
+    Theory (21) to (32).
+    """
+
+    name: ClassVar[str] = "layered"
+    layers: Layers
+    _: KW_ONLY
+    variable: Variable = "singular"
+    error: float | None = None
+
+    def __post_init__(self) -> None:
+        require_choice("variable", self.variable, VARIABLES)
+
+    @classmethod
+    def of(
+        cls, network: ResNet | FeedForward, variable: Variable = "singular", *, error: float | None = None
+    ) -> Self:
+        """Return the law of a network."""
+        return cls(layers(network), variable=variable, error=error)
+
+    @property
+    def _centre(self) -> Pairs:
+        return self.layers.centre
+
+    @cached_property
+    def _centred(self) -> Centred:
+        if self.layers.vanishes:
+            return PointMasses(((-math.inf, 1.0),))
+        if self.layers.gate:
+            return SolvedLaw(GateLaw(*self.layers.gate))
+        if not self.layers.factors:
+            return PointMasses(((0.0, 1.0),))
+        product, atoms = FreeProduct(self.layers.factors, self.layers.counts), atoms_of(self.layers)
+        if sum(mass for _, mass in atoms) > 1 - _ROUNDING:
+            return PointMasses(atoms)
+        return SolvedLaw(ProductSource(product, atoms))

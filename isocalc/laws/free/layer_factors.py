@@ -1,0 +1,472 @@
+"""Layers as factors of a free product: feed-forward, residual, and linear residual ones.
+
+The feed-forward layer as a factor: a gate and weights.
+
+The residual layer as a factor: a free sum of the skip connection and a layer.
+
+The residual layer of a linear activation and orthogonal weights: 1 + √v O, whose law is known in full.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from isocalc.laws.free.factors import (
+    GAUSSIAN,
+    NARROWING,
+    ORTHOGONAL,
+    RESIDUAL_TWO_GAUSSIAN,
+    ROTATION,
+    Complex,
+    Curve,
+    FactorArrays,
+    Pairs,
+    Place,
+    Tangent,
+    tangent_of_curve,
+)
+from isocalc.laws.gates.nodes import GateRule
+from isocalc.laws.gates.sums import (
+    gate_averages,
+    gate_log_mean,
+    gate_mean_log,
+    last_real,
+    lowest_open,
+    open_averages,
+)
+from isocalc.numerics.special import log1p_like, log_one_plus_m, log_ratio, lower_log
+
+
+class Gated:
+    """What factors that are made of a gate have from it."""
+
+    gate: GateRule
+
+    def on_its_side(self, u: Complex) -> Complex:
+        """Return log t below the real axis."""
+        return np.asarray(u.real + 1j * np.minimum(u.imag, 0.0))
+
+    @property
+    def last_real(self) -> float:
+        """Where t meets the continuous law of the gate."""
+        return last_real(self.gate)
+
+    @property
+    def is_unbounded(self) -> bool:
+        """Whether the gate is."""
+        return self.gate.largest == math.inf
+
+
+@dataclass(frozen=True)
+class Layer(Gated):
+    """A feed-forward layer, scaled so that ``log S`` has no constant from the weights; its unknown is log t.
+
+    Parameters
+    ----------
+    gate : GateRule
+        Law of φ'².
+    orthogonal : bool
+        Semi-orthogonal weights O, O Oᵀ or Oᵀ O the identity; else independent Gaussian entries of variance
+        1/N_l.
+    share : float
+        Λ = N_0/N_l, the width of the network's input over that of the layer's output.
+    growth : float
+        κ = N_l/N_{l−1}.
+
+    Notes
+    -----
+    Λm = E dt/(1 − dt), and S = t (1 + Λm)/(Λm) of the gate times that of the weights: 1/(1 + Λm), or 1 for
+    orthogonal weights with κ >= 1, (1 + κΛm)/(1 + Λm) with κ < 1. Chhaibi, Daouda, Kahn, arXiv 2111.00841.
+    """
+
+    unknowns: ClassVar[int] = 1
+
+    gate: GateRule
+    orthogonal: bool
+    share: float = 1.0
+    growth: float = 1.0
+
+    def start(self, log_m: Complex) -> Complex:
+        """Return log t to leading order at m → 0."""
+        return log_m[None] + math.log(self.share / self.gate.mean)
+
+    def tangent(self, u: Complex, place: Place) -> Tangent:
+        """Return the factor at log t and at a place."""
+        passed, b, slope = open_averages(self.gate, u[0])
+        own = log_ratio(b, passed, 1 - self.gate.zero_mass), slope / passed - slope / b
+        found = tangent_of_curve(place.seen_with(1 - self.rank), own, self._log_s(u[0], passed, b, slope))
+        if not self.orthogonal or self.growth >= 1:
+            return found
+        # 1 + κΛm, with the digits it has where the width of the weights is what limits the rank.
+        per_input = self.share * self.growth
+        above = place.rest + (1 / per_input - (1 - place.at_zero))
+        rate = -place.m * place.rest / ((1 - place.at_zero) * above)
+        return found._replace(log_s=found.log_s + lower_log(per_input * above), rate=found.rate + rate)
+
+    def alone(self, u: Complex, count: float) -> Curve | None:
+        """Return the power of a square layer as a curve in log t."""
+        if self.share != 1 or self.growth != 1:
+            return None
+        passed, b, slope = open_averages(self.gate, u)
+        a = passed + self.gate.zero_mass
+        own, own_slope = log_ratio(b, passed, 1 - self.gate.zero_mass), slope / passed - slope / b
+        log_s, log_s_slope = self._log_s(u, passed, b, slope)
+        y, y_slope = log_ratio(b, a) - count * log_s, slope / a - slope / b - count * log_s_slope
+        return Curve(own, own_slope, y, y_slope, log_s)
+
+    def log_s(self, u: Complex) -> Complex:
+        """Return log S at log t, weights not narrowing."""
+        return self._log_s(u[0], *open_averages(self.gate, u[0]))[0]
+
+    def _log_s(self, u: Complex, passed: Complex, b: Complex, slope: Complex) -> tuple[Complex, Complex]:
+        if not self.orthogonal or self.growth < 1:
+            return u - lower_log(b), 1 - slope / b
+        a = passed + self.gate.zero_mass
+        return u + log_ratio(b, a), 1 + slope / a - slope / b
+
+    def potential(self, u: Complex, zeta: Complex) -> Complex:  # noqa: ARG002 - other factors need it
+        """Return ∫ m d log S from m = 0."""
+        passed, b, _ = open_averages(self.gate, u[0])
+        integral = -gate_log_mean(self.gate, u[0]) - b
+        if self.orthogonal and self.growth >= 1:
+            integral += b - lower_log(passed + self.gate.zero_mass)
+        elif self.orthogonal:
+            integral += b - lower_log(1 + self.growth * b) / self.growth
+        return integral / self.share
+
+    @property
+    def arrays(self) -> FactorArrays:
+        """The layer for compiled code."""
+        kind = GAUSSIAN if not self.orthogonal else ORTHOGONAL if self.growth >= 1 else NARROWING
+        return FactorArrays(
+            kind, self.share, self.growth, self.gate.sorted, self.gate.zero_mass, 1 - self.rank
+        )
+
+    @property
+    def log_mean(self) -> float:
+        """−log S(0)."""
+        return math.log(self.gate.mean)
+
+    @property
+    def relative_variance(self) -> float:
+        """−(log S)'(0)."""
+        own = max(0.0, self.gate.mean_square / self.gate.mean / self.gate.mean - 1)
+        return self.share * (own + (max(0.0, 1 - self.growth) if self.orthogonal else 1.0))
+
+    @property
+    def mean_log(self) -> float | None:
+        """E log λ, for square weights."""
+        if self.share != 1 or self.growth != 1:
+            return None
+        return gate_mean_log(self.gate) - (0.0 if self.orthogonal else 1.0)
+
+    @property
+    def mass_at_zero(self) -> float:
+        """What the rank leaves."""
+        return 1 - min(1.0, (1 - self.gate.zero_mass) / self.share, 1 / (self.share * self.growth))
+
+    @property
+    def point_masses(self) -> Pairs:
+        """Those of the gate, less what the shape of orthogonal weights takes; a mass below 0 is a debt."""
+        if not self.orthogonal:
+            return ()
+        lost, scale = max(0.0, 1 / self.growth - 1), min(1.0, self.growth)
+        masses = [pair for pair in self.gate.masses if pair[0] > 0]
+        return tuple((math.log(value / scale), 1 - (1 - mass + lost) / self.share) for value, mass in masses)
+
+    @property
+    def rank(self) -> float:
+        """Share of open gates, of the width of the network's input."""
+        return (1 - self.gate.zero_mass) / self.share
+
+    @property
+    def keeps_rank(self) -> bool:
+        """Whether it is invertible with a bounded inverse."""
+        return self.orthogonal and self.growth == 1 and not self.gate.zero_mass
+
+    @property
+    def reaches_zero(self) -> bool:
+        """Whether some open gates are next to closed."""
+        return lowest_open(self.gate) == 0
+
+
+# A miss that changes log m(1+m) so little is one that log S follows linearly.
+_NEAR = 1e-6
+_ROUNDING = 2e-15
+
+
+@dataclass(frozen=True)
+class ResidualLayer(Gated):
+    """A residual layer 1 + X, X rotation-invariant, made of a gate and weights: free sum of symmetrised laws.
+
+    Its unknowns are u = log t of the gate and ξ = log((1 + m_a)/m_a): the logarithm of the square of the skip
+    connection's subordination function, 0 < Im ξ < 2π.
+
+    Parameters
+    ----------
+    gate : GateRule
+        Law of φ'².
+    orthogonal : bool
+        Haar orthogonal or Gaussian weights.
+    variance : float
+        Variance v of the weights, over the square of the weight of the skip connection; greater than 0. Of
+        two matrices the product of their gains: v E φ'² is the mean square of a singular value of X.
+    hidden : float or None
+        ρ of X = W₂ D W₁, ρN neurons between two matrices; at least 1 where they are semi-orthogonal.
+        ``None``: one matrix and the gate.
+
+    Notes
+    -----
+    m = m_a + m_X with m_a (1 + m_a) = T = m_X (1 + m_X) S_X(m_X) and S = T/(m (1 + m)). The square root of T
+    lies in the lower half-plane, but neither m_a nor m_X need to, and either can be where it is no
+    coordinate: so both are unknowns.
+
+    With b = E dt/(1 − dt) of the gate m_X = κb and T = κt(1 + b)^k/v, κ = ρ or 1. The power k is 1 of one
+    Gaussian matrix and 2 of orthogonal ones. Of two Gaussian matrices, S_X = S_D²(m/ρ)/(v(1 + m/ρ)(1 + m))
+    (Chhaibi, Daouda, Kahn, arXiv 2111.00841), it is 0; of semi-orthogonal ones that widen and narrow
+    S_X = S_D²(m/ρ)(1 + m/ρ)/(v(1 + m)), and it is 2.
+    """
+
+    unknowns: ClassVar[int] = 2
+
+    gate: GateRule
+    orthogonal: bool
+    variance: float
+    hidden: float | None = None
+
+    @property
+    def _power(self) -> int:
+        return 2 if self.orthogonal else 1 if self.hidden is None else 0
+
+    @property
+    def _share(self) -> float:
+        """κ, the number of gates over N."""
+        return 1.0 if self.hidden is None else self.hidden
+
+    @property
+    def _log_scale(self) -> float:
+        """Logarithm of v/κ, which t is over T where b is small."""
+        return math.log(self.variance) - math.log(self._share)
+
+    def start(self, log_m: Complex) -> Complex:
+        """Return the unknowns to leading order at m → 0."""
+        log_share = math.log1p(self.variance * self.gate.mean)
+        return np.stack((log_m + self._log_scale - log_share, log_share - log_m))
+
+    def tangent(self, u: Complex, place: Place) -> Tangent:
+        """Return the factor at its unknowns and at a place."""
+        a, own, own_slope = gate_averages(self.gate, u[0])
+        b, slope = self._share * own, self._share * own_slope
+        beyond, m_a = -1 / np.expm1(-u[1]), 1 / np.expm1(u[1])
+        (zeta, seen_slope), m, one_plus_m = place.seen_with(0.0), place.m, place.rest + place.at_zero
+        t, coth, product = beyond * m_a, beyond + m_a, m * one_plus_m
+        miss = np.where(np.abs(m) < 0.5, m_a + b - m, beyond + b - one_plus_m)
+        log_t = _log_t(u[1])
+        tie = u[0] - self._log_scale + self._power * np.log(a) - log_t
+        tie.imag -= 2 * np.pi * np.rint(tie.imag / (2 * np.pi))
+        growth = 1 + self._power * own_slope / a
+        common = t * growth + coth * slope
+        drift = np.stack((-tie * t - miss * coth, miss * growth - tie * slope)) / common
+        # S = T(ξ)/T(ζ), by the sum of m_a and m_X where that has more digits.
+        exact = log_t - _log_t(zeta)
+        excess = miss * (1 + 2 * m) / product
+        log_s = excess - log1p_like(b * (coth + b) / t, excess - exact)
+        log_s = np.where(np.abs(excess) < _NEAR, log_s, exact)
+        rate = 1 + 2 * m - coth * growth * product / common
+        direction = np.stack((-coth, growth)) * (product / common * seen_slope)
+        rounding = _ROUNDING * np.abs(b) * (np.abs(coth) + np.abs(growth)) / np.abs(common)
+        return Tangent(log_s - coth * drift[1], rate * seen_slope, drift, direction, rounding)
+
+    def potential(self, u: Complex, zeta: Complex) -> Complex:
+        """Return ∫ m d log S from m = 0."""
+        a, b, _ = gate_averages(self.gate, u[0])
+        beyond, m_a = -1 / np.expm1(-u[1]), 1 / np.expm1(u[1])
+        log_a = log1p_like(b, _sided_log(a, u[0].imag >= -np.pi))
+        own = self._potential_of_gates(u[0], b) + (1 - self._share * self._power) * log_a
+        log = log_one_plus_m(zeta) - _sided_log(beyond, u[1].imag <= np.pi) - log_a
+        return own + log1p_like((self._share - 1 - m_a) * b / (beyond * a), log)
+
+    def _potential_of_gates(self, log_t: Complex, b: Complex) -> Complex:
+        """Return ∫ m_X dlog T from 0, less 2 m_X and but for logarithms of 1 + b."""
+        return np.asarray(self._share * (-gate_log_mean(self.gate, log_t) - (2 - self._power) * b))
+
+    def alone(self, u: Complex, count: float) -> None:
+        """Return nothing: there are two unknowns."""
+
+    @property
+    def arrays(self) -> FactorArrays:
+        """The layer for compiled code."""
+        kind = RESIDUAL_TWO_GAUSSIAN + self._power
+        return FactorArrays(kind, self._log_scale, self._share, self.gate.sorted, self.gate.zero_mass)
+
+    @property
+    def log_mean(self) -> float:
+        """−log S(0) = log(1 + v E d)."""
+        return math.log1p(self.variance * self.gate.mean)
+
+    @property
+    def relative_variance(self) -> float:
+        """−(log S)'(0)."""
+        c = self.variance * self.gate.mean
+        own = max(0.0, self.gate.mean_square / self.gate.mean / self.gate.mean - 1) + 1 - self._power
+        return 2 * (c / (1 + c)) / (1 + c) + (1 + own / self._share) * (c / (1 + c)) ** 2
+
+    @property
+    def mean_log(self) -> float:
+        """E log λ = 2 E log max(1, |x|), x the eigenvalues of X; S_X has their law (Haagerup, Larsen)."""
+        if self.variance * self.gate.mean <= 1:
+            return 0.0
+        largest = self.gate.largest if self.gate.largest < math.inf else self.gate.mean
+        low, high = -60.0 - math.log(largest), 700.0
+        if self._log_s_of_x(high) < 0:
+            weights = 0.0 if self.orthogonal else 1.0
+            return gate_mean_log(self.gate) + math.log(self.variance) - weights
+        while low < (middle := (low + high) / 2) < high:
+            low, high = (middle, high) if self._log_s_of_x(middle) < 0 else (low, middle)
+        u = np.array([complex(low, -math.pi)])
+        a, b, _ = gate_averages(self.gate, u)
+        logs = math.log(self._above(a[0].real)) - self._share * self._power * math.log(a[0].real)
+        return -logs - float(self._potential_of_gates(u, b)[0].real)
+
+    def _above(self, a: float) -> float:
+        """Return 1 + m_X."""
+        return 1 - self._share + self._share * a
+
+    def _log_s_of_x(self, log_t: float) -> float:
+        """Return log S_X at a negative t, infinite beyond m_X = −1."""
+        u = np.array([complex(log_t, -math.pi)])
+        a, b, _ = (float(part[0].real) for part in gate_averages(self.gate, u))
+        above = self._above(a)
+        if above <= 0:
+            return math.inf
+        log_m = math.log(-self._share * b) + math.log(above)
+        return log_t - self._log_scale + self._power * math.log(a) - log_m
+
+    @property
+    def mass_at_zero(self) -> float:
+        """None."""
+        return 0.0
+
+    @property
+    def point_masses(self) -> Pairs:
+        """Where closed gates leave the skip connection alone."""
+        return ((0.0, max(0.0, 1 - 2 * self._share * (1 - self.gate.zero_mass))),)
+
+    @property
+    def reaches_zero(self) -> bool:
+        """Whether −1 is in the spectrum of X, a ring from 1/√(E 1/x²) to √(E x²)."""
+        if self.variance * self.gate.mean < 1:
+            return False
+        if not self.orthogonal or self._share != 1 or lowest_open(self.gate) == 0 or self.gate.zero_mass:
+            return True
+        return self.variance <= float((self.gate.weights / self.gate.d).sum().real)
+
+
+def _log_t(xi: Complex) -> Complex:
+    """Return log m(1+m) = −2 log(2 sinh(ξ/2)), ξ = log((1+m)/m) with 0 < Im ξ < 2π."""
+    return -2 * _sided_log(2 * np.sinh(xi / 2), np.zeros(xi.size, dtype=bool))
+
+
+def _sided_log(x: Complex, below: npt.NDArray[np.bool_]) -> Complex:
+    """Return log x, x in the lower half-plane where ``below`` and else in the upper one, but for rounding."""
+    flipped = x.copy()
+    flipped.imag[~below] *= -1
+    log = lower_log(flipped)
+    log.imag[~below] *= -1
+    return log
+
+
+@dataclass(frozen=True)
+class Rotation:
+    """The layer 1 + √v O, O Haar orthogonal: λ = 1 + v + 2√v cos θ, θ uniform.
+
+    Its unknown is x = log z, z its own spectral parameter, in the upper half-plane as that of the product is.
+
+    Parameters
+    ----------
+    variance : float
+        v, greater than 0.
+
+    Notes
+    -----
+    1 + m = z/√((z − a)(z − b)), a and b = (1 ∓ √v)², and log S = log((1+m)/m) − log z.
+    """
+
+    unknowns: ClassVar[int] = 1
+    last_real: ClassVar[float] = math.inf
+    is_unbounded: ClassVar[bool] = False
+    mass_at_zero: ClassVar[float] = 0.0
+    point_masses: ClassVar[Pairs] = ()
+
+    variance: float
+
+    def start(self, log_m: Complex) -> Complex:
+        """Return the unknown to leading order at m → 0."""
+        return self.log_mean - log_m[None]
+
+    def _roots(self, x: Complex) -> tuple[Complex, Complex, Complex]:
+        """Return z − 1, √(z − a) and √(z − b)."""
+        beyond, root_v = np.expm1(x), math.sqrt(self.variance)
+        beyond.imag = np.maximum(beyond.imag, 0.0)
+        centred = beyond - self.variance
+        return beyond, np.sqrt(centred + 2 * root_v), np.sqrt(centred - 2 * root_v)
+
+    def tangent(self, u: Complex, place: Place) -> Tangent:
+        """Return the factor at its unknown and at a place."""
+        own, rate, log_s = self._curve(u[0])
+        return tangent_of_curve(place.seen_with(0.0), (own, 1 / rate), (log_s, 1 / rate - 1))
+
+    def alone(self, u: Complex, count: float) -> Curve:
+        """Return its power as a curve in log z of one."""
+        own, rate, log_s = self._curve(u)
+        # log z is the unknown itself where there is one factor.
+        slope = 1 / rate if count != 1 else np.zeros_like(rate)
+        return Curve(own, slope, u + (1 - count) * log_s, slope * (1 - count) + count, log_s)
+
+    def _curve(self, x: Complex) -> tuple[Complex, Complex, Complex]:
+        """Return ζ, the derivative of log z in it, and log S."""
+        beyond, low, high = self._roots(x)
+        z, square, v = 1 + beyond, low * high, self.variance
+        # m/(1 + m) = (z − √((z − a)(z − b)))/z, without cancellation at large z.
+        centre = 2 * (1 + v) - (1 - v) ** 2 / z
+        inverse = centre / (z + square)
+        own = -lower_log(inverse)
+        log_s = -log1p_like(v * (2 * beyond + 4 - v) / (beyond + square), x - own)
+        return own, square * inverse / (centre - (1 + v)), log_s
+
+    def on_its_side(self, u: Complex) -> Complex:
+        """Return log z in the upper half-plane."""
+        return np.asarray(u.real + 1j * np.maximum(u.imag, 0.0))
+
+    def potential(self, u: Complex, zeta: Complex) -> Complex:
+        """Return ∫ m d log S from m = 0: −log(1+m) − E log(1 − λ/z)."""
+        _, low, high = self._roots(u[0])
+        return np.asarray(-log_one_plus_m(zeta) - 2 * np.log((low + high) / 2) + u[0])
+
+    @property
+    def arrays(self) -> FactorArrays:
+        """The factor for compiled code."""
+        return FactorArrays(ROTATION, self.variance)
+
+    @property
+    def log_mean(self) -> float:
+        """log(1 + v)."""
+        return math.log1p(self.variance)
+
+    @property
+    def relative_variance(self) -> float:
+        """2v/(1 + v)²."""
+        return 2 * self.variance / (1 + self.variance) / (1 + self.variance)
+
+    @property
+    def mean_log(self) -> float:
+        """E log λ."""
+        return max(0.0, math.log(self.variance))
+
+    @property
+    def reaches_zero(self) -> bool:
+        """Whether −1 is an eigenvalue of √v O."""
+        return self.variance == 1

@@ -1,0 +1,1 @@
+"""Residual networks with correlated gates: freeness with amalgamation over the neurons."""

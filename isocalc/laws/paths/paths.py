@@ -1,0 +1,276 @@
+"""Paths of gates that stand for the joint law of a neuron's gates in all layers.
+
+Paths of gates as compiled code takes them.
+
+The gates of one neuron in all layers of a residual network: paths that stand for their joint law.
+"""
+
+import itertools
+import math
+from typing import NamedTuple, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from isocalc.errors import NoAnswerError
+from isocalc.laws.universal_error import is_linear
+from isocalc.networks.descriptions import ResNet
+from isocalc.numerics.lattice import lattice
+from isocalc.signal.propagation import Propagation
+
+Array = npt.NDArray[np.float64]
+Complex = npt.NDArray[np.complex128]
+
+# Paths that are computed side by side: their number is a multiple of it.
+LANES = 32
+
+
+class ChainArrays(NamedTuple):
+    """A chain of G groups of layers and n paths through it; a group is so many layers with the same gates.
+
+    Attributes
+    ----------
+    gates : array, shape (G, n)
+        φ'² of each path in each group.
+    weights : array, shape (n,)
+        Probabilities of the paths, of sum 1.
+    on_output : bool
+        Whether gates stand after the weights (post-activation) or before them.
+    variances : array, shape (G,)
+        Variance v of the weights of a layer, over the square of the weight of the skip connection, times the
+        number of layers in the group.
+    counts : array, shape (G,)
+        That number.
+    orthogonal : bool
+        Whether weights are orthogonal.
+    """
+
+    gates: Array
+    weights: Array
+    on_output: bool
+    variances: Array
+    counts: Array
+    orthogonal: bool
+
+
+class ChainRoom(NamedTuple):
+    """Room for one pass over ``LANES`` paths at a time.
+
+    Attributes
+    ----------
+    p, q : arrays, shape (G,)
+        p/e² and q/d² of each group.
+    r : array, shape (2, LANES)
+        r at the output, real and imaginary part.
+    memory : array, shape (4, G, LANES)
+        r before the gates of each group and 1/(1 − q r), real and imaginary parts.
+    state : array, shape (4, LANES)
+        s and ω on the way back, real and imaginary parts.
+    sums : array, shape (4, G + 1, LANES)
+        Averages, lane by lane: e² s ω and d² r ω of each group, and in the last row ω at the output.
+    """
+
+    p: Complex
+    q: Complex
+    r: Array
+    memory: Array
+    state: Array
+    sums: Array
+
+    @classmethod
+    def of(cls, chain: ChainArrays) -> Self:
+        """Return room for the passes over a chain."""
+        groups = chain.counts.size
+        return cls(
+            np.empty(groups, dtype=complex),
+            np.empty(groups, dtype=complex),
+            np.empty((2, LANES)),
+            np.empty((4, groups, LANES)),
+            np.empty((4, LANES)),
+            np.empty((4, groups + 1, LANES)),
+        )
+
+
+# Layers that each keep their own gates; of deeper networks groups of layers do.
+_MOST_GROUPS = 128
+_MOST_GROUPS_OF_SHORT_MEMORY = 1024
+# Share that gates may forget from one layer of a group to the last: |a|^(layers of the group).
+_FORGOTTEN = 0.05
+# Groups of layers of a path set to compare with, over those of the first.
+_COARSER = 0.8
+# Share of all that gates let through that changes nothing.
+_NOTHING = 1e-18
+# A mean over the paths that is further off is one of gates that few paths meet.
+_MOST_SCALED = 2.0
+
+
+class GatePaths(NamedTuple):
+    """Paths through the groups of layers of a network.
+
+    Attributes
+    ----------
+    chain : ChainArrays
+        The paths that are computed on; groups without open gates are left out.
+    persistent : float
+        Probability that all gates of a path are closed.
+    exact : bool
+        Whether these paths are all there are, with their probabilities.
+    """
+
+    chain: ChainArrays
+    persistent: float
+    exact: bool
+
+
+class _Groups(NamedTuple):
+    """Groups of neighbouring layers: how many each has, the place of its middle, q there and E φ'²."""
+
+    counts: Array
+    place: Array
+    q: Array
+    gate: Array
+
+
+def gate_paths(network: ResNet, signal: Propagation, paths: int, *, other: int = 0) -> GatePaths:
+    """Return paths of the gates of a residual network, post- or pre-activation.
+
+    Parameters
+    ----------
+    network : ResNet
+        With ``sigma_w`` greater than 0.
+    signal : Propagation
+        Of the network.
+    paths : int
+        Number of paths, at most.
+    other : int
+        Above 0 other paths are returned, and fewer groups of layers, to compare with.
+
+    Returns
+    -------
+    GatePaths
+
+    Raises
+    ------
+    NoAnswerError
+        The signal overflows, or gates forget too fast for groups of layers in a deep network.
+
+    Notes
+    -----
+    Pre-activation: gates of x^0, x^1, ..., jointly Gaussian with covariance a^(l − k) q_k, k <= l; the points
+    of a lattice in their principal axes, the largest first. Post-activation: gates of independent h^l, all
+    patterns where there are few. In either case E φ'² of each layer is made exact, but for gates that
+    open so rarely that few paths or none meet them.
+    """
+    groups = _grouped(network, signal, coarser=other > 0)
+    pre, seed = network.block == "pre", 1 + other
+    exact = False
+    if is_linear(network.act):
+        gates, weights = groups.gate[:, None].copy(), np.ones(1)
+        exact = True
+    elif not pre and (found := _patterns(network, groups, paths)):
+        gates, weights = found
+        exact = True
+    else:
+        points = _pre_points(network, groups, paths, seed) if pre else _post_points(groups, paths, seed)
+        gates, weights = _gates_at(network, groups, points), np.full(paths, 1 / paths)
+    return _of(network, groups, gates, weights, exact=exact)
+
+
+def _grouped(network: ResNet, signal: Propagation, *, coarser: bool) -> _Groups:
+    depth = network.depth
+    if not np.isfinite(signal.q).all():
+        raise NoAnswerError(f"the signal overflows, so that the gates of {network.act.name} are not known")
+    unit = network.skip / network.sigma_w
+    gate = signal.c_per_layer * unit * unit
+    if depth <= _MOST_GROUPS:
+        return _Groups(np.ones(depth), np.arange(depth, dtype=float), signal.q, gate)
+    wanted = math.ceil(depth * abs(math.log(abs(network.skip))) / _FORGOTTEN) if network.block == "pre" else 0
+    size = min(depth, max(_MOST_GROUPS, wanted))
+    if size > _MOST_GROUPS_OF_SHORT_MEMORY:
+        raise NoAnswerError(
+            f"with skip {network.skip!r} gates of {depth} layers forget too fast for the exact law, which "
+            f"would need {size} groups of layers and has {_MOST_GROUPS_OF_SHORT_MEMORY}; take the layered law"
+        )
+    size = round(size * _COARSER) if coarser else size
+    ends = np.linspace(0.0, depth, size + 1)
+    place, layers = (ends[1:] + ends[:-1] - 1) / 2, np.arange(depth)
+    counts = np.diff(ends)
+    summed = np.interp(ends, np.arange(depth + 1), np.append(0.0, np.cumsum(gate)))
+    return _Groups(counts, place, np.interp(place, layers, signal.q), np.diff(summed) / counts)
+
+
+def _patterns(network: ResNet, groups: _Groups, most: int) -> tuple[Array, Array] | None:
+    """Return all patterns of gates that are constant on pieces, with their weights, if there are few."""
+    kinds = len({slope * slope for slope in network.act.slopes or ()})
+    if not kinds or groups.counts.max() > 1 or groups.q.size * math.log(kinds) > math.log(most):
+        return None
+    laws = [network.act.gate_masses(q) for q in groups.q.tolist()]
+    patterns = list(itertools.product(*laws))
+    gates = np.array([[value for value, _ in pattern] for pattern in patterns]).T
+    weights = np.array([math.prod(mass for _, mass in pattern) for pattern in patterns])
+    return gates, weights
+
+
+def _pre_points(network: ResNet, groups: _Groups, paths: int, seed: int) -> Array:
+    """Return x of each path in each group, shape (G, paths)."""
+    order = np.arange(groups.q.size)
+    earlier = np.minimum(order[:, None], order)
+    distance = np.abs(groups.place[:, None] - groups.place)
+    with np.errstate(under="ignore"):
+        covariance = groups.q[earlier] * abs(network.skip) ** distance
+    if network.skip < 0 and groups.counts.max() == 1:
+        covariance *= (-1.0) ** distance
+    unit = groups.q.max()
+    values, axes = np.linalg.eigh(covariance / unit)
+    spread = np.sqrt(unit * np.maximum(values[::-1], 0.0))
+    normal = _normal(paths, 1 / (1.0 + order) ** 2, seed, folded=network.act.odd)
+    return np.asarray((axes[:, ::-1] * spread) @ normal)
+
+
+def _post_points(groups: _Groups, paths: int, seed: int) -> Array:
+    importance = np.full(groups.q.size, min(1.0, 4 / groups.q.size))
+    return np.asarray(np.sqrt(groups.q)[:, None] * _normal(paths, importance, seed, folded=False))
+
+
+def _normal(paths: int, importance: Array, seed: int, *, folded: bool) -> Array:
+    """Return independent standard normal coordinates, shape (d, paths); folded: of the first its size."""
+    from scipy.special import ndtri  # noqa: PLC0415 - only where paths are made
+
+    points = lattice(paths, importance, seed)
+    if folded:  # of gates that do not know x from −x
+        points[:, 0] = (1 + points[:, 0]) / 2
+    return np.asarray(ndtri(points.T))
+
+
+def _gates_at(network: ResNet, groups: _Groups, x: Array) -> Array:
+    with np.errstate(over="ignore", under="ignore"):
+        gates = network.act.dphi(x) ** 2
+        if groups.counts.max() == 1:
+            return np.asarray(gates)
+        if network.block == "pre":  # one x in all layers of a group, or x and −x in turn
+            return np.asarray((gates + network.act.dphi(-x) ** 2) / 2 if network.skip < 0 else gates)
+        mean = gates.mean(axis=1, keepdims=True)
+        return np.asarray(mean + (gates - mean) / np.sqrt(groups.counts)[:, None])
+
+
+def _of(network: ResNet, groups: _Groups, gates: Array, weights: Array, *, exact: bool) -> GatePaths:
+    mean = gates @ weights
+    if not np.isfinite(mean).all():
+        raise NoAnswerError(f"gates of {network.act.name} overflow on some paths")
+    kept = (mean > 0) & (groups.counts * groups.gate > _NOTHING * (groups.counts @ groups.gate))
+    with np.errstate(over="ignore"):
+        scale = np.clip(groups.gate[kept] / mean[kept], 1 / _MOST_SCALED, _MOST_SCALED)
+    gates = gates[kept] * scale[:, None]
+    persistent = float(weights[~gates.any(axis=0)].sum()) if kept.any() else 1.0
+    spare = -weights.size % LANES
+    gates = np.concatenate((gates, np.repeat(gates[:, -1:], spare, axis=1)), axis=1)
+    counts, unit = groups.counts[kept], network.sigma_w / network.skip
+    chain = ChainArrays(
+        np.ascontiguousarray(gates),
+        np.concatenate((weights, np.zeros(spare))),
+        network.block == "post",
+        unit * unit / network.depth * counts,
+        counts,
+        network.weights == "orthogonal",
+    )
+    return GatePaths(chain, persistent, exact)

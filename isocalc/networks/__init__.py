@@ -1,0 +1,1 @@
+"""Descriptions of random networks, validated when they are made; no computation."""

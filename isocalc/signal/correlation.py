@@ -1,0 +1,502 @@
+"""The correlation of two inputs in a feed-forward network: its map, its stable value c* and its rate.
+
+The correlation maps of networks of one piecewise linear activation, by one-dimensional integrals.
+
+φ' jumps by Δ_i at b_i, so that d/dc E φ'(u1) φ'(u2) = q Σ Δ_i Δ_j p(b_i, b_j), p the density of (u1, u2)
+(Price's theorem); with c = cos t the root of 1 − c² in p cancels. Where φ itself jumps, by J_i, its slope
+has J_i δ(u − b_i) too: E φ'(u1) φ'(u2) gains 2 Σ J_i p(b_i) E[φ'(u2) | u1 = b_i] + Σ J_i J_j p(b_i, b_j), and
+E (φ(u1) − φ(u2))² / 2q the integral of that over c.
+
+The correlation maps of networks of one activation as power series of the correlation.
+
+With b_n the coefficients of φ'(√q z) in normalised Hermite polynomials, E φ'(u1) φ'(u2) = Σ b_n² cⁿ (Mehler),
+and E (φ(u1) − φ(u2))² / 2q = Σ b_n² (1 − cⁿ⁺¹)/(n + 1): no term is negative, nothing cancels as c → 1.
+
+The stable correlations of many networks of one activation.
+
+The correlation of two inputs in a feed-forward network: its stable value c* and how fast it is reached.
+
+Two pre-activations of variance q and correlation c are u = √q (α x ± β y), x and y standard normal and
+independent, α² = (1 + c)/2, β² = (1 − c)/2. In these coordinates 1 − c is a difference of neighbours,
+computed without cancellation: q (1 − C(c)) = σ_w² E (φ(u1) − φ(u2))² / 2.
+The map and its rate are theory (15) and (16).
+"""
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from isocalc.activations.averages import averages, normal_rule
+from isocalc.activations.catalogue import Activation
+from isocalc.networks.descriptions import FeedForward
+from isocalc.numerics.quadrature import doubling_edges, legendre_rule, panel_rule
+from isocalc.numerics.roots import root_in_log, roots_in_log
+from isocalc.numerics.special import erfc
+from isocalc.signal.variance_map import CRITICAL
+
+Array = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+Indices = npt.NDArray[np.intp]
+
+# Exponents from which exp(-x) is 0; panels down to 2⁻⁴⁰.
+_UNDERFLOW, _MOST_PANELS = 750.0, 40
+# Share of E φ'² below which the mean of two gates is a difference that has lost digits.
+_DIFFERENCE = 1e-2
+
+
+class CorrelationKinks:
+    """Means of φ and φ' over pairs of inputs at many variances q.
+
+    Parameters
+    ----------
+    act : Activation
+        Piecewise linear.
+    q : array, shape (n,)
+        Variances greater than 0.
+    """
+
+    def __init__(self, act: Activation, q: Array) -> None:
+        self._q, self._gate = q, averages(act, q).gate
+        slopes = act.slopes or ()
+        self._farthest = max(map(abs, act.breakpoints), default=0.0)
+        kinks = [
+            (point, after - before)
+            for point, (before, after) in zip(act.breakpoints, itertools.pairwise(slopes), strict=True)
+        ]
+        self._kinks, self._first_slope = kinks, slopes[0] if slopes else 0.0
+        self._jumps = [(point, _height(act, point)) for point in act.jumps]
+        self._pairs, self._jump_pairs = _products(kinks), _products(self._jumps)
+
+    def at(self, chosen: Indices, gap: Array) -> tuple[Array, Array]:
+        """Return E (φ(u1) − φ(u2))² / 2q (1 − c) and E φ'(u1) φ'(u2) of the chosen, with 1 − c = ``gap``."""
+        gate = self._gate[chosen]
+        ratio, slope = self.beyond(chosen, gap)
+        return gate + ratio, gate + slope
+
+    def beyond(self, chosen: Indices, gap: Array) -> tuple[Array, Array]:
+        """Return both less E φ'², which they have as c → 1 where φ does not jump, without cancellation."""
+        q = self._q[chosen, None]
+        angle = 2 * np.arcsin(np.sqrt(gap / 2))[:, None]
+        x, weights = self._panels(q, float(angle.max()))
+        t = angle * x
+        density = _density(self._pairs, q, t)
+        share = np.sin((angle + t) / 2) * np.sin((angle - t) / 2) / np.sin(angle / 2) ** 2
+        angle = angle[:, 0]
+        ratio, slope = -angle * ((density * share) @ weights), -angle * (density @ weights)
+        if self._jumps:
+            ratio += angle / gap * ((np.sin(t) * self._across(q, t)) @ weights)
+            slope += self._across(q, 2 * np.arcsin(np.sqrt(gap / 2))[:, None])[:, 0]
+        return ratio, slope
+
+    def _across(self, q: Array, t: Array) -> Array:
+        """Return what jumps of φ add to E φ'(u1) φ'(u2) at c = cos t; arrays of the shape of ``t``."""
+        sine = np.sin(t)
+        found = _density(self._jump_pairs, q, t) / (q * sine)
+        with np.errstate(under="ignore"):
+            for a, height in self._jumps:
+                mean = np.full_like(t, self._first_slope)
+                for b, change in self._kinks:
+                    # cos(t) a - b, without cancellation where a is b
+                    centre = a - b - 2 * a * np.sin(t / 2) ** 2
+                    mean += change * erfc(-centre / (np.sqrt(2 * q) * sine)) / 2
+                found += 2 * height * np.exp(-a * a / (2 * q)) / np.sqrt(2 * math.pi * q) * mean
+        return found
+
+    def _panels(self, q: Array, angle: float) -> tuple[Array, Array]:
+        """Return nodes and weights on [0, 1], in panels that halve towards 0 until nothing changes there."""
+        apart = min((abs(a - b) for a, b, _ in self._pairs if a != b), default=math.inf)
+        steepest = max(
+            math.sqrt(2 * float(q.max()) * _UNDERFLOW) / apart, self._farthest / math.sqrt(float(q.min()))
+        )
+        count = 1 + math.log2(1 + angle * steepest)
+        ends = np.concatenate(([0.0], 0.5 ** np.arange(min(math.ceil(count), _MOST_PANELS), -1, -1)))
+        x, weights = legendre_rule()
+        half = np.diff(ends)[:, None] / 2
+        return (ends[:-1, None] + half * (1 + x)).ravel(), (half * weights).ravel()
+
+    def first_gap(self, weight: Array) -> Array:
+        """Return a gap to begin at."""
+        return np.full(weight.size, 0.1)
+
+    def holds(self, gap: Array) -> Flags:
+        """Whether the means keep their digits at a gap, for each q."""
+        _, slope = self.at(np.arange(gap.size), gap)
+        return np.asarray(slope > _DIFFERENCE * self._gate)
+
+
+def _height(act: Activation, point: float) -> float:
+    """Return by how much φ jumps at a point."""
+    below, above = act.phi(np.nextafter(point, [-math.inf, math.inf]))
+    return float(above - below)
+
+
+def _products(changes: Sequence[tuple[float, float]]) -> list[tuple[float, float, float]]:
+    """Return all pairs of places and the products of what changes there, over 2π, equal pairs once."""
+    return [
+        (a, b, change_a * change_b * (1 if i == j else 2) / (2 * math.pi))
+        for (i, (a, change_a)), (j, (b, change_b)) in itertools.combinations_with_replacement(
+            enumerate(changes), 2
+        )
+    ]
+
+
+def _density(pairs: Sequence[tuple[float, float, float]], q: Array, t: Array) -> Array:
+    """Return q sin t times the density of (u1, u2) at c = cos t, summed over pairs."""
+    density = np.zeros_like(t)
+    cosine, square = np.cos(t), np.sin(t) ** 2
+    with np.errstate(under="ignore"):
+        for a, b, factor in pairs:
+            # 1 − cos t = sin² t / (1 + cos t)
+            exponent = (a - b) ** 2 / (2 * q * square) + a * b / (q * (1 + cosine))
+            density += factor * np.exp(-exponent)
+    return density
+
+
+# How many degrees there can be, and the panels of 16 nodes each that follow the polynomials' turns.
+_PANELS = {128: 13, 384: 18, 1024: 26, 4096: 52, 16384: 104}
+DEGREES = tuple(_PANELS)
+_AT_A_TIME = 64
+# Beyond, a normalised Hermite polynomial times the normal density is below 1e-18.
+_SERIES_REACH = 13.0
+# Shares of the whole: of a last term, where those left out fall like it, and of all left out.
+_LAST_TERM, _LEFT_OUT = 1e-19, 1e-16
+# Least gap over which the rounding of all terms less those known, some 1e-15, may be divided.
+_FAR = 2e-2
+# exp(-40) is nothing beside 1, exp(-745) nothing at all.
+_ENOUGH, _LOG_UNDERFLOW = 40.0, -745.0
+
+
+class CorrelationSeries:
+    """Means of φ and φ' over pairs of inputs at many variances q.
+
+    Parameters
+    ----------
+    squares : array, shape (n, terms)
+        b_n² at each q, of degrees 0, 1, 2 ... or 0, 2, 4 ...
+    step : {1, 2}
+        From one degree to the next.
+    variance : array, shape (n,), or None
+        Σ b_n²/(n + 1) over all degrees, to which terms left out are added; ``None`` where there are none.
+    """
+
+    def __init__(self, squares: Array, step: int, variance: Array | None) -> None:
+        self._squares, self._step = squares, step
+        self._degrees = np.arange(0.0, step * squares.shape[1], step)
+        shares = squares / (self._degrees + 1)
+        sums = np.cumsum(shares[:, ::-1], axis=1)[:, ::-1]
+        # 1 − cⁿ⁺¹ over 1 − c is 1 + c (1 + ... + cⁿ⁻¹), at even n 1 + c (1 + c) (1 + c² + ... + cⁿ⁻²).
+        self._first, self._later = sums[:, 0], np.zeros_like(sums)
+        self._later[:, :-1] = sums[:, 1:]
+        self._last = squares[:, -_AT_A_TIME // step :].max(axis=1) / squares.sum(axis=1)
+        if variance is not None:
+            ends = squares[:, -8:].max(axis=1) / squares.sum(axis=1)
+            left_out = np.where(ends > _LEFT_OUT, variance - self._first, 0.0)
+            self._first = self._first + left_out
+            self._later += left_out[:, None]
+
+    @classmethod
+    def of(cls, act: Activation, q: Array, most: int = DEGREES[-1]) -> Self:
+        """Return the series at variances q > 0, shape (n,), of an activation with no breakpoint but 0."""
+        sigma = np.sqrt(q)
+        narrow = doubling_edges(act.scale / float(sigma.max()), _SERIES_REACH)
+        wide = np.linspace(0, _SERIES_REACH, 1 + _PANELS[most])
+        z, weights = panel_rule(np.sort(np.concatenate((wide, narrow[narrow > 0]))))
+        with np.errstate(over="ignore", under="ignore"):
+            right = act.dphi(sigma[:, None] * z)
+            left = right if act.odd else act.dphi(-sigma[:, None] * z)
+        gate = (right * right + left * left) @ weights
+        parities = (
+            [(right + left) * weights] if act.odd else [(right + left) * weights, (right - left) * weights]
+        )
+        step, blocks = 2 // len(parities), []
+        polynomials = _hermite_polynomials(z)
+        for _ in range(0, most, _AT_A_TIME):
+            rows = np.stack([next(polynomials) for _ in range(_AT_A_TIME)])
+            block = np.empty((q.size, _AT_A_TIME // step))
+            for parity, part in enumerate(parities):
+                block[:, parity :: len(parities)] = part @ rows[parity::2].T
+            blocks.append(block * block)
+            if (blocks[-1] <= _LAST_TERM * gate[:, None]).all():
+                return cls(np.concatenate(blocks, axis=1), step, None)
+        return cls(np.concatenate(blocks, axis=1), step, _variance(act, sigma, z, weights))
+
+    def at(self, chosen: Indices, gap: Array) -> tuple[Array, Array]:
+        """Return E (φ(u1) − φ(u2))² / 2q (1 − c) and E φ'(u1) φ'(u2) of the chosen, with 1 − c = ``gap``."""
+        with np.errstate(divide="ignore"):
+            logs = np.maximum(np.log1p(-gap), _LOG_UNDERFLOW)
+        enough = min(-_ENOUGH / min(float(logs.max()), -1e-9), self._degrees[-1])
+        terms = 1 + math.ceil(enough / self._step)
+        with np.errstate(under="ignore"):
+            powers = np.exp(np.maximum(logs[:, None] * self._degrees[:terms], _LOG_UNDERFLOW))
+        later = np.einsum("ij,ij->i", self._later[chosen, :terms], powers)
+        slope = np.einsum("ij,ij->i", self._squares[chosen, :terms], powers)
+        c = 1 - gap
+        return self._first[chosen] + (c if self._step == 1 else c * (1 + c)) * later, slope
+
+    def first_gap(self, weight: Array) -> Array:
+        """Return a gap below that where σ_w² times the ratio is 1: a step of Newton's from 0."""
+        excess = weight * self._squares.sum(axis=1) - 1
+        return np.asarray(excess / (weight * (self._squares @ self._degrees / 2)))
+
+    def holds(self, gap: Array) -> Flags:
+        """Whether the terms left out are nothing at a gap, for each q."""
+        terms = self._degrees[-1] + 1
+        with np.errstate(divide="ignore", under="ignore"):
+            power = np.exp(np.maximum(terms * np.log1p(-gap), _LOG_UNDERFLOW))
+        far = (terms * self._last * power <= _LEFT_OUT) & (gap >= max(_FAR, 25 / terms))
+        return np.asarray((self._last <= _LAST_TERM) | far)
+
+
+def _hermite_polynomials(z: Array) -> Iterator[Array]:
+    """Yield the values of the normalised Hermite polynomials, of degree 0 on."""
+    before, here = np.zeros_like(z), np.ones_like(z)
+    for n in itertools.count():
+        yield here
+        before, here = here, (z * here - math.sqrt(n) * before) / math.sqrt(n + 1)
+
+
+def _variance(act: Activation, sigma: Array, z: Array, weights: Array) -> Array:
+    """Return the variance of φ over q, from nodes of z > 0."""
+    with np.errstate(over="ignore", under="ignore"):
+        right, left = act.phi(sigma[:, None] * z), act.phi(-sigma[:, None] * z)
+    mean = ((right + left) @ weights)[:, None]
+    return np.asarray(((right - mean) ** 2 + (left - mean) ** 2) @ weights / sigma**2)
+
+
+# Closer to criticality, where a series' σ_w² E φ² / q has lost these digits, the solution is left to others.
+_TOO_CLOSE = 1e-9
+# Terms of all series at a time: they fill some ten megabytes.
+_TOGETHER = 2**19
+
+
+def stable_correlations(act: Activation, q: Array, weight: Array, chi: Array) -> tuple[Array, Array]:
+    """Return the stable correlation c* of chaotic networks and the slope of the correlation map there.
+
+    Parameters
+    ----------
+    act : Activation
+    q, weight, chi : array, shape (n,)
+        q* > 0, σ_w² and χ > 1 of each network.
+
+    Returns
+    -------
+    c_star, slope : array, shape (n,)
+        As `stable_correlation` has them, to 1e-13 times the conditioning of the problem; NaN where that is
+        not reached.
+    """
+    gap, slope = np.full(q.size, np.nan), np.full(q.size, np.nan)
+    kinked = act.slopes is not None
+    if math.isfinite(act.period) or ((act.jumps or any(act.breakpoints)) and not kinked):
+        return gap, slope
+    left = np.argsort(chi)
+    left = left[(chi[left] > 1 + (CRITICAL if kinked else _TOO_CLOSE)) | bool(act.jumps)]
+    for degree in DEGREES[:1] if kinked else DEGREES:
+        count = _TOGETHER // degree
+        for start in range(0, left.size, count):
+            chosen = left[start : start + count]
+            some = q[chosen]
+            means = CorrelationKinks(act, some) if kinked else CorrelationSeries.of(act, some, degree)
+            gap[chosen], slope[chosen] = _solve(means, weight[chosen], chi[chosen])
+            if act.jumps:
+                # As `stable_correlation` has it: closer to 1 than can be told.
+                ratio, _ = means.at(np.arange(chosen.size), np.full(chosen.size, _SMALLEST_GAP))
+                none = weight[chosen] * ratio <= 1
+                gap[chosen[none]], slope[chosen[none]] = 0.0, 1 - abs(chi[chosen[none]] - 1) / 2
+        left = left[np.isnan(gap[left])]
+    return np.where(gap < 1 - 1e-15, 1 - gap, np.where(np.isnan(gap), gap, 0.0)), slope
+
+
+def _solve(means: CorrelationKinks | CorrelationSeries, weight: Array, chi: Array) -> tuple[Array, Array]:
+    """Return where σ_w² E (φ(u1) − φ(u2))² / 2q is 1 − c, and the slope of the correlation map there."""
+
+    def beyond_one(chosen: Indices, gap: Array) -> tuple[Array, Array]:
+        """Return σ_w² E (φ(u1) − φ(u2))² / 2q (1 − c) and the slope of the correlation map, less 1."""
+        if isinstance(means, CorrelationKinks):
+            ratio, slope = means.beyond(chosen, gap)
+            above = chi[chosen] - 1
+            return above + weight[chosen] * ratio, above + weight[chosen] * slope
+        ratio, slope = means.at(chosen, gap)
+        return weight[chosen] * ratio - 1, weight[chosen] * slope - 1
+
+    def excess(chosen: Indices, gap: Array) -> tuple[Array, Array]:
+        ratio, slope = beyond_one(chosen, gap)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.log1p(ratio), (slope - ratio) / (1 + ratio)
+
+    every = np.ones_like(weight)
+    gap = roots_in_log(
+        excess,
+        _SMALLEST_GAP * every,
+        every,
+        rising=np.zeros(weight.size, dtype=bool),
+        start=np.clip(means.first_gap(weight), 2 * _SMALLEST_GAP, 0.5),
+    )
+    solved = ~np.isnan(gap)
+    gap = np.where(solved, gap, 1.0)
+    _, slope = beyond_one(np.arange(gap.size), gap)
+    good = solved & means.holds(gap)
+    return np.where(good, gap, np.nan), np.where(good, 1 + slope, np.nan)
+
+
+_REACH = 9.0
+# Where φ jumps, and where not; then c* is further from 1 than the square of the least χ − 1.
+_SMALLEST_GAP_OF_JUMPS, _SMALLEST_GAP = 1e-17, 1e-32
+# Nearer to 1, differences of φ lose digits.
+_NEAR = 1e-4
+_CENTRAL = 1.5 * np.arange(-6, 7)
+
+
+def stable_correlation(
+    network: FeedForward, q: float | None, chi: float, *, critical: bool
+) -> tuple[float | None, float | None]:
+    """Return the stable correlation c* at a fixed point and the slope of the correlation map there.
+
+    Parameters
+    ----------
+    network : FeedForward
+    q : float or None
+        The fixed point q*, None where every q is one.
+    chi : float
+        Slope of the correlation map at 1; it is infinite where φ jumps.
+    critical : bool
+        Whether χ is 1 to rounding.
+
+    Returns
+    -------
+    c_star, slope : float or None
+        Both None where φ jumps and q = 0: no correlation is stable then.
+    """
+    act = network.act
+    if not (act.jumps and network.sigma_w) and (critical or chi < 1):
+        return 1.0, 1.0 if critical else chi
+    if not q:
+        return None, None
+    weight = network.sigma_w * network.sigma_w
+    if act.odd and network.sigma_b == 0:
+        return 0.0, weight * _squared_mean_slope(act, q)
+    if act.slopes is not None and act.closed_correlation is None:
+        # Integrals in one dimension keep digits that differences of φ lose.
+        known = [float(*found) for found in stable_correlations(act, *np.array([[q], [weight], [chi]]))]
+        if not math.isnan(known[0]):
+            return known[0], known[1]
+    gap = _solve_gap(act, q, weight, chi)
+    if gap == 0:
+        # With k > 0, 1 − C is χ (1 − c) ± k √(1 − c) or ± k (1 − c)^1.5: this is its slope where it is 1 − c.
+        return 1.0, 1 - abs(chi - 1) / 2
+    return (1 - gap if gap < 1 - 1e-15 else 0.0), weight * moments_of_pair(act, q, gap)[1]
+
+
+def _squared_mean_slope(act: Activation, q: float) -> float:
+    """(E φ')², of which E φ z / √q counts jumps of φ too."""
+    if act.closed_correlation is not None:
+        return _slope(act, q, 1.0)
+    z, weights = normal_rule(act, np.array([q]))
+    return float((weights * act.phi(math.sqrt(q) * z) * z).sum()) ** 2 / q
+
+
+def _solve_gap(act: Activation, q: float, weight: float, chi: float) -> float:
+    """Solve σ_w² E (φ(u1) − φ(u2))² / 2q = 1 − c for 1 − c in (0, 1], where the left side is concave.
+
+    Returns 0 where the solution is smaller than can be told.
+    """
+
+    def excess(gap: float) -> tuple[float, float]:
+        half_square, slope = moments_of_pair(act, q, gap)
+        ratio = weight * half_square / (q * gap)
+        return (math.log(ratio), weight * slope / ratio - 1) if ratio else (-math.inf, 0.0)
+
+    near, tilt = excess(_NEAR)
+    if near > 0:
+        return root_in_log(excess, _NEAR, 1.0, rising=False)
+    smallest = _SMALLEST_GAP_OF_JUMPS if act.jumps else _SMALLEST_GAP
+    if act.breakpoints and excess(smallest)[0] <= 0:
+        return 0.0
+    start = _extrapolated(math.exp(near), tilt, chi)
+    return root_in_log(
+        excess, smallest, _NEAR, rising=False, start=start if smallest < start < _NEAR else None
+    )
+
+
+def _extrapolated(ratio: float, tilt: float, chi: float) -> float:
+    """Return where χ plus a power of the gap is 1, from value and log-slope at _NEAR; 0 for nowhere."""
+    power_law, slope = ratio - chi, tilt * ratio
+    if not power_law or not slope or not (1 - chi) / power_law > 0:
+        return 0.0
+    return _NEAR * math.exp(min(math.log((1 - chi) / power_law) * power_law / slope, 0.0))
+
+
+def moments_of_pair(act: Activation, q: float, gap: float) -> tuple[float, float]:
+    """Return E (φ(u1) − φ(u2))² / 2 and its derivative in 1 − c, over q.
+
+    Parameters
+    ----------
+    act : Activation
+    q : float
+        Variance of both pre-activations, greater than 0.
+    gap : float
+        1 − c, c their correlation, greater than 0 and at most 1.
+    """
+    if act.jumps:
+        return _moments_with_jumps(act, q, gap)
+    slope = _slope(act, q, gap)
+    if gap < _NEAR * min(1.0, act.scale / q * act.scale):
+        # The integral of the slope, which is smooth in √(1 − c), in 4 nodes.
+        nodes, weights = legendre_rule(4)
+        t = (1 + nodes) / 2
+        slopes = [_slope(act, q, gap * s * s) for s in t.tolist()]
+        return q * gap * float(weights @ (t * slopes)), slope
+    if act.closed_correlation is not None:
+        product = act.closed_correlation(q, np.array([1.0, 1 - gap]))[0]
+        return float(product[0] - product[1]), slope
+    u1, u2, weights = _pair_rule(act, q, gap)
+    return float((weights * (act.phi(u1) - act.phi(u2)) ** 2).sum()) / 2, slope
+
+
+def _slope(act: Activation, q: float, gap: float) -> float:
+    if act.closed_correlation is not None:
+        return float(act.closed_correlation(q, np.array([1 - gap]))[1][0])
+    u1, u2, weights = _pair_rule(act, q, gap)
+    return float((weights * act.dphi(u1) * act.dphi(u2)).sum())
+
+
+def _moments_with_jumps(act: Activation, q: float, gap: float) -> tuple[float, float]:
+    """Return both moments, the derivative by parts since φ' misses the jumps."""
+    alpha, beta = math.sqrt(1 - gap / 2), math.sqrt(gap / 2)
+    x, y, weights = _plane_rule(act, math.sqrt(q), alpha, beta)
+    u1, u2 = math.sqrt(q) * (alpha * x + beta * y), math.sqrt(q) * (alpha * x - beta * y)
+    half_square = weights * (act.phi(u1) - act.phi(u2)) ** 2 / 2
+    score = (y * y - 1) / (4 * beta**2) - (x * x - 1) / (4 * alpha**2)
+    return float(half_square.sum()), float((half_square * score).sum()) / q
+
+
+def _pair_rule(act: Activation, q: float, gap: float) -> tuple[Array, Array, Array]:
+    """Return u1, u2 and the weights of their law."""
+    alpha, beta = math.sqrt(1 - gap / 2), math.sqrt(gap / 2)
+    x, y, weights = _plane_rule(act, math.sqrt(q), alpha, beta)
+    return math.sqrt(q) * (alpha * x + beta * y), math.sqrt(q) * (alpha * x - beta * y), weights
+
+
+def _plane_rule(act: Activation, sigma: float, alpha: float, beta: float) -> tuple[Array, Array, Array]:
+    """Return nodes x, y >= 0 and weights of the normal law in the plane, shapes (n, 1), (n, k), (n, k).
+
+    The integrand is even in y. Panels end where u1 or u2 is at a breakpoint of φ, and double away from 0.
+    """
+    lines = np.array([*act.breakpoints, *([0.0] if math.isfinite(act.scale) else [])]) / sigma
+    doubling = doubling_edges(act.scale / sigma, _REACH)
+    crossings = (lines[:, None] + lines).ravel() / (2 * alpha)
+    smear = doubling_edges(beta / alpha, 3.0)
+    outer = np.concatenate(
+        (_CENTRAL, doubling / alpha, crossings, (crossings[:, None] + smear).ravel()),
+    )
+    x, x_weights = panel_rule(np.sort(np.clip(outer, -_REACH, _REACH)))
+    if 1.5 * beta * sigma > act.scale:
+        lines = np.concatenate((lines, doubling))
+    inner = np.abs(lines - alpha * x[:, None]) / beta
+    middle = np.broadcast_to(_CENTRAL[_CENTRAL >= 0], (x.size, 7))
+    edges = np.sort(np.concatenate((middle, np.minimum(inner, _REACH)), axis=1), axis=1)
+    y, y_weights = panel_rule(edges)
+    return x[:, None], y, 2 * x_weights[:, None] * y_weights

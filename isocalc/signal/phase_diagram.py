@@ -1,0 +1,262 @@
+"""Phase diagrams of feed-forward networks: their numbers and their picture.
+
+Phase diagrams of feed-forward networks: arrays of σ_w and σ_b in, arrays of numbers out.
+
+The phase diagram of feed-forward networks: χ over σ_w and σ_b, and the critical line χ = 1.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from isocalc.activations.averages import averages
+from isocalc.activations.catalogue import Activation
+from isocalc.display.figure import Axis, Field, Figure, Line, Mark, Note, Panel
+from isocalc.display.table import Cell, Table
+from isocalc.errors import InvalidInputError, IsocalcError
+from isocalc.networks.descriptions import FeedForward, Weights
+from isocalc.signal.criticality import CriticalLine
+from isocalc.signal.fixed_points import fixed_points_of
+
+Array = npt.NDArray[np.float64]
+
+_NUMBERS = ("q_star", "chi", "xi_q", "xi_c", "c_star", "relative_variance", "escape")
+
+
+@dataclass(frozen=True, eq=False)
+class PhaseDiagram:
+    """Stable fixed points over σ_w and σ_b.
+
+    The arrays have the shape (branches, ...) of σ_w and σ_b broadcast together behind as many branches as
+    one network has stable fixed points at most, at least one; the smallest q* comes first. Numbers are NaN
+    where a network has no such branch, and phases are "".
+
+    Attributes
+    ----------
+    q_star, chi, xi_q, xi_c, c_star, relative_variance, escape : array of float
+        As :class:`isocalc.FixedPoint` has them, NaN where they are ``None`` there.
+    phase : array of str
+        "ordered", "critical", "chaotic"; "" where there is no fixed point.
+    """
+
+    q_star: Array
+    chi: Array
+    phase: npt.NDArray[np.str_]
+    xi_q: Array
+    xi_c: Array
+    c_star: Array
+    relative_variance: Array
+    escape: Array
+
+
+def phase_diagram(
+    activation: str | Activation,
+    sigma_w: npt.ArrayLike,
+    sigma_b: npt.ArrayLike = 0.0,
+    *,
+    weights: Weights = "gaussian",
+) -> PhaseDiagram:
+    """Return all stable fixed points of feed-forward networks of one activation.
+
+    Parameters
+    ----------
+    activation : str or Activation
+    sigma_w, sigma_b : array_like
+        Scales of weights and biases, broadcast against each other; 0 or from 1e-100 to 1e10.
+    weights : {"gaussian", "orthogonal"}
+
+    Returns
+    -------
+    PhaseDiagram
+        With the accuracy of :func:`isocalc.fixed_points`, which takes a hundred times as long for thousands
+        of networks where some are chaotic.
+
+    Raises
+    ------
+    InvalidInputError
+        An argument breaks its rule.
+
+    Notes
+    -----
+    Theory (12) to (17), Poole et al., arXiv 1606.05340.
+
+    c* is the root of a power series (Mehler's formula for φ'), of
+    piecewise linear φ that of a one-dimensional integral (Price's theorem). Where a φ of curves jumps
+    or has kinks away from 0, or a kink at 0 and c* is beyond 0.999, chaotic networks with a bias are solved
+    one by one, up to a tenth of a second each.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> diagram = phase_diagram("tanh", np.linspace(0.5, 3, 101)[:, None], np.linspace(0, 1, 51))
+    >>> diagram.chi.shape
+    (1, 101, 51)
+    """
+    scales = _scales(sigma_w, sigma_b)
+    networks = [
+        FeedForward(activation, weights=weights, sigma_w=of_weights, sigma_b=of_biases)
+        for of_weights, of_biases in zip(*(array.ravel().tolist() for array in scales), strict=True)
+    ]
+    answers = fixed_points_of(networks)
+    for answer in answers:
+        if isinstance(answer, InvalidInputError):
+            raise answer
+    found = [() if isinstance(answer, IsocalcError) else answer for answer in answers]
+    shape = (max(map(len, found), default=1) or 1, len(found))
+    numbers = {name: np.full(shape, np.nan) for name in _NUMBERS}
+    phase = np.full(shape, "", dtype="U8")
+    for i, points in enumerate(found):
+        for branch, point in enumerate(points):
+            phase[branch, i] = point.phase
+            for name, array in numbers.items():
+                array[branch, i] = getattr(point, name)  # None becomes NaN
+    shape = (shape[0], *scales[0].shape)
+    return PhaseDiagram(
+        phase=phase.reshape(shape), **{name: array.reshape(shape) for name, array in numbers.items()}
+    )
+
+
+def _scales(sigma_w: npt.ArrayLike, sigma_b: npt.ArrayLike) -> tuple[Array, Array]:
+    given = {"sigma_w": sigma_w, "sigma_b": sigma_b}
+    arrays = []
+    for name, value in given.items():
+        try:
+            arrays.append(np.asarray(value, dtype=float))
+        except (TypeError, ValueError, OverflowError):
+            raise InvalidInputError(name, "a real number or an array of them", value) from None
+    try:
+        first, second = np.broadcast_arrays(*arrays)
+    except ValueError:
+        rule = f"of a shape that broadcasts with sigma_w's {arrays[0].shape}"
+        raise InvalidInputError("sigma_b", rule, arrays[1].shape) from None
+    return first, second
+
+
+CRITICAL = "critical line χ = 1"
+LEAST = 3  # values of either scale that make a diagram
+_POINTS, _MAP_POINTS = 4000, 200
+# Shares of a diagram, of its area and of its shorter side: a phase that has less is not named.
+_LEAST_AREA, _LEAST_DEPTH = 0.02, 0.05
+_W, _B = "σ_w, scale of the weights", "σ_b, scale of the biases"
+
+
+def phase_figure(
+    table: Table, acts: Sequence[Activation], weights: Sequence[Cell], biases: Sequence[Cell], title: str
+) -> Figure:
+    """Return a phase diagram for each activation of a table with the columns sigma_w, sigma_b, chi, phase.
+
+    Where a network has several stable fixed points, the first row is shown, that of the smallest q*. Places
+    without a fixed point are left empty.
+    """
+    names = list(table.columns)
+    places = [names.index(name) for name in ("activation", "sigma_w", "sigma_b", "chi", "phase")]
+    found: dict[tuple[Cell, ...], tuple[float, Cell]] = {}
+    several: set[tuple[Cell, ...]] = set()
+    for row in table.rows:
+        *key, value, phase = (row[place] for place in places)
+        if tuple(key) in found:
+            several.add(tuple(key))
+        found.setdefault(tuple(key), (math.nan if value is None else float(value), phase))
+    x, y = ([float(value or 0) for value in axis] for axis in (weights, biases))
+    panels = []
+    for act in acts:
+        of_act = [[found.get((act.name, w, b), (math.nan, None)) for w in weights] for b in biases]
+        field = Field(x, y, [[chi for chi, _ in row] for row in of_act], f"χ of {act.name}")
+        line = critical_curve(act, (min(x), max(x)), (min(y), max(y)))
+        phases = np.array([[phase or "no fixed point" for _, phase in row] for row in of_act])
+        marks: list[Mark] = [field, *line, *_phases(x, y, phases)]
+        panel_title = act.name if len(acts) > 1 else ""
+        ends = [(min(axis), max(axis)) for axis in (x, y)]
+        panels.append(Panel(Axis(_W, ends=ends[0]), Axis(_B, ends=ends[1]), marks, panel_title))
+    places_of = f"{len(several)} place{'s' * (len(several) > 1)}"
+    caption = f"several stable fixed points at {places_of}: the smallest q* is shown" if several else ""
+    return Figure(title, panels, caption)
+
+
+def critical_curve(act: Activation, weights: tuple[float, float], biases: tuple[float, float]) -> list[Line]:
+    """Return the critical line χ = 1 of an activation between ends of σ_w and σ_b, as far as there is one.
+
+    A point of variance q has σ_w² = 1/E_q φ'² and σ_b² = q − σ_w² E_q φ²; of a scale-free activation every
+    σ_b has the same σ_w.
+    """
+    if act.scale_free:
+        at = 1 / math.sqrt(averages(act, 1.0).gate)
+        return _between([at, at], list(biases), weights, biases, CRITICAL)
+    line = CriticalLine(act)
+    known = line.grid.q[line.holding(line.grid)]
+    curves = []
+    if known.size:
+        ends = [float(turn.q[0]) for turn in line.turns]
+        found = line.places(np.sort([*np.geomspace(known[0], known[-1], _POINTS), *ends]))
+        fit = line.holding(found)
+        sigma_w, sigma_b = (
+            np.sqrt(np.where(fit, np.maximum(part, 0.0), np.nan)) for part in (found.weight, found.bias)
+        )
+        if line.origin is not None:
+            sigma_w, sigma_b = np.append(line.origin, sigma_w), np.append(0.0, sigma_b)
+        label = "χ = 1" if act.jumps else CRITICAL
+        curves = _between(sigma_w.tolist(), sigma_b.tolist(), weights, biases, label)
+    return curves
+
+
+def _between(
+    x: list[float], y: list[float], weights: tuple[float, float], biases: tuple[float, float], label: str
+) -> list[Line]:
+    """Return the part of a curve that is in the picture."""
+    room = [1e-9 * max(abs(end) for end in ends) for ends in (weights, biases)]
+    inside = [
+        weights[0] - room[0] <= u <= weights[1] + room[0] and biases[0] - room[1] <= v <= biases[1] + room[1]
+        for u, v in zip(x, y, strict=True)
+    ]
+    if not any(inside):
+        return []
+    kept = [[u if fits else math.nan for u, fits in zip(axis, inside, strict=True)] for axis in (x, y)]
+    return [Line(kept[0], kept[1], label, colour=4)]
+
+
+def _phases(x: list[float], y: list[float], phases: npt.NDArray[np.str_]) -> list[Note]:
+    """Return the names of the phases, each in the middle of where it is, and of what is none."""
+    notes = []
+    for name in ("ordered", "chaotic", "no fixed point"):
+        depth = _depth(phases == name)
+        j, i = np.unravel_index(int(depth.argmax()), depth.shape)
+        if (depth > 0).mean() >= _LEAST_AREA and depth[j, i] >= _LEAST_DEPTH * min(depth.shape):
+            notes.append(Note(x[i], y[j], name))
+    return notes
+
+
+def _depth(where: npt.NDArray[np.bool_]) -> Array:
+    """Return how many steps each place is from where it is not, and from the borders."""
+    padded = np.pad(where, 1)
+    depth = np.zeros(where.shape)
+    while padded.any():
+        depth += padded[1:-1, 1:-1]
+        padded[1:-1, 1:-1] &= padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return depth
+
+
+def map_figure(network: FeedForward, fixed: Sequence[float], title: str) -> Figure:
+    """Return the map of the variance from one layer to the next, q to σ_w² E_q φ² + σ_b², and where it stays.
+
+    Parameters
+    ----------
+    network : FeedForward
+    fixed : sequence of float
+        Its stable fixed points.
+    title : str
+    """
+    most = 2 * max(fixed, default=0.0) or 1.0
+    q = np.linspace(0.0, most, _MAP_POINTS)
+    weight, bias = network.sigma_w * network.sigma_w, network.sigma_b * network.sigma_b
+    after = weight * averages(network.act, q).second + bias
+    marks: list[Mark] = [
+        Line([0.0, most], [0.0, most], "no change", 4, "dotted"),
+        Line(q.tolist(), np.asarray(after).tolist(), "one layer", 0),
+    ]
+    if fixed:
+        marks.append(Line(list(fixed), list(fixed), "stable fixed point q*", 1, "none", points=True))
+    x = Axis("variance q of φ's input in a layer")
+    return Figure(title, (Panel(x, Axis("that of the next layer"), marks),))
