@@ -143,8 +143,8 @@ def law_summary(law: "Law") -> str:
 def simulation_figure(ctx: click.Context, sweep: Sweep, report: "Report", kinds: Sequence[str]) -> "Figure":
     """Return the histograms of the simulations that a report has seen."""
     from isocalc.display.figure import named
-    from isocalc.laws.figure import Simulated
-    from isocalc.laws.figure import simulation_figure as drawn
+    from isocalc.judging.histogram import Simulated
+    from isocalc.judging.histogram import simulation_figure as drawn
 
     seen = []
     for network, width, log_s, law, ks in report.seen:

@@ -15,7 +15,7 @@ from isocalc.laws.free.network_factors import Layers, Part, factors_of, two_matr
 from isocalc.laws.gates.nodes import gate_rule
 from isocalc.laws.law import Law
 from isocalc.laws.spectrum import Choice
-from isocalc.laws.universal_law import UniversalLaw
+from isocalc.laws.universal import UniversalLaw
 from isocalc.networks.descriptions import ResNet
 from isocalc.signal.propagation import Propagation, Recursion, gains, hidden_variance, propagate
 

@@ -29,6 +29,19 @@ from isocalc.activations.averages import averages
 from isocalc.activations.catalogue import Activation
 from isocalc.errors import NoAnswerError
 from isocalc.laws import universal
+from isocalc.laws.tolerances import (
+    ALL_PAIRS,
+    COMMUTING,
+    KAPPA_SAFETY,
+    LARGEST,
+    MOST_EXCESS,
+    PAIR_NODES,
+    SAMPLES_OF_Q,
+    SETTLED,
+    SLOW_PAIR_NODES,
+    STRONG,
+    SUMMED_ALONE,
+)
 from isocalc.limits import MOST_C
 from isocalc.networks.descriptions import ResNet
 from isocalc.numerics.quadrature import legendre_rule
@@ -36,9 +49,6 @@ from isocalc.signal.propagation import Propagation, propagate
 
 Array = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.intp]
-
-# Numbers that are summed one by one before the Euler-Maclaurin formula takes over, to 1e-8.
-_SUMMED_ALONE = 1000
 
 
 def sum_rule(count: int, first_panel: int, nodes: int) -> tuple[Whole, Array]:
@@ -80,7 +90,7 @@ def _panel(low: int, high: int, nodes: int) -> tuple[Whole, Array]:
         x = np.clip((np.sqrt(number) - middle) / half, -1.0, 1.0)
         return np.asarray(np.cos(np.outer(np.arange(numbers.size), np.arccos(x))))
 
-    split = min(high, low + _SUMMED_ALONE)
+    split = min(high, low + SUMMED_ALONE)
     sums = polynomials(np.arange(low, split + 1.0)).sum(axis=1)
     if high > split:
         x, weights = legendre_rule(2 * nodes)
@@ -119,19 +129,6 @@ def pair_rule(
             distance = offset + stride * (step - 1)
             k, inner = sum_rule(count - distance, first_panel, nodes)
             yield distance, k, weight * inner
-
-
-# The distance found over the one predicted from κ is 1.0 to 1.24 in networks of 40 layers.
-SAFETY = 1.25
-_COMMUTING, _MOST_SPREAD = 0.02, 3.0
-# c of a layer alone up to which κ says how far correlated gates take the law.
-STRONG = 0.3
-# Layers, and distances between layers, of a sum over pairs: where pairs are cheap, and where not.
-_NODES, _FEW_NODES = 14, 8
-_SUMMED = 20
-_SAMPLES = 17
-_LARGEST_Q = 1e300
-_MOVED = math.log(8.0)
 
 
 class LawErrors(NamedTuple):
@@ -222,14 +219,14 @@ def commuting_error(network: ResNet, signal: Propagation, kurtosis: Array) -> fl
     """
     if network.block != "post" or network.depth == 1:
         return 0.0
-    spread = min(float(kurtosis.mean()) - 1, _MOST_SPREAD)
-    return min(1.0, _COMMUTING * spread * spread * (1 + signal.c) / network.depth**2)
+    spread = min(float(kurtosis.mean()) - 1, MOST_EXCESS)
+    return min(1.0, COMMUTING * spread * spread * (1 + signal.c) / network.depth**2)
 
 
 def error_of_kappa(kappa: float, c: float) -> float:
     """Return the distance that correlated gates make, from κ and c > 0: theory (42)."""
     h = (0.25 / c + 0.16 + 0.09 * c * c / (c * c + 10)) / c
-    return SAFETY * abs(kappa) / (2 * math.pi) * h
+    return KAPPA_SAFETY * abs(kappa) / (2 * math.pi) * h
 
 
 def is_linear(act: Activation) -> bool:
@@ -287,9 +284,9 @@ def _kurtosis(network: ResNet, q: Array) -> Array:
     act = network.act
     if act.scale_free:
         q = q[:1]
-    q = np.clip(q, 1 / _LARGEST_Q, _LARGEST_Q)
+    q = np.clip(q, 1 / LARGEST, LARGEST)
     low, high = float(q.min()), float(q.max())
-    log_q = np.linspace(math.log(low), math.log(high), _SAMPLES if high > low else 1)
+    log_q = np.linspace(math.log(low), math.log(high), SAMPLES_OF_Q if high > low else 1)
     found = averages(act, np.exp(log_q))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         ratio = found.gate_squared / found.gate / found.gate
@@ -319,17 +316,17 @@ def kappa_of(network: ResNet, signal: Propagation) -> float:
     """
     if not has_correlated_gates(network):
         return 0.0
-    from isocalc.laws.gate_covariances import GatePairs  # noqa: PLC0415
+    from isocalc.laws.gates.covariances import GatePairs  # noqa: PLC0415
 
     act, skip = network.act, network.skip
     unit = network.sigma_w / skip
     scale = unit * unit
     if not np.isfinite(signal.q).all():
         raise NoAnswerError(f"kappa of {act.name} overflows: the signal explodes")
-    q, gate = np.clip(signal.q, 1 / _LARGEST_Q, _LARGEST_Q), signal.c_per_layer / scale
+    q, gate = np.clip(signal.q, 1 / LARGEST, LARGEST), signal.c_per_layer / scale
     half_log, pairs = np.log(q) / 2, GatePairs(act, float(q.min()), float(q.max()))
     total = np.concatenate(([0.0], np.cumsum(signal.c_per_layer / network.depth)))
-    nodes = network.depth if network.depth <= _SUMMED else _FEW_NODES if pairs.slow else _NODES
+    nodes = network.depth if network.depth <= ALL_PAIRS else SLOW_PAIR_NODES if pairs.slow else PAIR_NODES
     stride = 2 if skip < 0 and not act.odd else 1
     parts = []
     for distance, layers, weights in pair_rule(network.depth, _first_panel(signal), nodes, stride):
@@ -349,5 +346,5 @@ def kappa_of(network: ResNet, signal: Propagation) -> float:
 
 def _first_panel(signal: Propagation) -> int:
     """Return up to which layer the variance is that of the first, within a factor of 8."""
-    moved = np.abs(np.log(signal.q) - math.log(signal.q_first)) > _MOVED
+    moved = np.abs(np.log(signal.q) - math.log(signal.q_first)) > math.log(SETTLED)
     return int(np.argmax(moved)) if moved.any() else signal.q.size

@@ -14,7 +14,7 @@ import isocalc
 from isocalc.judging.judge import compare, enough_judged, judge, set_aside
 from isocalc.judging.statistics import NAMES, PLACES, findings
 from isocalc.judging.width_law import WidthLaw
-from isocalc.laws.universal_law import UniversalLaw
+from isocalc.laws.universal import UniversalLaw
 from isocalc.networks.descriptions import FeedForward, ResNet
 from isocalc.simulation.simulate import spectra
 

@@ -10,8 +10,8 @@ from isocalc.activations.averages import averages
 from isocalc.errors import InvalidInputError, NoAnswerError
 from isocalc.judging.judge import judge
 from isocalc.laws.free.law import LayeredLaw
+from isocalc.laws.paths.gate_paths import gate_paths
 from isocalc.laws.paths.law import ExactLaw
-from isocalc.laws.paths.paths import gate_paths
 from isocalc.laws.spectrum import spectrum
 from isocalc.networks.descriptions import FeedForward, ResNet
 from isocalc.signal.propagation import propagate
@@ -185,7 +185,7 @@ def test_groups_of_layers_keep_what_gates_know_of_each_other(block, monkeypatch)
     net = ResNet("tanh", depth=48, block=block, sigma_w=2.0, input_variance=4.0)
     layers = ExactLaw.of(net, "log", paths=2048)
     layers.support()
-    monkeypatch.setattr("isocalc.laws.paths.paths._MOST_GROUPS", 16)
+    monkeypatch.setattr("isocalc.laws.paths.gate_paths.MOST_GROUPS", 16)
     # Other paths too, which alone are 0.0003 apart; taken for free, pre-activation layers are 0.06 off.
     assert kolmogorov(layers, ExactLaw.of(net, "log", paths=2048)) < 1e-3
 

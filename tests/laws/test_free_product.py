@@ -6,7 +6,8 @@ import pytest
 from scipy import integrate
 
 from isocalc import FeedForward, ResNet
-from isocalc.laws.free import equations, factors, product
+from isocalc.laws import tolerances
+from isocalc.laws.free import equations, factors, layer_factors, product
 from isocalc.laws.free.factors import ClosedForm
 from isocalc.laws.free.network_factors import layers
 from isocalc.laws.free.product import FreeProduct
@@ -153,17 +154,18 @@ def test_the_order_of_factors_does_not_matter():
 def test_both_twins_have_the_same_limits():
     from isocalc.laws.free import kernels  # noqa: PLC0415 - the tests above start without Numba
 
-    ours = vars(equations) | vars(equations) | vars(product) | vars(factors)
-    compiled = vars(kernels)
-    shared = {name for name in compiled if name.isupper() and f"_{name}" in ours}
-    assert {
-        "CONTRACTION",
-        "AGREE",
-        "ROUNDING",
-        "LIVE",
-        "SINGULAR",
-        "POLISHED",
-        "SHORTEST_OF_A_WALK",
-    } <= shared
-    for name in shared:
-        assert compiled[name] == ours[f"_{name}"], name
+    limits = vars(product) | vars(factors) | vars(equations)
+    of_room = {
+        "SHIFT": tolerances.SAFE_LOG,
+        "HUGE": -tolerances.LEAST_LOG,
+        "BARELY": tolerances.NOTHING,
+        "NEAR": layer_factors._NEAR,  # noqa: SLF001
+    }
+    ours = vars(tolerances) | of_room
+    ours |= {name.removeprefix("_"): value for name, value in limits.items() if name.strip("_").isupper()}
+    compiled = {name: value for name, value in vars(kernels).items() if name.isupper()}
+    assert len(compiled.keys() & ours.keys()) > 30
+    assert {"CONTRACTION", "AGREE", "LIVE", "SHORTEST_OF_A_WALK"} <= compiled.keys() & ours.keys()
+    assert {"REACH_NEAR", "REACH_FAR", "FAR", "SHIFT", "ROTATION"} <= compiled.keys() & ours.keys()
+    for name in compiled.keys() & ours.keys():
+        assert compiled[name] == ours[name], name

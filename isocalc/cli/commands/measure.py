@@ -293,7 +293,7 @@ def _tell_unsolved(error: NoAnswerError) -> None:
 
 def _figure(target: str, found: "Measurement", law: "Law | None", told: str = "") -> "Figure":
     """Return the histogram of the singular values, with the density of the law where it is solved."""
-    from isocalc.laws.figure import Simulated, simulation_figure
+    from isocalc.judging.histogram import Simulated, simulation_figure
 
     count = len(found.log_s)
     plural = "s" * (count > 1)

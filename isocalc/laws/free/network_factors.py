@@ -28,7 +28,8 @@ from isocalc.errors import NoAnswerError
 from isocalc.laws.free.factors import Factor
 from isocalc.laws.free.layer_factors import Layer, ResidualLayer, Rotation
 from isocalc.laws.gates.contours import unit_length
-from isocalc.laws.gates.nodes import NOTHING, GateRule, gate_rule
+from isocalc.laws.gates.nodes import GateRule, gate_rule
+from isocalc.laws.tolerances import NOTHING
 from isocalc.networks.descriptions import FeedForward, ResNet
 from isocalc.signal.propagation import Propagation, propagate
 

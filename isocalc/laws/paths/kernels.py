@@ -7,7 +7,7 @@ from math import atan2, inf, log, pi
 import numpy as np
 import numpy.typing as npt
 
-from isocalc.laws.paths.paths import ChainArrays, ChainRoom
+from isocalc.laws.paths.gate_paths import ChainArrays, ChainRoom
 from isocalc.numerics.jit import kernel
 
 Array = npt.NDArray[np.float64]
