@@ -1,10 +1,7 @@
-"""Code in PyTorch, JAX or NumPy that draws a network: ready to paste.
+"""Code in PyTorch, JAX or NumPy that draws a network: ready to paste, the same text for the same network.
 
-Expressions of x as code in PyTorch, JAX and NumPy.
-
-How each activation is written in PyTorch, JAX and NumPy.
-
-Code in PyTorch, JAX or NumPy that draws a network: ready to paste, the same text for the same network.
+`source` fills in a template. Activations that `isocalc acts` lists have their `SPELLINGS`; expressions of x
+are `translated`, node by node.
 """
 
 import re

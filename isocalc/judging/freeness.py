@@ -20,13 +20,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from isocalc.judging.statistics import FALSE_ALARM_RATE, QUANTILES, Verdict, quantile_name
+from isocalc.judging.allowances import FALSE_ALARM_RATE, QUANTILES, ROUNDING
+from isocalc.judging.statistics import Verdict, quantile_name
 
 Array = npt.NDArray[np.float64]
 
 EXTREMES = ("log_s_min", "log_s_max")
-_PLACES = 1.0
-_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -131,17 +130,17 @@ def _statistics(log_s: Array) -> dict[str, Array]:
 def _allowances(log_s: Array) -> dict[str, float]:
     """Return what finite width may add to the difference of each statistic."""
     trials, width = log_s.shape
-    shift = _PLACES / width + float(np.isneginf(log_s).mean(axis=1).std(ddof=1))
+    shift = 1 / width + float(np.isneginf(log_s).mean(axis=1).std(ddof=1))
     pooled = np.sort(log_s, axis=None)
     finite = pooled[pooled > -math.inf]
     # Without the extremes, of which there is one at each end of every replicate.
     length = 2 * float(finite[-1 - trials] - finite[trials]) if finite.size > 2 * trials else 0.0
-    rounding = _ROUNDING * (1 + float(np.abs(finite).max(initial=0.0)))
+    rounding = ROUNDING * (1 + float(np.abs(finite).max(initial=0.0)))
     allowances = {
         "mass_at_zero": shift,
-        "log_mean_lambda": _PLACES / width * length + rounding,
-        "mean_log_lambda": _PLACES / width * length + rounding,
-        "var_log_lambda": _PLACES / width * length**2 / 4 + rounding,
+        "log_mean_lambda": 1 / width * length + rounding,
+        "mean_log_lambda": 1 / width * length + rounding,
+        "var_log_lambda": 1 / width * length**2 / 4 + rounding,
     }
     places = np.clip([[mass - shift, mass, mass + shift] for mass in QUANTILES], 0.0, 1.0)
     with np.errstate(invalid="ignore"):

@@ -8,13 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from isocalc.display.figure import Axis, Bars, Figure, Line, Mark, Panel
+from isocalc.judging.allowances import LEAST_BARS, MOST_BARS, ROOM
 from isocalc.laws.figure import LABEL, law_marks
 from isocalc.laws.law import Law
 
 Array = npt.NDArray[np.float64]
-
-_LEAST_BARS, _MOST_BARS = 12, 60
-_ROOM = 1.12
 
 
 class Simulated(NamedTuple):
@@ -64,14 +62,14 @@ def _panel(one: Simulated, kinds: Sequence[str]) -> Panel:
         other = histogram(log_s, edges)
         x, y = np.repeat(edges, 2), np.concatenate(([0.0], np.repeat(other, 2), [0.0]))
         marks.append(Line(x.tolist(), y.tolist(), f"{kind} gates", 1))
-    top = _ROOM * float(heights.max(initial=0.0)) or 1.0
+    top = ROOM * float(heights.max(initial=0.0)) or 1.0
     if one.law is not None:
         law = one.law.using("log")
         marks += law_marks(f"{law.name} law", law, over_s=False)
         most = max(
             (y for mark in marks if isinstance(mark, Line) for y in mark.y if math.isfinite(y)), default=0
         )
-        top = max(top, min(_ROOM * most, 3 * top))
+        top = max(top, min(ROOM * most, 3 * top))
     title = one.name + (f": {one.caption}" if one.name and one.caption else "")
     ends = (float(edges[0]), float(edges[-1]))
     room = 0.03 * (ends[1] - ends[0])
@@ -81,7 +79,7 @@ def _panel(one: Simulated, kinds: Sequence[str]) -> Panel:
 
 def _edges(found: Array, size: int) -> Array:
     """Return the edges of bins, about as many as the cube root of twice the number of values (Rice)."""
-    bars = round(min(max(2 * size ** (1 / 3), _LEAST_BARS), _MOST_BARS))
+    bars = round(min(max(2 * size ** (1 / 3), LEAST_BARS), MOST_BARS))
     if not found.size:
         return np.linspace(-0.5, 0.5, bars + 1)
     low, high = float(found.min()), float(found.max())

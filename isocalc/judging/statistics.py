@@ -1,8 +1,4 @@
-"""Statistics of simulated spectra, what a law says of them, and how far it may be off.
-
-What the judges of a simulation share: verdicts, the false-alarm rate and the quantiles they look at.
-
-Statistics of replicates of a simulated spectrum, what the law says of them, and how far it may be off.
+"""Statistics of replicates of a simulated spectrum, what a law says of them, and how far it may be off.
 
 The allowance of a statistic is what separates theory and simulation at finite width, apart from chance. The
 spectrum of a real random matrix is displaced from its limit by O(1) of its N places: 1/N in the distribution
@@ -10,14 +6,12 @@ function, and its extremes by a part of their fluctuations. Units follow from th
 displacement of quantiles and of the distances; moved by as many places, all N values change a mean by the
 distance from the first to the last of them over N, which at a hard edge grows like log N. Where gates close,
 the rank fluctuates by √N places and the low end of the rest with it. A law that states an error displaces by
-that share of all places besides, at every width.
+that share of all places besides, at every width: theory (50) to (55).
 
-The constants come from tests/bench/calibrate_mc.py (64 networks, N = 50 to 500). With 800 trials at N = 50
-the largest differences found are 0.9 of the allowances (mean and variance, ReLU of 10 and 40 layers), 0.8 of
-them for quantiles and 0.6 for extremes; of the KS distance, which a largest difference of finitely many
-trials adds to, 1.1 (± 0.1).
-
-Statistics of replicates of a spectrum for which there is no law.
+The constants, `allowances`, come from tests/bench/calibrate_mc.py (64 networks, N = 50 to 500). With 800
+trials at N = 50 the largest differences found are 0.9 of the allowances (mean and variance, ReLU of 10 and 40
+layers), 0.8 of them for quantiles and 0.6 for extremes; of the KS distance, which a largest difference of
+finitely many trials adds to, 1.1 (± 0.1). `plain_findings` are the same statistics where there is no law.
 """
 
 import math
@@ -28,13 +22,25 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from isocalc.judging.allowances import (
+    ATOM_DEVIATIONS,
+    EDGE_SPACINGS,
+    FURTHEST,
+    LONE_NEURON,
+    LONE_SQUARES,
+    MEAN_PLACES,
+    MOST_MASS_ROUNDED,
+    PLACES,
+    QUANTILES,
+    RANK_MEAN_PLACES,
+    RANK_PLACES,
+    RANK_VARIANCE_PLACES,
+    ROUNDING,
+    VARIANCE_PLACES,
+)
 from isocalc.judging.width_law import WidthLaw
 
 Verdict = Literal["agrees", "disagrees", "not judged"]
-
-# Of all statistics of a run together.
-FALSE_ALARM_RATE = 0.01
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 def quantile_name(share: float) -> str:
@@ -44,20 +50,6 @@ def quantile_name(share: float) -> str:
 
 Array = npt.NDArray[np.float64]
 
-# Displacements, in places; of the variance in places at both ends.
-PLACES = 0.9
-MEAN_PLACES = 1.2
-VARIANCE_PLACES = 0.5
-# Of the extremes, in their own fluctuations.
-EDGE_SPACINGS = 1.3
-# The rank's standard deviation displaces by as many places: quantiles at the low end, mean and variance.
-RANK_PLACES, RANK_MEAN_PLACES, RANK_VARIANCE_PLACES = 0.8, 1.5, 2.5
-# The mass of a point mass fluctuates like a binomial count, at most so many times as much.
-ATOM_DEVIATIONS = 1.5
-# The direction of the signal adds at most as much to the variance as so many values at an end of the law.
-LONE_SQUARES = 2.0
-# A singular value of the signal's direction is set aside from here on only (`judge.set_aside`).
-FURTHEST = 4.0
 
 _FEW_VALUES = "a few singular values make up the mean of lambda at this width"
 _NO_DOUBLE = "it does not fit a double"
@@ -66,9 +58,6 @@ _NO_EDGE = "the law has no edge there"
 _POINT_MASS = "the law is a point mass"
 _NARROW = "the law is narrower than the rounding of log s"
 _ALL_ZERO = "in some trial fewer than two singular values are not 0"
-_LONE = 1 / 8
-_LEAST = 1e-12
-_MOST_MASS_ROUNDED = 0.5
 
 
 @dataclass(frozen=True)
@@ -145,7 +134,7 @@ def _zeros(log_s: Array, law: WidthLaw) -> Iterator[Finding]:
     share = (log_s == -math.inf).mean(axis=1)
     if law.zero_mass > 0 or share.any():
         # Gates of an orthogonal or tied network are not quite independent: by a part of the deviation.
-        allowance = (PLACES / law.width if law.rank.deviation else _LEAST) + law.rank.deviation / 2
+        allowance = (PLACES / law.width if law.rank.deviation else ROUNDING) + law.rank.deviation / 2
         yield _over_trials("mass_at_zero", law.zero_mass, share, allowance)
 
 
@@ -207,7 +196,7 @@ def _moved_by_atoms(law: WidthLaw, share: float) -> float:
 
 def edges(rest: Sequence[Array], law: WidthLaw) -> Iterator[Finding]:
     """Yield the findings of the smallest and of the largest value of each trial."""
-    obstacle = _FEW_NEURONS if law.lone_neurons > _LONE else ""
+    obstacle = _FEW_NEURONS if law.lone_neurons > LONE_NEURON else ""
     allowed = FURTHEST if law.strays else EDGE_SPACINGS
     for k, name in ((0, "log_s_min"), (-1, "log_s_max")):
         values = np.array([trial[k] for trial in rest])
@@ -227,7 +216,7 @@ def _ks(log_s: Array, law: WidthLaw) -> Finding:
     distance = float(max(np.abs(after - at_or_below).max(), np.abs(before - below).max()))
     error = float(_standard_errors(law.cdf(log_s)[1]).max())
     rounded = law.rounding * law.steepest
-    if rounded > _MOST_MASS_ROUNDED:
+    if rounded > MOST_MASS_ROUNDED:
         return Finding("ks_distance", 0.0, distance, error, None, _POINT_MASS if law.is_point else _NARROW)
     allowance = (PLACES + RANK_PLACES * law.rank.deviation * law.width) / law.width + rounded
     return Finding("ks_distance", 0.0, distance, error, allowance + law.error, displaced=law.error)

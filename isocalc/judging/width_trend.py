@@ -21,8 +21,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from isocalc.judging.allowances import FALSE_ALARM_RATE, QUANTILES, REMAINDER, SEEN
 from isocalc.judging.judge import Judgement, judge
-from isocalc.judging.statistics import FALSE_ALARM_RATE, NAMES, QUANTILES, Finding, Verdict
+from isocalc.judging.statistics import NAMES, Finding, Verdict
 from isocalc.judging.width_law import WidthLaw
 from isocalc.laws.law import Law
 from isocalc.laws.spectrum import spectrum
@@ -31,11 +32,8 @@ from isocalc.simulation.simulate import Dtype, Gates
 
 Array = npt.NDArray[np.float64]
 
-# What the fitted form leaves out, log N / N and N^(−2), as a share of the allowance at the largest width.
-REMAINDER = 0.5
 _EDGES = {"log_s_min", "log_s_max"}
 _LOW_END = {"mean_log_lambda", "var_log_lambda", "log_s_q05", "ks_distance", "wasserstein_distance"}
-_SEEN = 2.0
 
 
 @dataclass(frozen=True)
@@ -213,7 +211,7 @@ def _extrapolation(size: Array, power: float) -> Array:
 
 def _rate(size: Array, difference: Array, errors: Array) -> float | None:
     """Fit |difference| ~ N^(−p) to the widths that see a difference, weighted by relative errors."""
-    seen = (np.abs(difference) > _SEEN * errors) & (difference != 0)
+    seen = (np.abs(difference) > SEEN * errors) & (difference != 0)
     if np.count_nonzero(seen) < 2:
         return None
     x, y = np.log(size[seen]), np.log(np.abs(difference[seen]))

@@ -1,8 +1,7 @@
 """The public face of every law: a variable, a scale, and the questions of a frozen distribution.
 
-The variable a law is stated in: singular values s, their squares λ, or log s.
-
-What laws of singular values share: a variable, a scale, and questions that one centred law answers.
+A law is stated in singular values s, in their squares λ, or in log s. `Law` answers for x in that variable;
+behind it is a `Centred` law of y = log λ − centre, and a `Scale` between the two.
 """
 
 import copy

@@ -1,8 +1,7 @@
 """A law of y = log λ that is solved point by point: distribution function, quantiles, moments, grid.
 
-Points at which a density is printed: dense at the edges of its bands, so that trapezoid sums are good.
-
-A law of y = log λ that is solved point by point: distribution function, quantiles, moments, grid.
+`SolvedLaw` asks a `Source`: the free product of layers, or paths of correlated gates. `grid_of` places the
+points at which a density is printed: dense at the edges of its bands, so that trapezoid sums are good.
 """
 
 import math

@@ -1,8 +1,6 @@
-"""From a network to its law: which law is good enough, and the law itself.
+"""From a network to its law: which law is good enough, how far it is off and why, and the law itself.
 
-Which law of a network is good enough, how far it is off, and why.
-
-The limiting law of the singular values of a network's input-output Jacobian.
+`choose` decides, `law_of` solves, `spectrum` does both.
 """
 # ruff: noqa: PLC0415 - universal densities need not load the solvers
 

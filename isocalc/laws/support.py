@@ -1,8 +1,6 @@
-"""Where a law of y = log λ has its mass: bands of density, point masses, and a scan for them.
+"""Where a law of y = log λ has its mass: bands of density, point masses, and a scan for both.
 
-A law made of point masses alone.
-
-Where a law of y = log λ has its mass: points at which it is solved until none hides between them.
+`Scan` solves a law at points until no mass hides between them. `PointMasses` is a law without a density.
 """
 
 import math

@@ -1,21 +1,17 @@
 """How wrong the universal and the layered law of a residual network are, without solving for either.
 
-Sums over layers and over pairs of layers from a few of them.
-
-A sum over layers of a function that is smooth in √number is replaced by an interpolatory rule: exact for
-polynomials in √number, the nodes whole numbers. Behind a first panel, panels double, for sequences that
-settle within few layers of a deep network.
-
-How wrong the universal and the layered law of a residual network are, without solving for either.
-
-Two errors of the distribution function, as Kolmogorov-Smirnov distances. Finite depth: to first order in 1/L
-the S-transform of the free product of layers is that of the universal law times e^δ,
+Two errors of the distribution function, as Kolmogorov-Smirnov distances: theory (39) to (43). Finite depth:
+to first order in 1/L the S-transform of the free product of layers is that of the universal law times e^δ,
 
     δ(m) = (1/L) mean_l c_l² [(1 + 2m)²/2 + M + (1 − r_l) M (1 + 2m)],   M = m (1 + m),
 
 r_l the relative variance of the squared singular values of a layer without its skip; at fixed λ the mass
 above it changes by Im ∫_0^m δ / π. Correlated gates, of pre-activation blocks: layers are not free, the
 relative variance of λ is not 2c but 2c + κ, and the distance is about (κ/2π) h(c).
+
+κ is a sum over pairs of layers, made of a few of them. A sum over layers of a function that is smooth in
+√number is replaced by an interpolatory rule: exact for polynomials in √number, the nodes whole numbers.
+Behind a first panel, panels double, for sequences that settle within few layers of a deep network.
 """
 
 import math

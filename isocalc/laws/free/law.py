@@ -1,18 +1,12 @@
-"""The law of a network at the depth asked for, a free product of its layers.
-
-Nodes and masses that stand for a continuous law: Gauss quadrature on panels that resolve it.
-
-The law of one orthogonal layer, square or narrowing: that of its gate, d = φ'(x)², x normal.
-
-The law of a free product as a source of `solved_law.SolvedLaw`.
-
-Point masses of a free product of layers.
+"""The law of the singular values of a network at the depth asked for, a free product of its layers:
+`LayeredLaw`.
 
 A product of free positive laws has a point mass at Π a_l where Σ (1 − w_l) < 1, w_l the mass of factor l at
-a_l, and none elsewhere but at 0; its mass is 1 − Σ (1 − w_l) (Bercovici and Voiculescu 1998; Belinschi
-2003). At most one factor can then be at a place that has not its largest mass, since two would miss 1/2 each.
+a_l, and none elsewhere but at 0; its mass is 1 − Σ (1 − w_l) (Bercovici and Voiculescu 1998; Belinschi 2003).
+At most one factor can then be at a place that has not its largest mass, since two would miss 1/2 each.
 
-The law of the singular values of a network at the depth asked for: a free product of its layers.
+The law of one orthogonal layer, square or narrowing, is that of its gate, d = φ'(x)², x normal. Nodes and
+masses that stand for a continuous law are Gauss quadrature on panels that resolve it.
 """
 
 import math

@@ -1,16 +1,10 @@
-"""From a network to the factors of its law.
-
-A few layers that stand for many: Gauss quadrature of the variances of a network's pre-activations.
+"""From a network to the factors of its law: one for each layer that differs, with how often it occurs.
 
 A network's law depends on its layers through sums over them of functions that are analytic in log q, with
 singularities 2 to 3 away from the real axis. Sums over the layers whose q lie within a factor of e⁶ are
 replaced by the Gauss quadrature of the discrete measure that those layers are, exact for polynomials in log
-q. Where φ is as good as straight on either side of 0 they are analytic in √q, and where it bends next to 0
-only, seen from far out, in 1/√q: one quadrature does for all such layers.
-
-From a residual network's gates to the factors of its law.
-
-From a network to the factors of its law: one for each layer that differs, with how often it occurs.
+q: a few layers stand for many. Where φ is as good as straight on either side of 0 they are analytic in √q,
+and where it bends next to 0 only, seen from far out, in 1/√q: one quadrature does for all such layers.
 """
 
 import math

@@ -1,18 +1,15 @@
 """Where a gate d = φ'(x)² rises and falls, and paths in the complex x plane to average it along.
 
-Where d = φ'(x)² rises, falls and stays: what a path of integration over x has to know about it.
-
 Turning points of d are zeros of φ' and of φ''. They are found by sampling and refined to the last digit; φ''
 is exact, by a complex step of φ'.
 
-Paths through the complex x plane on which averages of 1/(1 - d t) over a gate converge fast for every t.
-
-On a monotone piece of d = φ'(x)² choose an analytic F that rises from one end to the other. The path is the
-curve Im F = -π/2, on the side of the real axis where Im d < 0, and nodes are equidistant in Re F. With 1/t in
-the closed upper half-plane the integrand is analytic at least for -π < Im F < 0: its poles lie on the real
-axis, where Im F = 0, or beyond it, or beyond the next curve on which d is real, where Im F < -π if F' is
-nowhere less than the derivative of log((d - d_min)/(d_max - d)). So the trapezoidal rule of step h has an
-error of exp(-π²/h), however near a pole comes to the real axis.
+On a path through the complex x plane averages of 1/(1 - d t) converge fast for every t. On a monotone piece
+of d choose an analytic F that rises from one end to the other. The path is the curve Im F = -π/2, on the side
+of the real axis where Im d < 0, and nodes are equidistant in Re F. With 1/t in the closed upper half-plane
+the integrand is analytic at least for -π < Im F < 0: its poles lie on the real axis, where Im F = 0, or
+beyond it, or beyond the next curve on which d is real, where Im F < -π if F' is nowhere less than the
+derivative of log((d - d_min)/(d_max - d)). So the trapezoidal rule of step h has an error of exp(-π²/h),
+however near a pole comes to the real axis.
 
 F has a logarithm at each end of the piece, so that the path is a ray there. Nodes reach down to a smallest
 distance from the end and then, in steps that grow exponentially, to 0.

@@ -1,8 +1,7 @@
-"""Covariances of a neuron's squared gates φ'² in two layers.
+"""Covariances of the squared gates φ'(x)², φ'(y)² of a neuron in two layers, x and y jointly Gaussian.
 
-Squared gates φ'(√q z)² as series of Hermite polynomials of z, for their covariances (Mehler).
-
-Covariances of the squared gates φ'(x)², φ'(y)² of a neuron in two layers, x and y jointly Gaussian.
+Smooth gates are series of Hermite polynomials, whose covariances are sums of powers of the correlation
+(Mehler); steps and waves have closed forms; others are integrated in panels: theory (41).
 """
 
 import math

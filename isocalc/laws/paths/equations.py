@@ -12,7 +12,7 @@ lower half-plane, and 1/√τ = √τ + 1/g. All arguments are from −π to 0, 
 
     E log Π (1 − q_l r_{l−1}) + E log(1 − r_L/z) + Σ v αβ    (orthogonal: − Σ log(1 − τ) in place of the sum),
 
-stationary in the unknowns; its imaginary part over π is the mass above z.
+stationary in the unknowns; its imaginary part over π is the mass above z: theory (44) to (48).
 
 A group of K layers with the same gates has K times the variance and gets half (1 − 1/K) of its p before its
 q: what that residuals is of third order in the variance of the group.

@@ -1,8 +1,6 @@
-"""Paths of gates that stand for the joint law of a neuron's gates in all layers.
+"""The gates of one neuron in all layers of a residual network: paths that stand for their joint law.
 
-Paths of gates as compiled code takes them.
-
-The gates of one neuron in all layers of a residual network: paths that stand for their joint law.
+`gate_paths` makes them; `ChainArrays` and `ChainRoom` are how compiled code takes them.
 """
 
 import itertools

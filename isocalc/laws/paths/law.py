@@ -1,12 +1,8 @@
-"""The law of a residual network whose gates are correlated from layer to layer: edges, bands, tables.
+"""The law of a residual network whose gates are correlated from layer to layer: `ExactLaw`.
 
-The ends of a density that vanishes like a square root, from points inside of it.
-
-The intervals that carry the density of paths of gates, found by what mass is beyond each.
-
-The law of paths of gates as a source of `solved_law.SolvedLaw`: solved at some hundred points.
-
-The law of a residual network whose gates are correlated from layer to layer, at the depth asked for.
+From below: `edge_from` finds the end of a density that vanishes like a square root, from points inside of it;
+`tables` the intervals that carry the density, by what mass is beyond each; `ChainSource` makes of them a
+source of `solved_law.SolvedLaw`, solved at some hundred points.
 """
 
 import math
