@@ -113,7 +113,6 @@ def test_topics_are_the_files():
         assert f"`{topic}`" in TEXTS[README], f"README does not say where to read {topic}"
 
 
-@pytest.mark.skipif(not (ROOT / "isocalc" / "numerics").is_dir(), reason="the rooms are not there yet")
 def test_the_rooms_that_contributors_are_shown_exist():
     names = re.findall(r"`([a-z_]+/[a-z_/]*)`", TEXTS[GUIDE / "contributing.md"])
     assert names
