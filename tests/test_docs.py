@@ -21,7 +21,7 @@ from documents import (
     python_examples,
     renew,
 )
-from running import on_terminal, refusal, shell
+from running import on_terminal, refusal, shell, table
 
 from isocalc.cli.commands.guide import TOPICS
 from isocalc.cli.group import isocalc
@@ -113,7 +113,6 @@ def test_topics_are_the_files():
         assert f"`{topic}`" in TEXTS[README], f"README does not say where to read {topic}"
 
 
-@pytest.mark.skipif(not (ROOT / "isocalc" / "numerics").is_dir(), reason="the rooms are not there yet")
 def test_the_rooms_that_contributors_are_shown_exist():
     names = re.findall(r"`([a-z_]+/[a-z_/]*)`", TEXTS[GUIDE / "contributing.md"])
     assert names
@@ -148,6 +147,36 @@ def test_a_terminal_gets_the_guide_laid_out():
     assert code == 0
     assert "**" not in text
     assert max(map(len, re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines())) <= 80
+
+
+TABLES = (
+    "acts",
+    "density --c 1 --summary",
+    "density --c 1 --at 1",
+    "density --c 1 --at 1 --variable lambda",
+    "density --c 1 --at 1 --variable log",
+    "density --arch feedforward --act linear --depth 1 --summary",
+    "init --act linear --depth 2 --schemes",
+    "init --act relu --block preln --target-c 0.1",
+    "init --act tanh --critical --sigma-b 0.1",
+    "init --act relu --gain",
+    "mc --act linear --depth 1 --width 10,20 --trials 2 --seed 1",
+    "mc --act linear --depth 1 --width 10 --trials 2 --seed 1 --spectrum",
+    "mc --act linear --depth 1 --width 10 --trials 2 --seed 1 --test freeness",
+    "param --act relu",
+    "param --act relu --depth 2 --layers",
+    "param --arch feedforward --act tanh --depth 3",
+    "param --arch feedforward --act tanh --input-variance 1 --depth 2 --layers",
+)
+
+
+@pytest.mark.parametrize("command", TABLES)
+def test_the_glossary_has_every_column_and_statistic(command):
+    explained = set(re.findall(r"`(\w+)`", TEXTS[GUIDE / "glossary.md"]))
+    rows = table(*command.split())
+    statistics = {row["statistic"] for row in rows if "statistic" in row}
+    quantiles = {name for name in statistics if name.startswith("log_s_q")}
+    assert {*rows[0], *statistics} - quantiles <= explained
 
 
 def displayed() -> list[str]:

@@ -9,6 +9,7 @@ import click
 from isocalc.cli.options.network import is_given
 from isocalc.cli.sweep import Sweep
 from isocalc.errors import InvalidInputError
+from isocalc.networks.branches import BRANCHES, POST
 
 if TYPE_CHECKING:
     from isocalc.activations.catalogue import Activation
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from isocalc.laws.law import Law
 
 
-_BLOCKS = {"post": "", "pre": " of pre-activation blocks", "preln": " of pre-LayerNorm blocks"}
 _SYMBOLS = {"sigma_w": "σ_w", "sigma_b": "σ_b", "sigma_w2": "σ_w2"}
 _ALWAYS = ("activation", "depth", "width")
 _COARSE, _FINE = 200, 600  # points of a curve in a terminal, in a file
@@ -34,7 +34,8 @@ def title_of(ctx: click.Context, sweep: Sweep) -> str:
     elif forward:
         text = "Feed-forward network" + (", shared weights" if given.get("tied") else "")
     else:
-        text = "Residual network" + _BLOCKS[given["block"]]
+        branch = BRANCHES[given["block"]]
+        text = "Residual network" + ("" if branch is POST else f" of {branch.title} blocks")
     parts = [text]
     for name, values in sweep.axes.items():
         default = name in _ALWAYS and not (name == "depth" and ctx.info_name in {"param", "init"} and forward)

@@ -369,4 +369,4 @@ def explain_start(network: "ResNet | FeedForward") -> None:
 
 def has_signal(net: "ResNet | FeedForward") -> bool:
     """Whether the variance of the pre-activations is greater than 0, however small."""
-    return bool(net.sigma_w or net.sigma_b) or getattr(net, "block", "post") == "pre"
+    return bool(net.sigma_w or net.sigma_b) or net.branch.acts_on_stream

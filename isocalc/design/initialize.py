@@ -41,7 +41,7 @@ def for_c(network: ResNet, c: float) -> tuple[ResNet, ...]:
     Parameters
     ----------
     network : ResNet
-        Its ``sigma_w``, of blocks "preln" its ``sigma_w2``, is what is looked for.
+        Its ``sigma_w``, of two matrices its ``sigma_w2``, is what is looked for.
     c : float
         The parameter (effective cumulant) that is wanted, from 1e-12 to 1e6.
 
@@ -178,13 +178,11 @@ class _Curve:
 
     def __init__(self, network: ResNet, target: float) -> None:
         self.network, self.target = network, target
-        self.name = "sigma_w2" if network.block == "preln" else "sigma_w"
+        self.name = network.branch.scale
         self._table = AverageTable(network.act)
 
     def at(self, scale: float) -> ResNet:
-        if self.name == "sigma_w2":
-            return replace(self.network, sigma_w2=scale)
-        return replace(self.network, sigma_w=scale)
+        return self.network.with_branch_scale(scale)
 
     def c(self, scale: float) -> float:
         """Return c, infinite where it overflows."""
@@ -286,7 +284,7 @@ def for_condition(network: ResNet, condition: float) -> tuple[Solution, ...]:
     Parameters
     ----------
     network : ResNet
-        Its ``sigma_w``, of blocks "preln" its ``sigma_w2``, is what is looked for.
+        Its ``sigma_w``, of two matrices its ``sigma_w2``, is what is looked for.
     condition : float
         ``bulk_condition_number``, the ratio of the edges of the law, from 1.00001 to 1e300.
 
@@ -329,7 +327,7 @@ def _solutions(network: ResNet, c: float, edge: _Edge) -> tuple[Solution, ...]:
     found: dict[float, Solution] = {}
     for start in for_c(network, c):
         solution = _own(start, edge)
-        found.setdefault(round(math.log(_scale(solution.network)), 6), solution)
+        found.setdefault(round(math.log(solution.network.branch_scale), 6), solution)
     return tuple(found[place] for place in sorted(found))
 
 
@@ -352,29 +350,19 @@ def _refined(start: ResNet, edge: _Edge, choice: Choice) -> Solution:
 
     c = propagate(start).c
     slope = 2 * math.sqrt(c * (2 + c)) / universal.edge(c)  # of log edge in log scale, by the universal law
-    x, enough = math.log(_scale(start)), _ENOUGH[choice.law]
+    x, enough = math.log(start.branch_scale), _ENOUGH[choice.law]
     if choice.law == "exact":
         rough = _Search(partial(_law_at, start, choice, _FEW_PATHS), edge, start, choice)
         x, slope, _ = rough.root(x, slope, _ROUGHLY)
     x, _, law = _Search(partial(_law_at, start, choice, None), edge, start, choice).root(x, slope, enough)
-    return Solution(_at(start, math.exp(x)), law)
+    return Solution(start.with_branch_scale(math.exp(x)), law)
 
 
 def _law_at(network: ResNet, choice: Choice, paths: int | None, scale: float) -> Law:
-    there = _at(network, scale)
+    there = network.with_branch_scale(scale)
     if choice.law == "exact":
         require_quick(there)
     return law_of(there, choice._replace(c=None), paths=paths)
-
-
-def _at(network: ResNet, scale: float) -> ResNet:
-    if network.block == "preln":
-        return replace(network, sigma_w2=scale)
-    return replace(network, sigma_w=scale)
-
-
-def _scale(network: ResNet) -> float:
-    return network.sigma_w2 if network.block == "preln" else network.sigma_w
 
 
 class _Search:
@@ -418,7 +406,7 @@ class _Search:
 
     def _none(self) -> str:
         edge, network = self._edge, self._network
-        name = "sigma_w2" if network.block == "preln" else "sigma_w"
+        name = network.branch.scale
         if self._is_infinite:
             return (
                 f"no {name} gives {network.act.name} {edge.name} = {edge.wanted:.6g}: at depth "

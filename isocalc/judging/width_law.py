@@ -139,7 +139,7 @@ def lone_neurons(network: ResNet | FeedForward) -> float:
         relative = gates.gate_squared / gates.gate / gates.gate - 1
     known = np.isfinite(relative) & (squares > 0)
     mean = float(np.average(relative[known], weights=squares[known])) if known.any() else 0.0
-    neurons = network.hidden_ratio if network.block == "preln" else 1.0
+    neurons = network.hidden_ratio if network.branch.has_hidden_layer else 1.0
     # Gates that are 0 or 1 half of the time have 1, and none of them is far above the mean.
     return mean / (network.depth * neurons) if mean > 1 + SAME_GATE else 0.0
 
@@ -292,13 +292,13 @@ class WidthLaw:
         """
         law = spectrum(network, law="layered") if law is None else law
         chain = network.layer_widths if isinstance(network, FeedForward) else None
-        block = network.block if isinstance(network, ResNet) else ""
+        branch = network.branch
         return cls(
             law,
             chain[0] if chain else width or 0,
             expected_rank(network, width),
             _log_mean_lambda(network, law),
-            strays=2 if block == "preln" else int(gates == "own" and block != "pre"),
+            strays=2 if branch.normalises else int(gates == "own" and not branch.acts_on_stream),
             lone_neurons=lone_neurons(network),
             noise=SINGLE_NOISE * math.sqrt(network.depth) if dtype == "float32" else 0.0,
             error=law.error if law.error is not None and law.error <= GOOD_ENOUGH else 0.0,

@@ -213,7 +213,7 @@ def commuting_error(network: ResNet, signal: Propagation, kurtosis: Array) -> fl
     An estimate from above: 3 to 4 times the distance found for most networks of ReLU and hard tanh of 2 to 10
     layers, 1 to 9 times for the others (tests/bench/commuting_gates.py).
     """
-    if network.block != "post" or network.depth == 1:
+    if not network.branch.acts_last or network.depth == 1:
         return 0.0
     spread = min(float(kurtosis.mean()) - 1, MOST_EXCESS)
     return min(1.0, COMMUTING * spread * spread * (1 + signal.c) / network.depth**2)
@@ -232,14 +232,14 @@ def is_linear(act: Activation) -> bool:
 
 def has_free_layers(network: ResNet, *, own_gates: bool = True) -> bool:
     """Whether the law of free layers is the network's at any depth: gates know of no other layer's."""
-    if network.depth == 1 or network.block == "preln" or is_linear(network.act):
+    if network.depth == 1 or network.branch.hides_gates or is_linear(network.act):
         return True
-    return network.block == "pre" and not own_gates
+    return network.branch.acts_on_stream and not own_gates
 
 
 def has_correlated_gates(network: ResNet) -> bool:
     """Whether the gates of a neuron in different layers know of each other."""
-    return network.block == "pre" and network.depth > 1 and not is_linear(network.act)
+    return network.branch.acts_on_stream and network.depth > 1 and not is_linear(network.act)
 
 
 def depth_error(network: ResNet, signal: Propagation, kurtosis: Array | None = None) -> float:
@@ -267,7 +267,7 @@ def _mean_relative_variance(network: ResNet, signal: Propagation, kurtosis: Arra
     squares = np.square(signal.c_per_layer)
     spread = squares * kurtosis
     orthogonal = network.weights == "orthogonal"
-    if network.block in {"post", "pre"}:
+    if not network.branch.has_hidden_layer:
         return float((spread - squares).mean() if orthogonal else spread.mean())
     # W₂ D W₁ with hidden_ratio N hidden neurons; orthogonal matrices project between the two widths.
     hidden = network.hidden_ratio

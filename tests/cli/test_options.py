@@ -1,3 +1,5 @@
+from typing import get_args
+
 import click
 import pytest
 from hypothesis import given
@@ -7,7 +9,8 @@ from isocalc.cli.options.network import NETWORK_OPTIONS
 from isocalc.cli.options.types import Activations, Numbers, OneOf, Whole, split_outside_parentheses
 from isocalc.cli.sweep import Sweep, Typed, run
 from isocalc.errors import InvalidInputError, NoAnswerError
-from isocalc.networks.descriptions import BLOCKS, WEIGHTS
+from isocalc.networks.branches import Block
+from isocalc.networks.descriptions import WEIGHTS
 
 
 def parsed(text, kind):
@@ -71,7 +74,7 @@ def test_choices_are_those_of_the_networks():
         option(command)
     choices = {option.name: getattr(option.type, "choices", None) for option in command.params}
     assert tuple(choices["weights"]) == WEIGHTS
-    assert tuple(choices["block"]) == BLOCKS
+    assert tuple(choices["block"]) == get_args(Block)
 
 
 def test_numbers_are_as_typed_in_messages_alone():

@@ -31,6 +31,7 @@ from isocalc.cli.rows.init import (
 )
 from isocalc.cli.sweep import Doubles, Row, Sweep, run, say
 from isocalc.errors import InvalidInputError, NoAnswerError
+from isocalc.networks.branches import BRANCHES
 
 if TYPE_CHECKING:
     from isocalc.design.initialize import Solution
@@ -77,9 +78,9 @@ def _about_residual(net: "ResNet", law: "Law | None") -> str:
         edges = f", singular values of the Jacobian {ends}"
     except NoAnswerError as error:
         edges = f"; the singular values of the Jacobian are not known: {error}"
-    shape = {"post": "phi(W x + b)", "pre": "W phi(x) + b", "preln": "W2 phi(W1 LayerNorm(x) + b)"}[net.block]
     return (
-        f"{net.depth} residual blocks x + {shape}, phi = {net.act.name}, {net.weights} weights:\n"
+        f"{net.depth} residual blocks x + {net.branch.formula()}, phi = {net.act.name}, "
+        f"{net.weights} weights:\n"
         f"c = {signal.c:.6g}{edges},\n"
         f"for inputs whose entries have mean square {net.input_variance:.6g}{_beyond(net)}."
     )
@@ -212,10 +213,9 @@ def _view(ctx: click.Context, question: str, given: dict[str, Any], doubles: Dou
         both = question == "target_variance" and not is_given(ctx, "weights")
         rows = partial(_of_points, solutions=solutions, doubles=doubles, both=both)
         return View(FEEDFORWARD, rows, OF_FEEDFORWARD)
-    preln = ("sigma_w2",) if given["block"] == "preln" else ()
     scheme = COMPARED if given["compare"] else ()
     rows = partial(_of_networks, solutions=solutions, doubles=doubles, compare=given["compare"])
-    return View((*RESNET, *preln, *scheme), rows, OF_RESNET)
+    return View((*RESNET, *BRANCHES[given["block"]].scales[1:], *scheme), rows, OF_RESNET)
 
 
 def _of_networks(
@@ -249,7 +249,7 @@ def _solutions(ctx: click.Context, question: str, given: dict[str, Any]) -> Call
     if question == "target_variance":
         return _isometric
     if question == "like":
-        scale = "sigma_w2" if given["block"] == "preln" else "sigma_w"
+        scale = BRANCHES[given["block"]].scale
         return partial(_alike, activation=given["like"][0], **{scale: given[scale][0]})
     return _with_target
 

@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from isocalc.cli.options.network import HIDDEN_NAMES, NETWORK_NAMES, is_given, networks_of, refuse
+from isocalc.cli.options.network import (
+    NETWORK_NAMES,
+    is_given,
+    networks_of,
+    refuse,
+    refuse_of_other_blocks,
+)
 from isocalc.cli.options.types import Activations, Numbers, OneOf
 from isocalc.cli.sweep import Sweep
 from isocalc.errors import InvalidInputError
@@ -20,6 +26,7 @@ from isocalc.limits import (
     MOST_Q,
     MOST_SPREAD,
 )
+from isocalc.networks.branches import BRANCHES
 
 if TYPE_CHECKING:
     from isocalc.activations.catalogue import Activation
@@ -219,19 +226,17 @@ def _unknown(ctx: click.Context, question: str, values: Mapping[str, Any]) -> Se
     if question == "critical":
         known = next((name for name in ("sigma_w", "q_star") if is_given(ctx, name)), "sigma_b")
         return [name for name in ("sigma_w", "sigma_b") if name != known]
-    return ("sigma_w2",) if values["block"] == "preln" else ("sigma_w",)
+    return (BRANCHES[values["block"]].scale,)
 
 
 def _require_unknown(ctx: click.Context, question: str, values: Mapping[str, Any]) -> None:
     """Refuse a scale that is looked for; with --like it is that of the other network, and one."""
-    preln = values["block"] == "preln"
-    unknown = "sigma_w2" if preln else "sigma_w"
+    unknown = BRANCHES[values["block"]].scale
     if question != "like":
         refuse(ctx, [unknown], f"with {_option(question)}, which finds it")
     elif len(values[unknown]) > 1:
         raise InvalidInputError(unknown, "one number with --like", ",".join(map(str, values[unknown])))
-    if not preln:
-        refuse(ctx, HIDDEN_NAMES, "without --block preln, whose blocks alone have two matrices")
+    refuse_of_other_blocks(ctx, values["block"])
 
 
 def _option(name: str) -> str:

@@ -11,6 +11,7 @@ from click.core import ParameterSource
 from isocalc.cli.options.types import Activations, Numbers, OneOf, SeveralOf, Widths
 from isocalc.cli.sweep import Sweep, Value
 from isocalc.errors import InvalidInputError
+from isocalc.networks.branches import BRANCHES, HIDDEN_OPTIONS, owners
 
 Function = Callable[..., Any]
 NETWORK_OPTIONS = (
@@ -35,7 +36,7 @@ NETWORK_OPTIONS = (
     ),
     click.option(
         "--block",
-        type=OneOf(["post", "pre", "preln"]),
+        type=OneOf(tuple(BRANCHES)),
         default="post",
         show_default=True,
         help="Activation after or before the weights of a residual block, or x + W2 phi(W1 LayerNorm(x)).",
@@ -129,7 +130,6 @@ NETWORK_NAMES = (
     "layer_widths",
     "tied",
 )
-HIDDEN_NAMES = ("hidden_ratio", "sigma_w2")
 
 
 C_OPTION = click.option(
@@ -183,11 +183,10 @@ def networks_of(ctx: click.Context, values: Mapping[str, Any]) -> Sweep:
     residual = values["arch"] == "resnet"
     if residual:
         refuse(ctx, ("layer_widths", "tied"), "with --arch resnet, whose layers are square and independent")
-        if values["block"] != "preln":
-            refuse(ctx, HIDDEN_NAMES, "without --block preln, whose blocks alone have two matrices")
+        refuse_of_other_blocks(ctx, values["block"])
     else:
         refuse(
-            ctx, ("block", "skip", *HIDDEN_NAMES), "with --arch feedforward, which has no skip connections"
+            ctx, ("block", "skip", *HIDDEN_OPTIONS), "with --arch feedforward, which has no skip connections"
         )
     from isocalc.networks.descriptions import FeedForward, ResNet  # noqa: PLC0415 - loads numpy
 
@@ -204,8 +203,8 @@ def networks_of(ctx: click.Context, values: Mapping[str, Any]) -> Sweep:
         axes["skip"] = values["skip"]
     if values["input_variance"] is not None:
         axes["input_variance"] = values["input_variance"]
-    if residual and values["block"] == "preln":
-        axes |= {name: values[name] for name in HIDDEN_NAMES}
+    if residual:
+        axes |= {name: values[name] for name in BRANCHES[values["block"]].options}
     fixed = {"block": values["block"]} if residual else {"layer_widths": widths, "tied": values["tied"]}
     build: Callable[..., Any] = functools.partial(ResNet if residual else FeedForward, **fixed)
     if own is not None:
@@ -228,6 +227,14 @@ def _canonical(specs: Sequence[str]) -> list[str]:
         if str(error.value).partition(":")[0] == "threshold":
             error.advice = "An example: threshold:0.1:0.5."
         raise
+
+
+def refuse_of_other_blocks(ctx: click.Context, block: str) -> None:
+    """Refuse options given on the command line that belong to other blocks than this one."""
+    for name in HIDDEN_OPTIONS:
+        if name not in BRANCHES[block].options:
+            why = f"without --block {owners(name)}, whose blocks alone have two matrices"
+            refuse(ctx, (name,), why)
 
 
 def refuse(ctx: click.Context, names: Sequence[str], why: str) -> None:

@@ -119,7 +119,6 @@ def compared_rows(net: "ResNet", doubles: Doubles) -> Iterator[Row]:
     """Yield the rows of a network with the common initialisations."""
     from isocalc.design.schemes import INITIALISATIONS, initialised
 
-    scale = "sigma_w2" if net.block == "preln" else "sigma_w"
     for scheme in INITIALISATIONS:
         start, branch = initialised(net, scheme), initialised(net, scheme._replace(last=1.0))
         row: dict[str, str | float | None] = dict.fromkeys(RESNET) | {"activation": net.act.name}
@@ -132,7 +131,7 @@ def compared_rows(net: "ResNet", doubles: Doubles) -> Iterator[Row]:
             {
                 **row,
                 "sigma_w2": start.sigma_w2,
-                scale: getattr(branch, scale),
+                net.branch.scale: branch.branch_scale,
                 "scheme": scheme.name,
                 "branch_factor": scheme.last,
             }

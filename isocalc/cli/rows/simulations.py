@@ -48,11 +48,10 @@ def spectrum_rows(log_s: "Array", doubles: Doubles) -> Iterator[Row]:
 
 
 FREENESS_COLUMNS = ("statistic", "own_gates", "independent_gates", "standard_error", "tolerance", "verdict")
-_WHY = {
-    "pre": "blocks x + W phi(x) see nearly the same x in every layer, so their gates are correlated across "
-    "layers, and disagree at any depth, the more clearly the larger the width",
-    "": "as width grows they must agree; take a larger one",
-}
+_CORRELATED = (
+    "see nearly the same x in every layer, so their gates are correlated across layers, and disagree at any "
+    "depth, the more clearly the larger the width"
+)
 
 
 def freeness_rows(
@@ -71,7 +70,9 @@ def freeness_rows(
     if left:
         tell(f"not judged: {', '.join(left)} (singular values that are 0 decide them)")
     if wrong:
-        why = _WHY.get(getattr(network, "block", ""), _WHY[""])
+        why = "as width grows they must agree; take a larger one"
+        if network.branch.acts_on_stream:
+            why = f"blocks x + {network.branch.formula()} {_CORRELATED}"
         failures.append(f"own gates and independent ones disagree: {', '.join(wrong)}; {why}")
         tell(failures[-1])
     for contrast in found:

@@ -1,5 +1,4 @@
-"""The law of the singular values of a network at the depth asked for, a free product of its layers:
-`LayeredLaw`.
+"""The law of a network at the depth asked for, a free product of its layers: `LayeredLaw`.
 
 A product of free positive laws has a point mass at Π a_l where Σ (1 − w_l) < 1, w_l the mass of factor l at
 a_l, and none elsewhere but at 0; its mass is 1 − Σ (1 − w_l) (Bercovici and Voiculescu 1998; Belinschi 2003).

@@ -176,7 +176,7 @@ def residual_factors(
     NoAnswerError
         The variance of the weights is no double, or c of two matrices too small.
     """
-    if network.block == "preln":
+    if network.branch.has_hidden_layer:
         parts = list(two_matrices(network, gates[0][0], propagate(network)))
     else:
         variance = _variance(network)

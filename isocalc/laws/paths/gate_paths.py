@@ -153,7 +153,7 @@ def gate_paths(network: ResNet, signal: Propagation, paths: int, *, other: int =
     open so rarely that few paths or none meet them.
     """
     groups = _grouped(network, signal, coarser=other > 0)
-    pre, seed = network.block == "pre", 1 + other
+    pre, seed = network.branch.acts_on_stream, 1 + other
     exact = False
     if is_linear(network.act):
         gates, weights = groups.gate[:, None].copy(), np.ones(1)
@@ -175,7 +175,8 @@ def _grouped(network: ResNet, signal: Propagation, *, coarser: bool) -> _Groups:
     gate = signal.c_per_layer * unit * unit
     if depth <= MOST_GROUPS:
         return _Groups(np.ones(depth), np.arange(depth, dtype=float), signal.q, gate)
-    wanted = math.ceil(depth * abs(math.log(abs(network.skip))) / FORGOTTEN) if network.block == "pre" else 0
+    correlated = network.branch.acts_on_stream
+    wanted = math.ceil(depth * abs(math.log(abs(network.skip))) / FORGOTTEN) if correlated else 0
     size = min(depth, max(MOST_GROUPS, wanted))
     if size > MOST_GROUPS_OF_SHORT_MEMORY:
         raise NoAnswerError(
@@ -238,7 +239,7 @@ def _gates_at(network: ResNet, groups: _Groups, x: Array) -> Array:
         gates = network.act.dphi(x) ** 2
         if groups.counts.max() == 1:
             return np.asarray(gates)
-        if network.block == "pre":  # one x in all layers of a group, or x and −x in turn
+        if network.branch.acts_on_stream:  # one x in all layers of a group, or x and −x in turn
             return np.asarray((gates + network.act.dphi(-x) ** 2) / 2 if network.skip < 0 else gates)
         mean = gates.mean(axis=1, keepdims=True)
         return np.asarray(mean + (gates - mean) / np.sqrt(groups.counts)[:, None])
@@ -259,7 +260,7 @@ def _of(network: ResNet, groups: _Groups, gates: Array, weights: Array, *, exact
     chain = ChainArrays(
         np.ascontiguousarray(gates),
         np.concatenate((weights, np.zeros(spare))),
-        network.block == "post",
+        network.branch.acts_last,
         unit * unit / network.depth * counts,
         counts,
         network.weights == "orthogonal",

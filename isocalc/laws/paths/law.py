@@ -474,8 +474,8 @@ class ExactLaw(Law):
 
     @property
     def _has_chain(self) -> bool:
-        """Whether gates can be correlated; one layer, or fresh hidden gates in each, has the layered law."""
-        return self.network.depth > 1 and self.network.block != "preln"
+        """Whether gates can be correlated; one layer, or hidden gates, fresh in each, has the layered law."""
+        return self.network.depth > 1 and not self.network.branch.hides_gates
 
     @cached_property
     def _signal(self) -> Propagation:
