@@ -6,7 +6,7 @@ import pytest
 from scipy import integrate
 
 from isocalc import FeedForward, ResNet
-from isocalc.laws.free import equations, factors, product
+from isocalc.laws.free import equations, factors, layer_factors, product
 from isocalc.laws.free.factors import ClosedForm
 from isocalc.laws.free.network_factors import layers
 from isocalc.laws.free.product import FreeProduct
@@ -153,17 +153,14 @@ def test_the_order_of_factors_does_not_matter():
 def test_both_twins_have_the_same_limits():
     from isocalc.laws.free import kernels  # noqa: PLC0415 - the tests above start without Numba
 
-    ours = vars(equations) | vars(equations) | vars(product) | vars(factors)
     compiled = vars(kernels)
-    shared = {name for name in compiled if name.isupper() and f"_{name}" in ours}
-    assert {
-        "CONTRACTION",
-        "AGREE",
-        "ROUNDING",
-        "LIVE",
-        "SINGULAR",
-        "POLISHED",
-        "SHORTEST_OF_A_WALK",
-    } <= shared
-    for name in shared:
-        assert compiled[name] == ours[f"_{name}"], name
+    solver = {name for name in compiled if name.isupper() and f"_{name}" in vars(equations)}
+    assert {"CONTRACTION", "AGREE", "ROUNDING", "LIVE", "SINGULAR", "POLISHED"} <= solver
+    for module, names in (
+        (equations, solver),
+        (product, {"SHORTEST_OF_A_WALK", "TOO_FAR"}),
+        (factors, {"SAME"}),
+        (layer_factors, {"NEAR", "ROUNDING"}),
+    ):
+        for name in names:
+            assert compiled[name] == vars(module)[f"_{name}"], name
