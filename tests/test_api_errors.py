@@ -46,11 +46,7 @@ def test_odd_activations_have_no_mean():
 def test_a_law_is_solved_once_for_density_and_distribution(monkeypatch):
     law, calls = isocalc.UniversalLaw(0.7), []
     original = universal.density_and_survival
-    monkeypatch.setattr(
-        universal,
-        "density_and_survival",
-        lambda *args: calls.append(1) or original(*args),
-    )
+    monkeypatch.setattr(universal, "density_and_survival", lambda *args: calls.append(1) or original(*args))
     x = law.grid(50)
     law.pdf(x), law.cdf(x)
     assert len(calls) == 1

@@ -1,6 +1,6 @@
 """Gaussian averages of every activation against mpmath, over the whole range of q: minutes, run by hand.
 
-    PYTHONPATH=tests python tests/bench/sweep_averages.py [values of q] [seed]
+    PYTHONPATH=tests:tests/activations python tests/bench/sweep_averages.py [values of q] [seed]
 
 Prints, for each activation and each average, the largest error in units of E|f|; those above 1e-12 are
 marked. Values below 1e-290 are left out: they underflow.
@@ -11,7 +11,7 @@ import sys
 import naive
 import numpy as np
 from mpmath import mpf
-from test_gaussian import NAMES, SPECS, UNDERFLOW, resolved
+from test_averages import NAMES, SPECS, UNDERFLOW, resolved
 
 from isocalc import activation
 from isocalc.activations.averages import averages

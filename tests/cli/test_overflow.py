@@ -55,7 +55,7 @@ def test_linear_activations_in_disguise_have_the_law_of_a_linear_one():
     (linear,) = table("density", "--act", "linear", "--depth", 2, "--summary")
     for name in ("celu:1e50", "hardtanh:-1e50:1e50", "softshrink:1e-50"):
         (row,) = table("density", "--act", name, "--depth", 2, "--summary")
-        assert float(row["s_max"]) == pytest.approx(float(linear["s_max"]), rel=1e-9)
+        assert float(row["edge_upper"]) == pytest.approx(float(linear["edge_upper"]), rel=1e-9)
         assert float(row["mean_lambda"]) == pytest.approx(2.25, rel=1e-12)  # (1 + 1/2)²
 
 

@@ -133,7 +133,7 @@ def test_few_points_run_from_edge_to_edge(depth, points):
     rows = table("density", *network, "--points", points)
     (row,) = table("density", *network, "--summary")
     assert [float(rows[k]["singular_value"]) for k in (0, -1)] == pytest.approx(
-        [float(row["s_min"]), float(row["s_max"])], rel=1e-12
+        [float(row["edge_lower"]), float(row["edge_upper"])], rel=1e-12
     )
     assert [float(rows[k]["cdf"]) for k in (0, -1)] == pytest.approx([0.0, 1.0], abs=1e-9)
     assert len(rows) == points

@@ -1,3 +1,5 @@
+"""Fixed points of many networks at once are those of each alone."""
+
 import math
 
 import numpy as np
@@ -5,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from isocalc import FeedForward, InvalidInputError, NoAnswerError, activation, fixed_points, phase_diagram
+from isocalc import FeedForward, InvalidInputError, NoAnswerError, activation, fixed_points
 from isocalc.activations.catalogue import FAMILIES
 from isocalc.signal.fixed_points import fixed_points_of
 
@@ -125,52 +127,3 @@ def test_activations_of_ones_own_are_told_apart():
     networks = [FeedForward(act, sigma_w=1.5 + 0.1 * k, sigma_b=0.2) for k in range(8) for act in pair]
     for network, together in zip(networks, fixed_points_of(networks), strict=True):
         assert_same(together, alone(network))
-
-
-def test_a_diagram_of_erf_in_closed_form():
-    """E erf² = (2/π) asin(2q/(1 + 2q)), E erf'² = 4/(π √(1 + 4q))."""
-    sigma_w, sigma_b = np.linspace(0.5, 3, 26)[:, None], np.linspace(0, 1, 11)
-    diagram = phase_diagram("erf", sigma_w, sigma_b)
-    q, chi = diagram.q_star[0], diagram.chi[0]
-    assert diagram.q_star.shape == diagram.phase.shape == (1, 26, 11)
-    second = 2 / math.pi * np.arcsin(2 * q / (1 + 2 * q))
-    assert sigma_w**2 * second + sigma_b**2 == pytest.approx(q, rel=4e-15)
-    assert chi == pytest.approx(sigma_w**2 * 4 / math.pi / np.sqrt(1 + 4 * q), rel=1e-14)
-    assert np.array_equal(diagram.phase[0] == "chaotic", chi > 1)
-    c = diagram.c_star[0]
-    product = 2 / math.pi * np.arcsin(2 * q * c / (1 + 2 * q))
-    assert sigma_w**2 * product + sigma_b**2 == pytest.approx(c * q, abs=1e-13)
-    slope = sigma_w**2 * 4 / math.pi / np.sqrt((1 + 2 * q) ** 2 - (2 * q * c) ** 2)
-    assert np.exp(-1 / diagram.xi_c[0]) == pytest.approx(slope, rel=1e-12)
-
-
-def test_branches_of_a_diagram():
-    """Several fixed points, none, and every q one."""
-    diagram = phase_diagram("threshold:-1:10", [0.9, 0.1, 3.0])
-    assert diagram.q_star.shape == (2, 3)
-    assert diagram.q_star[0, 0] == 0 < diagram.q_star[1, 0]
-    assert np.isnan(diagram.q_star[1, 1])
-    assert diagram.phase[1, 1] == ""
-    none = phase_diagram("gelu", 1.5, 1.0)
-    assert none.q_star.shape == (1,)
-    assert none.phase[0] == ""
-    assert np.isnan([none.q_star[0], none.chi[0], none.xi_c[0]]).all()
-    every = phase_diagram("linear", 1.0)
-    assert (every.phase[0], every.chi[0]) == ("critical", 1.0)
-    assert np.isnan(every.q_star[0])
-    assert phase_diagram("tanh", []).q_star.shape == (1, 0)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((1e11,), "sigma_w must be 0 or from"),
-        ((1.0, -1.0), "sigma_b must be a finite number of at least 0"),
-        ((math.nan,), "sigma_w must be a finite"),
-        ((["wide"],), "sigma_w must be a real number or an array"),
-        (([1.0, 2.0], [0.1, 0.2, 0.3]), "sigma_b must be of a shape that broadcasts"),
-    ],
-)
-def test_what_a_diagram_refuses(arguments, message):
-    with pytest.raises(InvalidInputError, match=message):
-        phase_diagram("tanh", *arguments)

@@ -47,7 +47,7 @@ def test_the_cheapest_law_that_is_good_enough(network, law, error):
 def test_a_law_at_depth_where_no_error_is_predicted():
     """Edges of products of Ginibre matrices: σ³ √((L+1)^(L+1)/L^L), and 1 next to nothing."""
     law = spectrum(ResNet("linear", depth=3, sigma_w=2000.0))
-    assert law.s_max == pytest.approx((2000 / math.sqrt(3)) ** 3 * math.sqrt(4**4 / 3**3), rel=2e-6)
+    assert law.edge_upper == pytest.approx((2000 / math.sqrt(3)) ** 3 * math.sqrt(4**4 / 3**3), rel=2e-6)
     result = call(
         "density", "--act", "linear", "--depth", 3, "--sigma-w", 2000, "--law", "layered", "--at", 1
     )
@@ -149,11 +149,11 @@ def test_laws_that_a_network_has_not():
 
 def test_the_universal_law_is_good_enough_for_a_simulation():
     """N = 200, 8 trials, seed 1, false-alarm rate 1 %: at L = 100 it is good, at L = 4 it is not."""
-    network = ("--act", "linear", "--width", 200, "--seed", 1)
-    assert call("mc", *network).exit_code == 0
-    assert call("mc", *network, "--width", "50,100,200").exit_code == 0
-    assert call("mc", *network, "--depth", 4).exit_code == 0
-    assert call("mc", *network, "--depth", 4, "--law", "universal").exit_code == 1
+    run = ("mc", "--act", "linear", "--seed", 1)
+    assert call(*run, "--width", 200).exit_code == 0
+    assert call(*run, "--width", "50,100,200").exit_code == 0
+    assert call(*run, "--width", 200, "--depth", 4).exit_code == 0
+    assert call(*run, "--width", 200, "--depth", 4, "--law", "universal").exit_code == 1
 
 
 def test_the_exact_law_is_chosen_and_agrees():

@@ -23,6 +23,9 @@ def dphi(x):
     e = np.exp(-2 * np.where(x.real < 0, -x, x))
     return np.tanh(x) + 4 * x * e / (1 + e) ** 2
 
+def odd(x):
+    return x + np.tanh(x)
+
 def kinked(x):
     return np.where(x.real > 0.5, x, 0.1 * x + 0.45)
 
@@ -187,11 +190,11 @@ def test_they_pickle_by_what_they_were_loaded_from(folder):
 
 
 def test_the_option(folder):
-    done = run("param", "--act-from", "my_module:phi", "--depth", "10,20", folder=folder)
+    done = run("param", "--act-from", "my_module:odd", "--depth", "10,20", folder=folder)
     assert (done.returncode, done.stderr) == (0, "")
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
-    assert [row["activation"] for row in rows] == ["my_module:phi"] * 2
-    by_expression = run("param", "--act", "x*tanh(x)", "--depth", "10,20", folder=folder)
+    assert [row["activation"] for row in rows] == ["my_module:odd"] * 2
+    by_expression = run("param", "--act", "x+tanh(x)", "--depth", "10,20", folder=folder)
     for ours, theirs in zip(rows, csv.DictReader(io.StringIO(by_expression.stdout)), strict=True):
         assert float(ours["c"]) == pytest.approx(float(theirs["c"]), rel=1e-12)
     for arguments, words in (
