@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isocalc.judging.allowances import FALSE_ALARM_RATE, QUANTILES, ROUNDING
-from isocalc.judging.statistics import Verdict, quantile_name
+from isocalc.judging.statistics import Verdict, log_mean_lambda, quantile_name
 
 Array = npt.NDArray[np.float64]
 
@@ -108,14 +108,11 @@ def _statistics(log_s: Array) -> dict[str, Array]:
     keep[:, -1] = False
     keep[np.arange(trials), np.minimum(zeros, width - 2)] = False
     inner = log_s[keep].reshape(trials, width - 2)
-    top = np.maximum(inner[:, -1:], -1e300)
     with np.errstate(invalid="ignore", divide="ignore"):
         quantiles = np.quantile(inner, QUANTILES, axis=1, method="hazen")
         return {
             "mass_at_zero": zeros / width,
-            "log_mean_lambda": (2 * top + np.log(np.exp(2 * (inner - top)).mean(axis=1, keepdims=True)))[
-                :, 0
-            ],
+            "log_mean_lambda": log_mean_lambda(inner),
             "mean_log_lambda": 2 * inner.mean(axis=1),
             "var_log_lambda": 4 * inner.var(axis=1),
             **{
