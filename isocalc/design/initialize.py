@@ -138,7 +138,7 @@ def for_condition(network: ResNet, condition: float) -> tuple[Solution, ...]:
 
     Notes
     -----
-    The universal law (Tarnowski et al., arXiv 1809.08848, eq. 18) says where to start; secants on the edges
+    The universal law, theory (33) and (36), says where to start; secants on the edges
     of the network's own law go on from there.
     """
     edge = _Edge(
@@ -186,7 +186,7 @@ def c_of_condition(condition: float) -> float:
     Notes
     -----
     The inverse of ``UniversalLaw(c).bulk_condition_number`` = e^edge, edge = log(1 + c + r) + r,
-    r = √(c (2 + c)).
+    r = √(c (2 + c)): theory (36).
 
     Examples
     --------
@@ -205,7 +205,7 @@ def c_of_s_max(s_max: float, *, depth: int = 1, skip: float = 1.0) -> float:
     Parameters
     ----------
     s_max : float
-        Greater than |skip|^depth, the singular value of a network whose weights are 0.
+        Singular value, greater than |skip|^depth, the singular value of a network whose weights are 0.
     depth : int
         Number of blocks L.
     skip : float
@@ -217,6 +217,10 @@ def c_of_s_max(s_max: float, *, depth: int = 1, skip: float = 1.0) -> float:
         An argument breaks its rule.
     NoAnswerError
         No c from 1e-12 to 1e6 gives that s_max.
+
+    Notes
+    -----
+    The inverse of ``UniversalLaw(c, depth=depth, skip=skip).edge_upper``: theory (36).
     """
     s_max = require_number("s_max", s_max, "a finite number greater than 0", lambda value: value > 0)
     skip = require_number("skip", skip, "a finite number other than 0", lambda value: value != 0)

@@ -109,7 +109,7 @@ def propagate_scaled(network: ResNet, factors: npt.ArrayLike) -> Propagation:
     Returns
     -------
     Propagation
-        c is the mean of σ_w² L f_l² E φ'²/a²: the sum over blocks of what each adds.
+        c is the mean of σ_w² L f_l² E φ'²/a², theory (10): the sum over blocks of what each adds.
 
     Raises
     ------

@@ -2,12 +2,10 @@
 
 A statistic of a right law differs from it by O(1/N), the extremes by a part of N^(−2/3) (of their own
 fluctuations), and what the low end decides by N^(−1/2) where gates close and the rank fluctuates: d(N) = a +
-b N^(−p). The difference that is left at N → ∞, a, is what a wrong law shows; a disagreement of finite width
-goes away. Replicates of different widths are independent, and the errors of most statistics go like 1/N, so
-that widths are weighted with N²: weights by estimated errors would favour widths whose few trials happen to
-lie together.
-
-The form is theory (56).
+b N^(−p), theory (56). The difference that is left at N → ∞, a, is what a wrong law shows; a disagreement of
+finite width goes away. Replicates of different widths are independent, and the errors of most statistics go
+like 1/N, so that widths are weighted with N²: weights by estimated errors would favour widths whose few
+trials happen to lie together.
 
 Calibration (tests/bench/calibrate_widths.py; α = 1 %, 11 networks, 8 trials at each of N = 50, 100 and 200):
 right laws were rejected in 0 of 33 groups; c off by 5 % was found in 9 of 30, the laws of independent gates
@@ -23,7 +21,7 @@ import numpy.typing as npt
 
 from isocalc.judging.allowances import FALSE_ALARM_RATE, QUANTILES, REMAINDER, SEEN
 from isocalc.judging.judge import Judgement, judge
-from isocalc.judging.statistics import NAMES, Finding, Verdict
+from isocalc.judging.statistics import NAMES, Finding, Verdict, quantile_name
 from isocalc.judging.width_law import WidthLaw
 from isocalc.laws.law import Law
 from isocalc.laws.spectrum import spectrum
@@ -33,7 +31,13 @@ from isocalc.simulation.simulate import Dtype, Gates
 Array = npt.NDArray[np.float64]
 
 _EDGES = {"log_s_min", "log_s_max"}
-_LOW_END = {"mean_log_lambda", "var_log_lambda", "log_s_q05", "ks_distance", "wasserstein_distance"}
+_LOW_END = {
+    "mean_log_lambda",
+    "var_log_lambda",
+    quantile_name(min(QUANTILES)),
+    "ks_distance",
+    "wasserstein_distance",
+}
 
 
 @dataclass(frozen=True)
@@ -91,6 +95,15 @@ def judge_widths(
         Of each width alone.
     trends : tuple of Trend
         Of all together: the false-alarm rate is that of these.
+
+    Raises
+    ------
+    InvalidInputError, NoAnswerError
+        As `judge.judge`.
+
+    Notes
+    -----
+    The form of the approach is theory (56).
     """
     law = spectrum(network, law="layered") if law is None else law
     judgements = {

@@ -17,6 +17,8 @@ SAME, FINEST = 1e-13, 1e-14
 # Smaller numbers count as 0: their inverse is still a double. Larger ones than LARGEST count as infinite.
 NOTHING = 1e-300
 LARGEST = 1 / NOTHING
+# A share that changes nothing, however many there are: of what gates let through, of a path's length.
+NEGLIGIBLE = 1e-18
 # Smallest logarithm of a number whose inverse is a double.
 LEAST_INVERTIBLE_LOG = math.log(sys.float_info.min)
 # Logarithms: of numbers that may be used as such, with room for factors; of those whose squares may be.
@@ -116,8 +118,8 @@ WIDEST = 3.0
 SMALLEST_ORDER = 1.25
 # Poles are resolved where |1/t − d| > 1e-10 d at critical values d, and near d = 0 while P(d < 1/t) > 1e-10.
 RESOLVED_POLE = 1e-10
-# What of Re F is spent beyond that, and the distance from an end at which nodes stop.
-PATH_MARGIN, CLOSED = 2.5, 1e-18
+# What of Re F is spent beyond that.
+PATH_MARGIN = 2.5
 # Places of a piece between which F is made.
 PATH_SAMPLES = 200
 
@@ -146,8 +148,6 @@ MOST_GROUPS, MOST_GROUPS_OF_SHORT_MEMORY = 128, 1024
 # Share that gates may forget from one layer of a group to the last, |a|^(layers of the group); groups of a
 # path set to compare with, over those of the first.
 FORGOTTEN, COARSER = 0.05, 0.8
-# Share of all that gates let through that changes nothing.
-NEGLIGIBLE_GATE = 1e-18
 # A mean over the paths that is further off is one of gates that few paths meet.
 MOST_SCALED = 2.0
 # Change of the unknowns at which they are solved; beside an edge, or next to λ = 0, where rounding can keep
@@ -163,8 +163,8 @@ EDGE_FOUND, EDGE_PART = 1e-10, 0.8
 LEAST_MASS = 1e-8
 # Distance of an atom, over the width of the law, at which a density that has not ended reaches up to it.
 TOUCHES = 1e-6
-# Factors of y in steps towards λ = Π a² from outside, and away from it.
-SHORTER, LONGER, MOST_LONGER = 0.8, 1.25, 40
+# Factor of y in a step towards λ = Π a² from outside; steps away from it, by its inverse.
+SHORTER, MOST_LONGER = 0.8, 40
 # Share of paths closed for good from which on a law is a table on either side of λ = Π a².
 SPIKE = 0.2
 # A further interval is looked for in steps of this part of the law's width, so many at a time, so often.

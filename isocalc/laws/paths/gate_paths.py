@@ -18,7 +18,7 @@ from isocalc.laws.tolerances import (
     MOST_GROUPS,
     MOST_GROUPS_OF_SHORT_MEMORY,
     MOST_SCALED,
-    NEGLIGIBLE_GATE,
+    NEGLIGIBLE,
 )
 from isocalc.laws.universal_error import is_linear
 from isocalc.networks.descriptions import ResNet
@@ -249,7 +249,7 @@ def _of(network: ResNet, groups: _Groups, gates: Array, weights: Array, *, exact
     mean = gates @ weights
     if not np.isfinite(mean).all():
         raise NoAnswerError(f"gates of {network.act.name} overflow on some paths")
-    kept = (mean > 0) & (groups.counts * groups.gate > NEGLIGIBLE_GATE * (groups.counts @ groups.gate))
+    kept = (mean > 0) & (groups.counts * groups.gate > NEGLIGIBLE * (groups.counts @ groups.gate))
     with np.errstate(over="ignore"):
         scale = np.clip(groups.gate[kept] / mean[kept], 1 / MOST_SCALED, MOST_SCALED)
     gates = gates[kept] * scale[:, None]
