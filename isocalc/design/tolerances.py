@@ -2,7 +2,7 @@
 
 # Scales of weights that are searched.
 SMALLEST, LARGEST = 1e-6, 1e6
-# The relative accuracy of c, and of the ratio of the edges by the exact law, that is promised.
+# The relative accuracy that is promised: of c, and of the log of edges by the exact law; a tenth by others.
 ACCURACY = 1e-8
 # From so many blocks with skip 1 branches are looked for at fewer and then followed: c tends to a limit.
 DEEP, LESS_DEEP = 50_000, 5_000

@@ -20,7 +20,6 @@ from isocalc.laws.tolerances import (
     MOST_SCALED,
     NEGLIGIBLE,
 )
-from isocalc.laws.universal_error import is_linear
 from isocalc.networks.descriptions import ResNet
 from isocalc.numerics.lattice import lattice
 from isocalc.signal.propagation import Propagation
@@ -155,7 +154,7 @@ def gate_paths(network: ResNet, signal: Propagation, paths: int, *, other: int =
     groups = _grouped(network, signal, coarser=other > 0)
     pre, seed = network.branch.acts_on_stream, 1 + other
     exact = False
-    if is_linear(network.act):
+    if network.act.is_linear:
         gates, weights = groups.gate[:, None].copy(), np.ones(1)
         exact = True
     elif not pre and (found := _patterns(network, groups, paths)):
