@@ -305,6 +305,30 @@ def _standard_errors(values: Array) -> Array:
     return errors
 
 
+def pooled_error(variances: Array, freedom: Array) -> tuple[float, float]:
+    """Return the standard error of a sum of independent estimates, and its degrees of freedom.
+
+    Parameters
+    ----------
+    variances, freedom : arrays, shape (n,)
+        Of the estimates: squares of their standard errors, and degrees of freedom of those.
+
+    References
+    ----------
+    Satterthwaite, Biometrics Bulletin 2 (1946) 110; of two means it is Welch's test.
+    """
+    total = variances.sum()
+    effective = total**2 / (variances**2 / freedom).sum() if total > 0 else freedom.sum()
+    return math.sqrt(total), float(effective)
+
+
+def student_quantile(freedom: float, rate: float) -> float:
+    """Return how many standard errors a right mean is off by with a probability of ``rate``, either way."""
+    from scipy.special import stdtrit  # noqa: PLC0415 - loading SciPy takes a quarter of a second
+
+    return float(stdtrit(freedom, 1 - rate / 2))
+
+
 def plain_findings(log_s: Array) -> tuple[Finding, ...]:
     """Return the statistics that `statistics.findings` compares with a law, without one.
 

@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from isocalc.judging.allowances import FALSE_ALARM_RATE, QUANTILES, REMAINDER, SEEN
 from isocalc.judging.judge import Judgement, judge
-from isocalc.judging.statistics import NAMES, Finding, Verdict, quantile_name
+from isocalc.judging.statistics import NAMES, Finding, Verdict, pooled_error, quantile_name, student_quantile
 from isocalc.judging.width_law import WidthLaw
 from isocalc.laws.law import Law
 from isocalc.laws.spectrum import spectrum
@@ -148,7 +148,7 @@ def width_trend(
     common = [name for name in by_name[0] if all(name in other for other in by_name)]
     series = {name: [other[name] for other in by_name] for name in common}
     judged = sum(all(map(_is_known, findings)) for findings in series.values())
-    level = 1 - false_alarm_rate / (2 * max(judged, 1))
+    level = false_alarm_rate / max(judged, 1)
     freedom = np.array([trials[width] - 1 for width in widths], dtype=float)
     size = np.array(widths, dtype=float)
     theory = limits(law)
@@ -185,8 +185,6 @@ def _trend(
     *,
     level: float,
 ) -> Trend:
-    from scipy.special import stdtrit  # noqa: PLC0415 - the only use of SciPy here
-
     name = findings[0].name
     if limit is None or not all(map(_is_known, findings)):
         return Trend(name, limit, None, None, None, "not judged")
@@ -195,13 +193,11 @@ def _trend(
         for field in ("simulation", "theory", "standard_error", "allowance")
     )
     difference = simulation - theory
-    left, parts = float(shares @ difference), (shares * errors) ** 2
-    error = math.sqrt(parts.sum())
-    # Satterthwaite's degrees of freedom of a sum of independent estimates.
-    effective = parts.sum() ** 2 / (parts**2 / freedom).sum() if error else freedom.sum()
+    left = float(shares @ difference)
+    error, effective = pooled_error((shares * errors) ** 2, freedom)
     displaced = findings[-1].displaced
     remainder = REMAINDER * (allowances[-1] - displaced) + displaced
-    tolerance = float(stdtrit(effective, level)) * error + remainder
+    tolerance = student_quantile(effective, level) * error + remainder
     verdict: Verdict = "agrees" if abs(left) <= tolerance else "disagrees"
     return Trend(name, limit, limit + left, error, _rate(size, difference, errors), verdict, tolerance)
 
