@@ -81,6 +81,11 @@ class Activation:
             return False
         return not self.phi(np.zeros(1))[0]
 
+    @property
+    def is_linear(self) -> bool:
+        """Whether φ is a straight line, so that its gate is a number."""
+        return self.slopes is not None and len(set(self.slopes)) == 1 and not self.jumps
+
     def gate_masses(self, q: float) -> tuple[tuple[float, float], ...]:
         """Return the law of φ'(x)² for x of variance q, where φ is piecewise linear.
 

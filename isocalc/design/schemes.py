@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isocalc.activations.averages import AverageTable
+from isocalc.design.tolerances import MOST_LAYERS
 from isocalc.errors import InvalidInputError, NoAnswerError, require_network
 from isocalc.laws.free.law import LayeredLaw
 from isocalc.laws.free.network_factors import Layers, Part, factors_of, two_matrices
@@ -21,9 +22,6 @@ from isocalc.networks.descriptions import ResNet
 from isocalc.signal.propagation import Propagation, Recursion, gains, hidden_variance, propagate
 
 Array = npt.NDArray[np.float64]
-
-# Of a layered law each of whose layers is another.
-_MOST_LAYERS = 256
 
 
 class BranchScale(NamedTuple):
@@ -111,7 +109,7 @@ def propagate_scaled(network: ResNet, factors: npt.ArrayLike) -> Propagation:
     Returns
     -------
     Propagation
-        c is the mean of σ_w² L f_l² E φ'²/a²: the sum over blocks of what each adds.
+        c is the mean of σ_w² L f_l² E φ'²/a², theory (10): the sum over blocks of what each adds.
 
     Raises
     ------
@@ -186,10 +184,10 @@ def law_scaled(network: ResNet, factors: npt.ArrayLike, signal: Propagation, cho
     if choice.law == "universal":
         law: Law = UniversalLaw(signal.c, depth=network.depth, skip=network.skip, error=choice.error)
         return law
-    if choice.law == "exact" or (not network.branch.normalises and network.depth > _MOST_LAYERS):
+    if choice.law == "exact" or (not network.branch.normalises and network.depth > MOST_LAYERS):
         raise NoAnswerError(
             f"{choice.why}, and blocks of different scales have no exact law, nor, without LayerNorm, the "
-            f"layered one beyond depth {_MOST_LAYERS}"
+            f"layered one beyond depth {MOST_LAYERS}"
         )
     if network.branch.has_hidden_layer:
         parts = list(two_matrices(network, gate_rule(network.act, signal.q_first), signal))

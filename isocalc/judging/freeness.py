@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isocalc.judging.allowances import FALSE_ALARM_RATE, QUANTILES, ROUNDING
-from isocalc.judging.statistics import Verdict, quantile_name
+from isocalc.judging.statistics import Verdict, log_mean_lambda, pooled_error, quantile_name, student_quantile
 
 Array = npt.NDArray[np.float64]
 
@@ -86,14 +86,12 @@ def contrasts(
 
 
 def _contrast(name: str, one: Array, other: Array, level: float, allowance: float | None) -> Contrast:
-    from scipy.special import stdtrit  # noqa: PLC0415 - loading SciPy takes a quarter of a second
-
     means = float(one.mean()), float(other.mean())
     if allowance is None:
         with np.errstate(invalid="ignore"):
             return Contrast(name, *means, _welch(one, other)[0], math.inf, "not judged")
     error, freedom = _welch(one, other)
-    tolerance = float(stdtrit(freedom, 1 - level / 2)) * error + allowance
+    tolerance = student_quantile(freedom, level) * error + allowance
     return Contrast(
         name, *means, error, tolerance, "agrees" if abs(means[0] - means[1]) <= tolerance else "disagrees"
     )
@@ -108,14 +106,11 @@ def _statistics(log_s: Array) -> dict[str, Array]:
     keep[:, -1] = False
     keep[np.arange(trials), np.minimum(zeros, width - 2)] = False
     inner = log_s[keep].reshape(trials, width - 2)
-    top = np.maximum(inner[:, -1:], -1e300)
     with np.errstate(invalid="ignore", divide="ignore"):
         quantiles = np.quantile(inner, QUANTILES, axis=1, method="hazen")
         return {
             "mass_at_zero": zeros / width,
-            "log_mean_lambda": (2 * top + np.log(np.exp(2 * (inner - top)).mean(axis=1, keepdims=True)))[
-                :, 0
-            ],
+            "log_mean_lambda": log_mean_lambda(inner),
             "mean_log_lambda": 2 * inner.mean(axis=1),
             "var_log_lambda": 4 * inner.var(axis=1),
             **{
@@ -153,8 +148,5 @@ def _allowances(log_s: Array) -> dict[str, float]:
 
 def _welch(one: Array, other: Array) -> tuple[float, float]:
     """Return the standard error of a difference of means and its degrees of freedom."""
-    parts = np.array([sample.var(ddof=1) / sample.size for sample in (one, other)])
-    total = parts.sum()
-    freedoms = np.array([one.size - 1, other.size - 1])
-    freedom = total**2 / (parts**2 / freedoms).sum() if total > 0 else freedoms.sum()
-    return math.sqrt(total), float(freedom)
+    variances = np.array([sample.var(ddof=1) / sample.size for sample in (one, other)])
+    return pooled_error(variances, np.array([one.size - 1, other.size - 1]))

@@ -32,7 +32,20 @@ class Simulated(NamedTuple):
 
 
 def simulation_figure(simulations: Sequence[Simulated], kinds: Sequence[str], title: str) -> Figure:
-    """Return a histogram for each network; the second of two kinds of gates is an outline."""
+    """Return a histogram of log s for each network; the second of two kinds of gates is an outline.
+
+    Parameters
+    ----------
+    simulations : sequence of Simulated
+    kinds : sequence of str
+        Names of the kinds of gates, one for each array of `Simulated.log_s`; one kind need not be named.
+    title : str
+
+    Raises
+    ------
+    NoAnswerError
+        A law is not solved.
+    """
     panels = [_panel(one, kinds) for one in simulations]
     captions = [one.caption for one in simulations if one.caption]
     caption = captions[0] if len(simulations) == 1 and captions else ""

@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from isocalc.errors import InvalidInputError, require_choice, require_network, require_number
 from isocalc.judging.allowances import FALSE_ALARM_RATE, FURTHEST
-from isocalc.judging.statistics import Finding, Verdict, findings
+from isocalc.judging.statistics import Finding, Verdict, findings, student_quantile
 from isocalc.judging.width_law import WidthLaw
 from isocalc.laws.law import Law
 from isocalc.limits import LEAST_WIDTH
@@ -205,16 +205,9 @@ def judged(
     found: Sequence[Finding], trials: int, false_alarm_rate: float = FALSE_ALARM_RATE
 ) -> tuple[Statistic, ...]:
     """Return findings with their verdicts."""
-    t = student_quantile(found, trials, false_alarm_rate)
+    asked = sum(finding.allowance is not None and finding.theory is not None for finding in found)
+    t = student_quantile(trials - 1, false_alarm_rate / max(asked, 1))
     return tuple(_judge(finding, t) for finding in found)
-
-
-def student_quantile(found: Sequence[Finding], trials: int, false_alarm_rate: float) -> float:
-    """Return how many standard errors may separate theory and simulation."""
-    from scipy.special import stdtrit  # noqa: PLC0415 - the only use of SciPy here
-
-    judged = sum(finding.allowance is not None and finding.theory is not None for finding in found)
-    return float(stdtrit(trials - 1, 1 - false_alarm_rate / (2 * max(judged, 1))))
 
 
 def _judge(finding: Finding, t: float) -> Statistic:

@@ -14,14 +14,16 @@ EPS = sys.float_info.epsilon
 # Relative differences that rounding makes: of a place or value found in one way and in another (450 EPS),
 # and of one that is found by iterating (45 EPS).
 SAME, FINEST = 1e-13, 1e-14
-# Smaller numbers count as 0: their inverse is still a double. Larger ones than LARGEST count as infinite.
+# Smaller numbers count as 0: their inverse is still a double. Larger ones than LARGEST are cut there.
 NOTHING = 1e-300
 LARGEST = 1 / NOTHING
+# A share that changes nothing, however many there are: of what gates let through, of a path's length.
+NEGLIGIBLE = 1e-18
 # Smallest logarithm of a number whose inverse is a double.
 LEAST_INVERTIBLE_LOG = math.log(sys.float_info.min)
 # Logarithms: of numbers that may be used as such, with room for factors; of those whose squares may be.
 SAFE_LOG, FAR = 300.0, 340.0
-# Steps of an iteration that converges within half of them, or fails: bisection of a double takes 60.
+# Rounds of an iteration: bisection down to neighbouring doubles takes 60.
 MOST_ROUNDS = 80
 
 # --- Any law
@@ -94,9 +96,9 @@ LEAST_LOG = -1e3
 MOST_PIECES, PATHS_AN_OCTAVE = 200, 2
 # Weights of nodes that are dropped; what the weights of all may miss of 1.
 DROPPED, GATE_ACCURACY = 1e-23, 1e-12
-# Harmonics of the normal density wrapped around a period: the next one is below e^-60 on every path.
+# Harmonics of the normal density wrapped around a period: the next is below e^-100 on every path.
 HARMONICS = 5
-# Means below it are taken in their own unit: third powers of squares are doubles.
+# Means of d beyond it, or beyond its inverse, are the unit of d, whose squares are no doubles otherwise.
 SMALL_MEAN = 1e-60
 # Standard deviations of x: beyond the first is a mass of 1e-25; ends up to the second are left in place.
 REACH, ENDS_REACH = 10.5, 14.0
@@ -116,8 +118,8 @@ WIDEST = 3.0
 SMALLEST_ORDER = 1.25
 # Poles are resolved where |1/t − d| > 1e-10 d at critical values d, and near d = 0 while P(d < 1/t) > 1e-10.
 RESOLVED_POLE = 1e-10
-# What of Re F is spent beyond that, and the distance from an end at which nodes stop.
-PATH_MARGIN, CLOSED = 2.5, 1e-18
+# What of Re F is spent beyond that.
+PATH_MARGIN = 2.5
 # Places of a piece between which F is made.
 PATH_SAMPLES = 200
 
@@ -129,7 +131,7 @@ HERMITE_TERMS, HERMITE_NODES = 1000, 100
 SERIES_ENOUGH, SERIES_MOST_MISSED = 1e-7, 0.05
 # Averages over gates are analytic in log q up to 2 away from the real axis; digits of their interpolation.
 STRIP, DIGITS = 2.0, math.log(1e9)
-# Nodes of an angle, and of a panel, for averages to 1e-10.
+# Gauss nodes of an angle, and of a panel, for covariances to 1e-8.
 COVARIANCE_ANGLES, COVARIANCE_ORDER = 40, 10
 # Samples of a period of φ'², and the share of its largest harmonic that is none.
 PERIOD_SAMPLES, NO_HARMONIC = 256, 1e-15
@@ -141,13 +143,11 @@ COVARIANCE_REACH = 8.0
 DEFAULT_PATHS, OTHER_SETS = 1024, 2
 # Paths that are computed side by side: their number is a multiple of it.
 LANES = 32
-# Layers that each keep their own gates; of deeper networks groups of layers do, more if memory is short.
+# Layers that each keep their own gates; of deeper networks groups of layers do, more where gates forget fast.
 MOST_GROUPS, MOST_GROUPS_OF_SHORT_MEMORY = 128, 1024
 # Share that gates may forget from one layer of a group to the last, |a|^(layers of the group); groups of a
 # path set to compare with, over those of the first.
 FORGOTTEN, COARSER = 0.05, 0.8
-# Share of all that gates let through that changes nothing.
-NEGLIGIBLE_GATE = 1e-18
 # A mean over the paths that is further off is one of gates that few paths meet.
 MOST_SCALED = 2.0
 # Change of the unknowns at which they are solved; beside an edge, or next to λ = 0, where rounding can keep
@@ -163,8 +163,8 @@ EDGE_FOUND, EDGE_PART = 1e-10, 0.8
 LEAST_MASS = 1e-8
 # Distance of an atom, over the width of the law, at which a density that has not ended reaches up to it.
 TOUCHES = 1e-6
-# Factors of y in steps towards λ = Π a² from outside, and away from it.
-SHORTER, LONGER, MOST_LONGER = 0.8, 1.25, 40
+# Factor of y in a step towards λ = Π a² from outside; steps away from it, by its inverse.
+SHORTER, MOST_LONGER = 0.8, 40
 # Share of paths closed for good from which on a law is a table on either side of λ = Π a².
 SPIKE = 0.2
 # A further interval is looked for in steps of this part of the law's width, so many at a time, so often.

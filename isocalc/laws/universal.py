@@ -26,6 +26,7 @@ from isocalc.laws.law import VARIABLES, Centred, Law, Pairs, Variable
 from isocalc.laws.support import PointMasses
 from isocalc.laws.tolerances import (
     BESIDE_EDGE,
+    EPS,
     KNOTS,
     MOST_TERMS,
     NUMBA_FROM,
@@ -249,7 +250,7 @@ def density_and_survival(y: Array, curve: Curve) -> tuple[Array, Array]:
     density[beside], upper[beside] = _expand_at_edge(flat[beside], curve)
     if inside.any():
         density[inside], upper[inside], worst = solve(flat[inside], curve)
-        if not worst <= 1e3 * np.finfo(float).eps * curve.edge:
+        if not worst <= 1e3 * EPS * curve.edge:
             raise NoAnswerError(f"the universal law at c = {curve.c!r} was not solved to full accuracy")
     survival = np.where(y.ravel() < 0, 1 - upper, upper)
     return density.reshape(y.shape) / curve.stretch, survival.reshape(y.shape)

@@ -22,7 +22,6 @@ import numpy as np
 import numpy.typing as npt
 
 from isocalc.activations.averages import averages
-from isocalc.activations.catalogue import Activation
 from isocalc.errors import NoAnswerError
 from isocalc.laws import universal
 from isocalc.laws.tolerances import (
@@ -225,21 +224,16 @@ def error_of_kappa(kappa: float, c: float) -> float:
     return KAPPA_SAFETY * abs(kappa) / (2 * math.pi) * h
 
 
-def is_linear(act: Activation) -> bool:
-    """Whether φ is a straight line."""
-    return act.slopes is not None and len(set(act.slopes)) == 1 and not act.jumps
-
-
 def has_free_layers(network: ResNet, *, own_gates: bool = True) -> bool:
     """Whether the law of free layers is the network's at any depth: gates know of no other layer's."""
-    if network.depth == 1 or network.branch.hides_gates or is_linear(network.act):
+    if network.depth == 1 or network.branch.hides_gates or network.act.is_linear:
         return True
     return network.branch.acts_on_stream and not own_gates
 
 
 def has_correlated_gates(network: ResNet) -> bool:
     """Whether the gates of a neuron in different layers know of each other."""
-    return network.branch.acts_on_stream and network.depth > 1 and not is_linear(network.act)
+    return network.branch.acts_on_stream and network.depth > 1 and not network.act.is_linear
 
 
 def depth_error(network: ResNet, signal: Propagation, kurtosis: Array | None = None) -> float:

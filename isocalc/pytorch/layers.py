@@ -16,7 +16,6 @@ import numpy.typing as npt
 from numpy.random import default_rng
 
 from isocalc.activations.catalogue import Activation, activation
-from isocalc.laws.universal_error import is_linear
 from isocalc.networks.branches import POST, PRE, PRE_LAYER_NORM, Branch
 from isocalc.numerics.haar import Floats
 from isocalc.pytorch.graph import (
@@ -109,7 +108,7 @@ def _layer(base: Weights, function: Tree) -> tuple[Layer, "Input | Weights | Nor
     inner, function = unscaled(function)
     outer, rest = factored(function)
     act = _known(rest)
-    if is_linear(act) or (act.scale_free and outer > 0):
+    if act.is_linear or (act.scale_free and outer > 0):
         inner, outer = inner * outer, 1.0
     act = _multiplied(outer, act, rest)
     before, argument = factored(base.argument.function)

@@ -22,7 +22,6 @@ from isocalc.judging.width_law import Rank, least_rank
 from isocalc.laws.free.law import LayeredLaw
 from isocalc.laws.free.network_factors import Layers, OneGate, feed_forward_layers
 from isocalc.laws.gates.nodes import gate_rule
-from isocalc.laws.universal_error import is_linear
 from isocalc.networks.branches import Branch
 from isocalc.networks.descriptions import ResNet, Weights
 from isocalc.pytorch.graph import OpaqueError, array, traced
@@ -358,7 +357,7 @@ def _formula(branch: Branch) -> str:
 def _told(network: ResNet, width: int) -> str:
     skip = "" if network.skip == 1 else f"{network.skip:.6g} "
     scales = ", ".join(f"{name} {getattr(network, name):.4g}" for name in (*network.branch.scales, "sigma_b"))
-    name = "f linear" if is_linear(network.act) else f"f = {network.act.name}"
+    name = "f linear" if network.act.is_linear else f"f = {network.act.name}"
     formula = f"{skip}x + {_formula(network.branch)}"
     return (
         f"{network.depth} residual block{'s' * (network.depth > 1)} {formula}, {name}, width {width}; "

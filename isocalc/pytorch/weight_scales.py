@@ -9,7 +9,6 @@ import numpy.typing as npt
 from numpy.random import default_rng
 
 from isocalc.activations.catalogue import Activation
-from isocalc.laws.universal_error import is_linear
 from isocalc.networks.descriptions import Weights
 from isocalc.numerics.haar import Floats
 from isocalc.pytorch.layers import Layer
@@ -239,7 +238,7 @@ def require_usual_biases(layers: Sequence[Scale], acts: Sequence[Activation], q:
     """Raise NoLawError where biases that matter are not like independent Gaussian numbers of mean 0."""
     for layer, act, variance in zip(layers, acts, q.tolist(), strict=True):
         square, size = layer.bias_mean_square, layer.outputs * trials
-        if is_linear(act) or not square:
+        if act.is_linear or not square:
             continue
         chance = _TOO_FAR * math.sqrt(square * layer.image_mean_square / size)
         if abs(layer.overlap) > chance and 2 * abs(layer.overlap) > _SMALL_MEAN * variance:

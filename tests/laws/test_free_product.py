@@ -1,10 +1,14 @@
+import ast
+import importlib
 import math
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import integrate
 
+import isocalc
 from isocalc import FeedForward, ResNet
 from isocalc.laws import tolerances
 from isocalc.laws.free import equations, factors, layer_factors, product
@@ -169,3 +173,19 @@ def test_both_twins_have_the_same_limits():
     assert {"REACH_NEAR", "REACH_FAR", "FAR", "SHIFT", "ROTATION"} <= compiled.keys() & ours.keys()
     for name in compiled.keys() & ours.keys():
         assert compiled[name] == ours[name], name
+
+
+def test_kernels_compile_in_nothing_of_other_files():
+    """Numba's cache notices edits of a kernel's own file: from others kernels take types of data alone."""
+    package = Path(isocalc.__file__).parent
+    found = [path for path in package.rglob("*.py") if "@kernel\n" in path.read_text(encoding="utf-8")]
+    assert {path.parent.name for path in found} >= {"free", "paths", "numerics"}
+    for path in found:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("isocalc."):
+                continue
+            if node.module == "isocalc.numerics.jit":
+                continue
+            module = importlib.import_module(node.module)
+            for name in node.names:
+                assert isinstance(getattr(module, name.name), type), f"{path.name}: {name.name}"

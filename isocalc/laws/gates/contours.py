@@ -26,13 +26,13 @@ import numpy.typing as npt
 from isocalc.activations.catalogue import Activation
 from isocalc.errors import NoAnswerError
 from isocalc.laws.tolerances import (
-    CLOSED,
     COMPLEX_STEP,
     ENDS_REACH,
     EPS,
     LAST_SAMPLE,
     LAST_TURN,
     MOST_ROUNDS,
+    NEGLIGIBLE,
     NOTHING,
     PATH_MARGIN,
     PATH_SAMPLES,
@@ -472,7 +472,7 @@ def _approach(frame: _Frame, nearest: float, side: float) -> tuple[float, float,
     """Return the last g at an end, Re F from which steps grow, and where they stop."""
     rest = math.log(frame.length - nearest) if frame.right else 0.0
     g = side * (rest - math.log(nearest))
-    fall = max(5.0, math.log(nearest / frame.length / CLOSED))
+    fall = max(5.0, math.log(nearest / frame.length / NEGLIGIBLE))
     weight = frame.left if side < 0 else frame.right
     turn = frame.value_at(g) + side * PATH_MARGIN
     return g + side * (fall + PATH_MARGIN), turn, turn + side * math.log(weight * fall)

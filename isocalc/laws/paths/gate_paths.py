@@ -18,9 +18,8 @@ from isocalc.laws.tolerances import (
     MOST_GROUPS,
     MOST_GROUPS_OF_SHORT_MEMORY,
     MOST_SCALED,
-    NEGLIGIBLE_GATE,
+    NEGLIGIBLE,
 )
-from isocalc.laws.universal_error import is_linear
 from isocalc.networks.descriptions import ResNet
 from isocalc.numerics.lattice import lattice
 from isocalc.signal.propagation import Propagation
@@ -155,7 +154,7 @@ def gate_paths(network: ResNet, signal: Propagation, paths: int, *, other: int =
     groups = _grouped(network, signal, coarser=other > 0)
     pre, seed = network.branch.acts_on_stream, 1 + other
     exact = False
-    if is_linear(network.act):
+    if network.act.is_linear:
         gates, weights = groups.gate[:, None].copy(), np.ones(1)
         exact = True
     elif not pre and (found := _patterns(network, groups, paths)):
@@ -249,7 +248,7 @@ def _of(network: ResNet, groups: _Groups, gates: Array, weights: Array, *, exact
     mean = gates @ weights
     if not np.isfinite(mean).all():
         raise NoAnswerError(f"gates of {network.act.name} overflow on some paths")
-    kept = (mean > 0) & (groups.counts * groups.gate > NEGLIGIBLE_GATE * (groups.counts @ groups.gate))
+    kept = (mean > 0) & (groups.counts * groups.gate > NEGLIGIBLE * (groups.counts @ groups.gate))
     with np.errstate(over="ignore"):
         scale = np.clip(groups.gate[kept] / mean[kept], 1 / MOST_SCALED, MOST_SCALED)
     gates = gates[kept] * scale[:, None]

@@ -38,7 +38,6 @@ from isocalc.laws.tolerances import (
     FINE_STEPS,
     FINEST,
     LEAST_MASS,
-    LONGER,
     MOST_LONGER,
     MOST_ROUNDS,
     MOST_UNSOLVED,
@@ -233,7 +232,7 @@ def _lowest(solver: Solver, width: float) -> float:
         lowest = y
         if 1 - survival < LEAST_MASS:
             break
-        y *= LONGER
+        y /= SHORTER
     return lowest
 
 
