@@ -1,8 +1,14 @@
-"""Hypothesis draws the same examples in every run; ``--hypothesis-profile=default`` draws new ones."""
+"""Hypothesis draws the same examples in every run; ``--hypothesis-profile=default`` draws new ones.
+
+Only tests marked ``process`` may start Python, isocalc or a shell.
+"""
 
 import contextlib
+import os
 import signal
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -15,12 +21,30 @@ settings.load_profile("repeatable")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+SLOW_TO_START = {Path(sys.executable).name, Path(PROGRAM).name, "bash", "zsh", "fish"}
+unmarked = []
 
-def pytest_collection_modifyitems(items):
-    """Mark what uses `running`."""
-    for item in items:
-        if any(getattr(value, "__module__", "") == "running" for value in vars(item.module).values()):
-            item.add_marker("process")
+
+def _refuse_processes(event, arguments):
+    if event != "subprocess.Popen" or not unmarked:
+        return
+    program, words = arguments[:2]
+    # How many workers isocalc starts by itself hangs on the machine.
+    is_worker = "isocalc.simulation.worker" in str(words[-1])
+    if Path(os.fsdecode(program)).name in SLOW_TO_START and not is_worker:
+        raise AssertionError(f"{unmarked[0]} starts {words} and is not marked process")
+
+
+sys.addaudithook(_refuse_processes)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item):
+    unmarked[:] = [] if item.get_closest_marker("process") else [item.nodeid]
+    try:
+        return (yield)
+    finally:
+        unmarked.clear()
 
 
 @pytest.fixture

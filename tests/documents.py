@@ -39,11 +39,16 @@ def is_runnable(block: str) -> bool:
     return "isocalc measure" not in block or find_spec("torch") is not None
 
 
+def files(block: str, text: str) -> dict[str, str]:
+    """Return the files that a console block of a document names without their endings, by their names."""
+    named = {match[1]: python for python in blocks(text, "python") if (match := FILE.match(python))}
+    return {name: python for name, python in named.items() if name.removesuffix(".py") in block}
+
+
 def outputs(block: str, text: str, folder: Path) -> Iterator[tuple[str, str, str]]:
     """Run a console block of a document in a folder; yield commands, what is shown and what they print."""
-    for python in blocks(text, "python"):
-        if named := FILE.match(python):
-            (folder / named[1]).write_text(python, encoding="utf-8")
+    for name, python in files(block, text).items():
+        (folder / name).write_text(python, encoding="utf-8")
     for command, shown in examples(block):
         yield command, shown, _run(command, folder)
 

@@ -16,6 +16,7 @@ from documents import (
     ROOT,
     blocks,
     examples,
+    files,
     is_runnable,
     outputs,
     python_examples,
@@ -52,11 +53,17 @@ def named(value) -> str:
     return value.stem if isinstance(value, Path) else examples(value)[0][0][:60]
 
 
-@pytest.mark.parametrize(
-    ("document", "block"),
-    [(document, block) for document in DOCUMENTS for block in blocks(TEXTS[document], "console")],
-    ids=named,
-)
+def distinct_blocks() -> list[tuple[Path, str]]:
+    """Return the console blocks of all documents, what two of them show alike once."""
+    found: dict[tuple[str, ...], tuple[Path, str]] = {}
+    for document, text in TEXTS.items():
+        for block in blocks(text, "console"):
+            found.setdefault((block, *files(block, text).values()), (document, block))
+    return [*found.values()]
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(("document", "block"), distinct_blocks(), ids=named)
 def test_console_examples(document, block, tmp_path):
     if not is_runnable(block):
         pytest.skip("PyTorch is an extra")
@@ -70,6 +77,7 @@ def test_python_examples(document):
         assert doctest.DocTestRunner(verbose=False).run(test, clear_globs=False).failed == 0
 
 
+@pytest.mark.process
 def test_renewal_writes_what_is_printed_and_nothing_else(tmp_path):
     document = tmp_path / "document.md"
     text = "Words.\n\n```console\n$ echo 1 && echo 2\n{}$ cat b.py\n{}```\n\n```python\n# b.py\n```\n"
@@ -79,6 +87,7 @@ def test_renewal_writes_what_is_printed_and_nothing_else(tmp_path):
     assert document.read_text() == text.format("1\n2\n", "# b.py\n", 2)
 
 
+@pytest.mark.process
 @pytest.mark.skipif(sys.platform == "win32", reason="a POSIX shell")
 def test_completions_install_in_a_fresh_home(tmp_path):
     (commands,) = re.findall(
@@ -121,12 +130,14 @@ def test_the_rooms_that_contributors_are_shown_exist():
         assert any(place.exists() for place in places), name
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("topic", TOPICS)
 def test_guide_prints_the_topic(topic):
     done = shell(f"isocalc guide {topic}")
     assert (done.stdout, done.stderr, done.returncode) == (TEXTS[GUIDE / f"{topic}.md"], "", 0)
 
 
+@pytest.mark.process
 def test_guide_without_a_topic_lists_them():
     done = shell("isocalc guide")
     assert max(map(len, done.stdout.splitlines())) <= 80
@@ -139,6 +150,7 @@ def test_guide_refuses_an_unknown_topic():
     assert refusal("guide", "glosary").endswith("got 'glosary'. Did you mean glossary?\n")
 
 
+@pytest.mark.process
 @pytest.mark.skipif(sys.platform == "win32", reason="a POSIX terminal")
 def test_a_terminal_gets_the_guide_laid_out():
     text, code = on_terminal(

@@ -22,6 +22,7 @@ def test_no_submodule_hides_a_public_name():
     assert not submodules & set(isocalc.__all__)
 
 
+@pytest.mark.process
 def test_importing_the_package_loads_nothing():
     heavy = "{'numpy', 'scipy', 'numba', 'click', 'rich'}"
     code = f"import isocalc, sys; print(sorted({heavy} & set(sys.modules)))"
@@ -46,6 +47,7 @@ def test_every_name_in_the_documents_is_reached_as_an_attribute():
         assert isocalc.__getattr__(name), name  # not what an import before has set
 
 
+@pytest.mark.process
 def test_modules_of_the_api_are_reached_without_being_imported():
     code = "import isocalc; print(isocalc.replicates.run is isocalc.run, isocalc.judge.judge.__name__)"
     code += "; print(isocalc.edge_targets.__name__)"

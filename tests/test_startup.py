@@ -7,6 +7,8 @@ import pytest
 
 from isocalc.cli.group import COMMANDS
 
+pytestmark = pytest.mark.process
+
 HEAVY = {"numpy", "scipy", "numba", "rich"}
 FOR_OUTPUT_ONLY = {"json", "tempfile", "secrets", "fractions", "decimal", "difflib", "importlib.metadata"}
 

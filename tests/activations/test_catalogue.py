@@ -241,6 +241,7 @@ def test_what_is_refused_and_how(spec, rule, advice):
     assert str(refusal.value) == f"activation must be {rule}, got {spec!r}" + ("." + advice if advice else "")
 
 
+@pytest.mark.process
 def test_a_known_name_loads_neither_scipy_nor_difflib():
     program = (
         "import sys, numpy, isocalc.activations.catalogue as a\n"

@@ -61,6 +61,7 @@ def test_powers_bind_as_in_python():
     assert activation("x - 1 - 2 - (3 - x)").phi(x) == pytest.approx(2 * x - 6, rel=1e-14)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("text", hostile.HOSTILE, ids=lambda text: ascii(text[:40]))
 def test_hostile_texts_are_read_or_refused_in_one_line_and_soon(text):
     start = time.perf_counter()

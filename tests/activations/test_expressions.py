@@ -312,6 +312,7 @@ def test_waves_of_all_sizes():
     )
 
 
+@pytest.mark.process
 def test_a_known_name_does_not_load_the_language():
     program = (
         "import sys; from isocalc import activation; activation('gelu'); activation('leaky_relu:0.2')\n"

@@ -189,6 +189,7 @@ def test_they_pickle_by_what_they_were_loaded_from(folder):
     assert own_activation("my_module:phi").identity != before
 
 
+@pytest.mark.process
 def test_the_option(folder):
     done = run("param", "--act-from", "my_module:odd", "--depth", "10,20", folder=folder)
     assert (done.returncode, done.stderr) == (0, "")
@@ -209,6 +210,7 @@ def test_the_option(folder):
         assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.process
 def test_workers_and_checkpoints(folder):
     """Workers load the module themselves; a checkpoint knows when the function has changed."""
     base = [
@@ -238,6 +240,7 @@ def test_workers_and_checkpoints(folder):
     assert "In it, activation is my_module:phi,dphi" in changed.stderr
 
 
+@pytest.mark.process
 def test_expressions_on_the_command_line(tmp_path):
     done = run("param", "--act", "relu,max(x, 0.1*x),where(x>1,1,x)", "--depth", "10", folder=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -8,6 +8,8 @@ import pytest
 
 from isocalc.activations.catalogue import FAMILIES, activation
 
+pytestmark = pytest.mark.process
+
 
 def acts(*arguments):
     return subprocess.run(

@@ -71,6 +71,7 @@ FISH = r"source {script}; complete -C {line!r} | string split -f 1 \t"
 SHELLS = {"bash": (BASH, "isocalc.bash"), "zsh": (ZSH, "_isocalc"), "fish": (FISH, "isocalc.fish")}
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", SHELLS)
 @pytest.mark.parametrize("line", CASES)
 def test_completion(name, line, tmp_path):

@@ -159,6 +159,7 @@ def test_widths_of_a_rectangular_gaussian_layer(widths, edges, at_zero):
     assert (float(row["edge_lower"]), float(row["edge_upper"])) == pytest.approx(edges, rel=1e-11)
 
 
+@pytest.mark.process
 def test_only_laws_at_finite_depth_load_the_solver():
     script = "import sys; from isocalc.cli.group import isocalc; isocalc.main(standalone_mode=False); {}"
     check = "print('isocalc.laws.free.product' in sys.modules)"

@@ -241,6 +241,7 @@ def test_help_states_the_false_alarm_rate():
     assert "theory is the law that isocalc density prints for the network" in text
 
 
+@pytest.mark.process
 @pytest.mark.skipif(os.name != "posix", reason="terminals of POSIX")
 @pytest.mark.parametrize(("term", "shown"), [("xterm", True), ("dumb", False)])
 def test_progress_is_shown_on_a_terminal_only(term, shown):

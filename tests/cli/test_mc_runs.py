@@ -61,6 +61,7 @@ def uninterrupted():
     return done.stdout
 
 
+@pytest.mark.process
 def test_killed_and_started_again_until_it_ends(start, uninterrupted, tmp_path):
     rng = np.random.default_rng(1)
     path = tmp_path / "run.ckpt"
@@ -80,6 +81,7 @@ def test_killed_and_started_again_until_it_ends(start, uninterrupted, tmp_path):
     assert again.communicate(timeout=60)[0] == uninterrupted
 
 
+@pytest.mark.process
 def test_workers_die_with_the_program(start, tmp_path):
     path = tmp_path / "run.ckpt"
     process = start(*ENDLESS, "--workers", "2", "--checkpoint", str(path))
@@ -91,6 +93,7 @@ def test_workers_die_with_the_program(start, tmp_path):
     wait_until(lambda: all(map(is_gone, workers)), 5)
 
 
+@pytest.mark.process
 def test_ctrl_c_keeps_what_was_finished(start, tmp_path):
     path = tmp_path / "run.ckpt"
     short = ["mc", "--act", "tanh", "--depth", "40", "--width", "200", "--trials", "5000", "--seed", "5"]
@@ -106,6 +109,7 @@ def test_ctrl_c_keeps_what_was_finished(start, tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["run.ckpt"]
 
 
+@pytest.mark.process
 def test_a_worker_that_is_killed_is_said(start, tmp_path):
     process = start(*ENDLESS, "--workers", "2", "--checkpoint", str(tmp_path / "run.ckpt"))
     wait_until(lambda: len(children(process.pid)) == 2)
@@ -119,6 +123,7 @@ def test_a_worker_that_is_killed_is_said(start, tmp_path):
     )
 
 
+@pytest.mark.process
 def test_a_full_disk_in_the_middle(uninterrupted, tmp_path):
     path = tmp_path / "run.ckpt"
     command = f"isocalc {' '.join(LONG)} --workers 2 --checkpoint {path}"
@@ -132,6 +137,7 @@ def test_a_full_disk_in_the_middle(uninterrupted, tmp_path):
     assert done.stdout == uninterrupted
 
 
+@pytest.mark.process
 def test_the_seed_is_that_of_the_checkpoint(tmp_path):
     path = tmp_path / "run.ckpt"
     command = f"isocalc {' '.join(map(str, SMALL))}"

@@ -240,6 +240,7 @@ def test_a_module_that_raises_what_is_no_exception():
         assert message in refusal("measure", f"torch_models:{name}", "--input-shape", 8)
 
 
+@pytest.mark.process
 @needs_torch
 def test_what_is_written_to_the_file_descriptor_is_not_a_result():
     done = shell(
@@ -281,6 +282,7 @@ def test_a_measurement_is_drawn(tmp_path):
     assert "not on this axis: 0.954 of the singular values are 0" in zeros
 
 
+@pytest.mark.process
 @needs_torch
 def test_the_current_folder_comes_first(tmp_path):
     (tmp_path / "model.py").write_text(
@@ -292,6 +294,7 @@ def test_the_current_folder_comes_first(tmp_path):
     assert len(done.stdout.splitlines()) == 13
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("arguments", [("measure", "--help"), ("density", "--act", "tanh", "--depth", "10")])
 def test_pytorch_loads_where_a_module_is_measured(arguments):
     code = "import sys; from isocalc.cli import main\nsys.argv[:] = ['isocalc', *sys.argv[1:]]\n"

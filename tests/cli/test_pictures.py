@@ -132,6 +132,7 @@ def plot(*arguments, **environment):
     return done.stdout
 
 
+@pytest.mark.process
 def test_a_pipe_gets_plain_characters():
     drawn = plot(*TANH)
     assert drawn.startswith("Residual network, tanh, depth 100\ndensity of s\n")
@@ -141,6 +142,7 @@ def test_a_pipe_gets_plain_characters():
     assert max(map(len, plot(*TANH, COLUMNS="40").splitlines())) <= 40
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("environment", [{"TERM": "dumb"}, {"PYTHONIOENCODING": "ascii"}])
 def test_a_terminal_without_braille_gets_ascii(environment):
     drawn = plot("param", "--act", "tanh", "--arch", "feedforward", "--sigma-w", "0.5:2:9", **environment)
@@ -152,12 +154,14 @@ def test_a_terminal_without_braille_gets_ascii(environment):
         assert "\\u" not in drawn
 
 
+@pytest.mark.process
 def test_colours_are_forced_and_forbidden():
     sweep = ("density", "--c", "0.5,1")
     assert "\x1b[" in plot(*sweep, FORCE_COLOR="1", TERM="xterm-256color")
     assert "\x1b[38" not in plot(*sweep, FORCE_COLOR="1", TERM="xterm-256color", NO_COLOR="1")
 
 
+@pytest.mark.process
 def test_a_narrow_terminal_is_refused_in_one_line():
     done = shell("isocalc density --c 1 --plot -", COLUMNS="12")
     assert (done.returncode, done.stdout) == (1, "")
@@ -212,6 +216,7 @@ def dphi(x): return 1 / np.cosh(x) ** 2
 """
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "command",
     [
@@ -301,6 +306,7 @@ def test_a_missing_extra_says_what_to_install(monkeypatch):
     assert "pip install 'isocalc[plot]'" in refusal(*TANH, "--plot", "x.png")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("arguments", [TANH, (*TANH, "--plot", "-")])
 def test_matplotlib_loads_for_files_only(arguments):
     script = "import sys; from isocalc.cli import main; sys.argv[0] = 'isocalc'\n"

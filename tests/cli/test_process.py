@@ -13,7 +13,10 @@ from pathlib import Path
 import pytest
 from running import PROGRAM, call, on_terminal, shell
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="pipes and signals of POSIX")
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.skipif(os.name != "posix", reason="pipes and signals of POSIX"),
+]
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])

@@ -11,7 +11,7 @@ from isocalc.display.characters import COLOURS
 TANH = ("density", "--act", "tanh", "--depth", "100")
 BRAILLE = re.compile("[\u2801-\u28ff]")
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="terminals of POSIX")
+pytestmark = [pytest.mark.process, pytest.mark.skipif(os.name != "posix", reason="terminals of POSIX")]
 
 
 def screen(*arguments, columns=80, lines=24, term="xterm-256color", **environment):

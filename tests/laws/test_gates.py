@@ -211,6 +211,7 @@ def test_overflow_is_refused():
         gate_rule(activation("squared_relu"), 1e180)
 
 
+@pytest.mark.process
 def test_neither_scipy_nor_numba_is_loaded():
     program = (
         "import sys, isocalc.laws.gates.nodes as g, isocalc.activations.catalogue as a\n"

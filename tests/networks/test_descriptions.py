@@ -188,6 +188,7 @@ def test_an_activation_object_will_do():
     assert ResNet(activation("tanh")).act == ResNet("tanh").act
 
 
+@pytest.mark.process
 def test_public_names_load_on_first_use():
     program = (
         "import sys, isocalc\n"

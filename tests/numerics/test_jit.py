@@ -8,6 +8,8 @@ import pytest
 
 from isocalc.numerics import jit
 
+pytestmark = pytest.mark.process
+
 MODULE = """
 from isocalc.numerics.jit import kernel
 

@@ -279,6 +279,7 @@ def in_another_process(path, then=""):
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 
 
+@pytest.mark.process
 def test_two_runs_do_not_share_a_file(path):
     with Checkpoint(path, RUN, SIZES) as log:
         rule = "a file that no other run is using"
@@ -293,6 +294,7 @@ def test_two_runs_do_not_share_a_file(path):
     assert in_another_process(path).returncode == 0
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "statement", ["INSERT INTO outcomes VALUES (4, 'a', 'b', 1)", "DELETE FROM outcomes"]
 )

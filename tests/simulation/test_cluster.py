@@ -17,6 +17,8 @@ from isocalc.networks.descriptions import ResNet
 from isocalc.simulation.cluster import cluster
 from isocalc.simulation.replicates import Replicate, run
 
+pytestmark = pytest.mark.process
+
 distributed = pytest.importorskip("distributed")
 
 TASKS = [

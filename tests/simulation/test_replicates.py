@@ -62,6 +62,7 @@ class Backwards(Executor):
         return self.jobs[-1][0]
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "executor",
     [
