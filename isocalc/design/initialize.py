@@ -20,7 +20,7 @@ from isocalc.laws.law import Law
 from isocalc.laws.spectrum import Choice, choose, law_of, require_quick
 from isocalc.limits import LEAST_C, LEAST_CONDITION, MAX_DEPTH, MOST_C, MOST_CONDITION
 from isocalc.networks.descriptions import ResNet
-from isocalc.numerics.roots import all_roots, bracketed_root, root_in_log
+from isocalc.numerics.roots import Array, all_roots, root
 from isocalc.signal.propagation import propagate, propagate_residual
 
 # Scales that are searched, densely where activations change their shape.
@@ -164,13 +164,9 @@ def c_of_s_max(s_max: float, *, depth: int = 1, skip: float = 1.0) -> float:
 
 
 def _c_of_edge(edge: float) -> float:
-    """Solve edge(c) = edge: its slope in log c is √(c (2 + c))."""
-
-    def excess(c: float) -> tuple[float, float]:
-        return universal.edge(c) - edge, math.sqrt(c) * math.sqrt(2 + c)
-
-    # edge is between √(2c) and 2c + 2√(2c).
-    return root_in_log(excess, min(edge * edge, edge) / 32, max(edge * edge, edge), rising=True)
+    """Solve edge(c) = edge, which is between √(2c) and 2c + 2√(2c)."""
+    ends = min(edge * edge, edge) / 32, max(edge * edge, edge)
+    return root(lambda c: math.log(universal.edge(c) / edge), *ends)
 
 
 class _Curve:
@@ -198,7 +194,10 @@ class _Curve:
         return math.log(c / self.target) if 0 < c < math.inf else math.copysign(math.inf, c - 1)
 
     def roots(self) -> list[float]:
-        return all_roots(self.excess, _GRID, [self.excess(scale) for scale in _GRID])
+        def excess(scales: Array) -> Array:
+            return np.array([self.excess(scale) for scale in scales.tolist()])
+
+        return all_roots(excess, np.array(_GRID), excess(np.array(_GRID)))
 
     def followed(self, scale: float, near: "_Curve") -> float:
         """Return the root near that of a less deep network.
@@ -225,7 +224,7 @@ class _Curve:
         for width in (1e-4, 1e-2, 0.1, 0.5, 1.0, 2.0):
             for end in (scale * math.exp(width), scale * math.exp(-width)):
                 if self.excess(end) * at_scale <= 0:
-                    return bracketed_root(self.excess, min(scale, end), max(scale, end))
+                    return root(self.excess, min(scale, end), max(scale, end))
         raise NoAnswerError(
             f"the branch at {self.name} = {scale:.6g} of depth {_LESS_DEEP} was lost at {self.network.depth}"
         )
