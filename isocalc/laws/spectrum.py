@@ -264,6 +264,6 @@ def require_quick(network: ResNet, signal: Propagation | None = None) -> None:
     most = _QUICK if strongest <= _STRONG else _QUICK_WHERE_STRONG
     if min(network.depth, _MOST_LAYERS) * signal.c > most:
         raise NoAnswerError(
-            f"its law is the exact one, which at c = {signal.c:.4g}, depth {network.depth} may take minutes: "
-            "see isocalc density --law exact --summary, or isocalc mc"
+            f"its law is the exact one, which at c = {signal.c:.4g}, depth {network.depth} may take minutes",
+            ("take the exact law", "simulate"),
         )
