@@ -1,4 +1,4 @@
-"""What the pictures of commands show, and their titles."""
+"""Pictures of laws and of simulations, and the titles of all; `table_pictures` draws tables of networks."""
 # ruff: noqa: PLC0415 - numerics load when a command computes
 
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from isocalc.cli.options.network import is_given
+from isocalc.cli.command import is_given
 from isocalc.cli.sweep import Sweep
 from isocalc.errors import InvalidInputError
 from isocalc.networks.branches import BRANCHES, POST
@@ -123,22 +123,6 @@ class LawPictures:
             caption=table.caption,
             points=_COARSE if self._plot in {None, "-"} else _FINE,
         )
-
-
-def law_summary(law: "Law") -> str:
-    """Return in one line how far a law reaches, and its moments."""
-    from isocalc.cli.rows.laws import summary_row
-    from isocalc.cli.sweep import Doubles
-
-    row = summary_row(law, Doubles())
-    names = {
-        "edge_lower": "lower edge {}",
-        "edge_upper": "upper edge {}",
-        "bulk_condition_number": "ratio {}",
-        "mean_s": "mean s {}",
-        "mean_lambda": "mean s^2 {}",
-    }
-    return ", ".join(text.format(f"{row[name]:.4g}") for name, text in names.items() if row[name] is not None)
 
 
 def simulation_figure(ctx: click.Context, sweep: Sweep, report: "Report", kinds: Sequence[str]) -> "Figure":

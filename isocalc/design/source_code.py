@@ -345,7 +345,7 @@ def source(network: ResNet | FeedForward, framework: Framework, about: str = "")
     Parameters
     ----------
     network : ResNet or FeedForward
-        Of square layers that do not share their weights, and an activation that `isocalc acts` lists or an
+        Of square layers that do not share their weights, and an activation of the catalogue or an
         expression of x.
     framework : {"torch", "jax", "numpy"}
         Inputs are rows; in NumPy some activations need SciPy.
@@ -361,9 +361,7 @@ def source(network: ResNet | FeedForward, framework: Framework, about: str = "")
     require_choice("framework", framework, FRAMEWORKS)
     phi = spelled(network.act, framework)
     if phi is None:
-        rule = (
-            f"left out with {network.act.name}, which is neither listed by `isocalc acts` nor an expression"
-        )
+        rule = f"left out with {network.act.name}, which is neither in the catalogue nor an expression"
         raise InvalidInputError("framework", rule, framework)
     if isinstance(network, FeedForward) and (network.layer_widths is not None or network.tied):
         raise InvalidInputError("network", "of square layers with weights of their own", network)

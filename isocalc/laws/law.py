@@ -198,7 +198,8 @@ class Law(ABC):
         if (highest - ascending > MISSED_MASS).any():
             raise NoAnswerError(
                 f"the {self.name} law was not solved: its distribution function falls by "
-                f"{(highest - ascending).max():.2g}; simulate with isocalc mc"
+                f"{(highest - ascending).max():.2g}",
+                ("simulate",),
             )
         below = np.empty_like(highest)
         below[order] = highest
@@ -322,7 +323,8 @@ class Law(ABC):
             if missed > MISSED_MASS + MOST_BEYOND * float(density[k]) * abs(end - float(y[k])):
                 raise NoAnswerError(
                     f"the {self.name} law was not solved: {missed:.2g} of its mass is missing at an end of "
-                    "the support; simulate with isocalc mc"
+                    "the support",
+                    ("simulate",),
                 )
 
     @property

@@ -260,6 +260,6 @@ def require_quick(network: ResNet, signal: Propagation | None = None) -> None:
     most = QUICK if strongest <= VERY_STRONG else QUICK_WHERE_STRONG
     if min(network.depth, MOST_GROUPS) * signal.c > most:
         raise NoAnswerError(
-            f"its law is the exact one, which at c = {signal.c:.4g}, depth {network.depth} may take minutes: "
-            "see isocalc density --law exact --summary, or isocalc mc"
+            f"its law is the exact one, which at c = {signal.c:.4g}, depth {network.depth} may take minutes",
+            ("take the exact law", "simulate"),
         )

@@ -130,9 +130,7 @@ class Scan:
         order = np.argsort(joined[0], kind="stable")
         self.y, self.density, self.survival = (part[order] for part in joined)
         if (np.diff(self.survival) > MISSED_MASS).any():
-            raise NoAnswerError(
-                "the law was not solved: the mass above some points rises; simulate with isocalc mc"
-            )
+            raise NoAnswerError("the law was not solved: the mass above some points rises", ("simulate",))
 
     def _wanted(self) -> Array:
         """Return midpoints of the steps that hide something."""

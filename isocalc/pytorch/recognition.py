@@ -255,7 +255,8 @@ class Recognition:
                 linear = len(self._first) - len(blocks)
                 raise NoLawError(
                     f"it has {len(blocks)} residual blocks x + {_formula(blocks[0].branch)} and {linear} "
-                    f"layer{'s' * (linear > 1)} beside them; --module measures a part of it alone"
+                    f"layer{'s' * (linear > 1)} beside them",
+                    ("measure a part",),
                 )
             return _residual(blocks, scales, power, len(self._scales))
         except (InvalidInputError, NoAnswerError) as error:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from numpy.random import default_rng
 
 from isocalc.activations.catalogue import Activation
+from isocalc.errors import NextStep
 from isocalc.networks.descriptions import Weights
 from isocalc.numerics.haar import Floats
 from isocalc.pytorch.layers import Layer
@@ -38,7 +39,11 @@ _ALIKE = 0.02
 
 
 class NoLawError(Exception):
-    """What was recognised has no law here; the message says why."""
+    """What was recognised has no law here; the message says why, ``next_steps`` what may be done."""
+
+    def __init__(self, message: str, next_steps: tuple[NextStep, ...] = ()) -> None:
+        super().__init__(message)
+        self.next_steps = next_steps
 
 
 class Scale(NamedTuple):

@@ -1,4 +1,4 @@
-"""The options that commands share, declared once."""
+"""The options that describe networks, and the networks they describe."""
 
 import functools
 import itertools
@@ -6,14 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
+from isocalc.cli.command import Function, decorated, is_given, refuse
 from isocalc.cli.options.types import Activations, Numbers, OneOf, SeveralOf, Widths
 from isocalc.cli.sweep import Sweep, Value
 from isocalc.errors import InvalidInputError
 from isocalc.networks.branches import BRANCHES, HIDDEN_OPTIONS, owners
 
-Function = Callable[..., Any]
 NETWORK_OPTIONS = (
     click.option(
         "--act",
@@ -235,23 +234,3 @@ def refuse_of_other_blocks(ctx: click.Context, block: str) -> None:
         if name not in BRANCHES[block].options:
             why = f"without --block {owners(name)}, whose blocks alone have two matrices"
             refuse(ctx, (name,), why)
-
-
-def refuse(ctx: click.Context, names: Sequence[str], why: str) -> None:
-    """Refuse options given on the command line that cannot matter to what was asked."""
-    for name in names:
-        if is_given(ctx, name):
-            option = "--" + name.replace("_", "-")
-            raise click.UsageError(f"{option} cannot be given {why}. Leave it out.", ctx)
-
-
-def is_given(ctx: click.Context, name: str) -> bool:
-    """Whether an option is on the command line."""
-    return ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
-
-
-def decorated(function: Function, options: Sequence[Callable[[Function], Function]]) -> Function:
-    """Return a command with options added, shown in their order."""
-    for option in reversed(options):
-        function = option(function)
-    return function

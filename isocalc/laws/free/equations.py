@@ -448,8 +448,8 @@ class FreeSolver(FreeEquations):
 def _unsolved(y: float) -> NoAnswerError:
     """Return the error of a law that the solver does not reach at y = log λ less the law's centre."""
     return NoAnswerError(
-        f"the equations of the law were not solved at log λ = {y:.6g} (less a constant of the law): "
-        "ask for other values with --at, or simulate with isocalc mc"
+        f"the equations of the law were not solved at log λ = {y:.6g} (less a constant of the law)",
+        ("ask for other values", "simulate"),
     )
 
 

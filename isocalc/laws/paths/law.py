@@ -297,7 +297,8 @@ class ChainSource:
             kind = UnsolvedError if self._unsolved <= MOST_UNSOLVED else NoAnswerError
             raise kind(
                 f"the equations of the exact law were not solved at log lambda = {place:.6g} (less that of "
-                "the skip connections); the layered law may be, and isocalc mc simulates"
+                "the skip connections)",
+                ("take the layered law", "simulate"),
             )
         return np.maximum(-found.m.imag / np.pi, 0.0), np.clip(found.potential.imag / np.pi, 0.0, 1.0)
 
