@@ -110,6 +110,8 @@ Solver = Callable[[Array], tuple[Array, Array]]
 
 # Mass that counts; below the table of a density that reaches down to λ = 0.
 _COUNTS, LEAST_MASS = 1e-8, 1e-8
+# Mass that may be lost between two intervals.
+_MOST_LOST = 1e-5
 # Distance of an atom, over the width of the law, at which a density that has not ended reaches up to it.
 _TOUCHES = 1e-6
 # Steps towards λ = Π a², from outside, and away from it.
@@ -172,6 +174,10 @@ def tables(solver: Solver, middle: Middle) -> list[PanelTable]:
         found.append(_next(solver, found[-1].high, middle.width))
     while not middle.reaches_zero and _mass_below(found[0], middle) > 2 * _COUNTS:
         found.insert(0, _next(solver, found[0].low, -middle.width))
+    for below, above in pairwise(found):
+        lost = below.ends[1] - above.ends[0] - (middle.atom if below.high <= 0 <= above.low else 0.0)
+        if abs(lost) > _MOST_LOST:
+            raise NoAnswerError(f"{abs(lost):.2g} of the mass of the exact law was not found")
     return found
 
 
