@@ -397,11 +397,27 @@ class SolvedLaw:
         terms = np.log(masses[masses > 0]) + power * y[masses > 0]
         terms = np.append(terms, [math.log(mass) + power * place for place, mass in self.atoms])
         top = float(terms.max())
-        if self._decided_at_open_end(power, top):
+        found = top + math.log(np.exp(terms - top).sum())
+        if 0 < power < 1:
+            self._require_small_above(power, found)
+        elif self._decided_at_open_end(power, top):
             if power < 0:
                 return math.inf
             raise NoAnswerError(f"the moment of λ of order {power!r} is decided by values the density misses")
-        return top + math.log(np.exp(terms - top).sum())
+        return found
+
+    def _require_small_above(self, power: float, found: float) -> None:
+        """Refuse a moment of an order below 1 that values above the nodes may add to.
+
+        They add at most what they add to E λ, which is known, times λ^(power − 1) of the least of them.
+        """
+        y, masses = self.masses
+        log_mean, end = self._source.log_mean, self._reach[-1][1]
+        seen = float(masses @ np.exp(y - log_mean))
+        seen += math.fsum(mass * math.exp(place - log_mean) for place, mass in self.atoms)
+        most = (1 - seen) * math.exp(log_mean - (1 - power) * end - found)
+        if most > MISSED_MASS:
+            raise NoAnswerError(f"{most:.0e} of the moment of λ of order {power!r} is not found")
 
     def _decided_at_open_end(self, power: float, top: float) -> bool:
         """Tell whether e^(power y) times the density has not died out at an end that is not an edge."""

@@ -161,6 +161,8 @@ EDGE_POINTS, EDGE_SMOOTH, EDGE_USED = 120, 30, 5
 EDGE_FOUND, EDGE_PART = 1e-10, 0.8
 # Mass that counts; below the table of a density that reaches down to λ = 0.
 LEAST_MASS = 1e-8
+# Mass that may be lost between two intervals of the exact law.
+MOST_LOST = 1e-5
 # Distance of an atom, over the width of the law, at which a density that has not ended reaches up to it.
 TOUCHES = 1e-6
 # Factor of y in a step towards λ = Π a² from outside; steps away from it, by its inverse.

@@ -39,6 +39,7 @@ from isocalc.laws.tolerances import (
     FINEST,
     LEAST_MASS,
     MOST_LONGER,
+    MOST_LOST,
     MOST_ROUNDS,
     MOST_UNSOLVED,
     OTHER_SETS,
@@ -173,6 +174,10 @@ def tables(solver: Solver, middle: Middle) -> list[PanelTable]:
         found.append(_next(solver, found[-1].high, middle.width))
     while not middle.reaches_zero and _mass_below(found[0], middle) > 2 * LEAST_MASS:
         found.insert(0, _next(solver, found[0].low, -middle.width))
+    for below, above in pairwise(found):
+        lost = below.ends[1] - above.ends[0] - (middle.atom if below.high <= 0 <= above.low else 0.0)
+        if abs(lost) > MOST_LOST:
+            raise NoAnswerError(f"{abs(lost):.2g} of the mass of the exact law was not found")
     return found
 
 
