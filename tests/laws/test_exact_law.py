@@ -225,7 +225,7 @@ def test_strong_layers_of_few_patterns_are_solved():
     net = ResNet("relu", depth=3, sigma_w=2000.0)
     law = ExactLaw.of(net)
     largest = spectra(net, 300, 2, 1).max(axis=1)
-    assert largest == pytest.approx(math.log(law.s_max), abs=0.1)
+    assert largest == pytest.approx(math.log(law.edge_upper), abs=0.1)
 
 
 def test_what_is_refused():

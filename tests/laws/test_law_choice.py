@@ -47,7 +47,7 @@ def test_the_cheapest_law_that_is_good_enough(network, law, error):
 def test_a_law_at_depth_where_no_error_is_predicted():
     """Edges of products of Ginibre matrices: σ³ √((L+1)^(L+1)/L^L), and 1 next to nothing."""
     law = spectrum(ResNet("linear", depth=3, sigma_w=2000.0))
-    assert law.s_max == pytest.approx((2000 / math.sqrt(3)) ** 3 * math.sqrt(4**4 / 3**3), rel=2e-6)
+    assert law.edge_upper == pytest.approx((2000 / math.sqrt(3)) ** 3 * math.sqrt(4**4 / 3**3), rel=2e-6)
     result = call(
         "density", "--act", "linear", "--depth", 3, "--sigma-w", 2000, "--law", "layered", "--at", 1
     )
