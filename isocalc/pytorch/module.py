@@ -15,6 +15,7 @@ import numpy.typing as npt
 from numpy.random import SeedSequence, default_rng
 
 from isocalc.errors import InvalidInputError, NoAnswerError
+from isocalc.pytorch.tolerances import CALIBRATING
 from isocalc.user_code import loaded, quoted, told_as
 
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float64]
 
 Norms = Literal["none", "initial", "own", "calibrated"]
-
-# Inputs of which batch normalisation takes the statistics.
-CALIBRATING = 256
 
 RULE = "package.module:name of an nn.Module, a class of it, or a function without arguments that returns one"
 
@@ -247,7 +245,7 @@ class Call:
             output, again = self.module(batch.clone()), self.module(batch.clone())
         if not isinstance(output, torch.Tensor) or not output.is_floating_point():
             kind = str(output.dtype) if isinstance(output, torch.Tensor) else type(output).__name__
-            advice = "Wrap it in one that returns the tensor, or take a part: --module."
+            advice = "Wrap it in one that returns the tensor, or take a part of it."
             raise InvalidInputError(
                 "target", "a module that returns one tensor of real numbers", kind, advice
             )
@@ -277,6 +275,11 @@ class Call:
             return output
 
         return function
+
+
+def array(tensor: "Tensor") -> Array:
+    """Return a tensor's numbers in double precision."""
+    return np.asarray(tensor.detach().to("cpu").double().numpy(), dtype=np.float64)
 
 
 def _require_one_function(output: "Tensor", again: "Tensor") -> None:

@@ -98,7 +98,7 @@ def test_small_singular_values_come_from_the_layers():
 def test_layers_and_a_dense_decomposition_agree(name, monkeypatch):
     target = Target(f"torch_models:{name}", dtype="float64")
     dense = measure(target, SHAPES[name], trials=1, seed=5)
-    monkeypatch.setattr("isocalc.pytorch.measure._FAINT", 1e18)
+    monkeypatch.setattr("isocalc.pytorch.measure.FAINT", 1e18)
     layers = measure(target, SHAPES[name], trials=1, seed=5)
     most = min(dense.inputs, dense.outputs)
     assert (layers.by_layers, dense.by_layers) == (1, 0)
@@ -206,7 +206,10 @@ def test_a_module_keeps_its_type_and_its_weights():
 def test_a_part_is_measured_alone():
     found = measure(Target("torch_models:whole", "1"), (60,), trials=2, seed=1)
     assert found.recognised.network.depth == 4
-    assert "2 layers beside them; --module" in measure(Target("torch_models:whole"), (20,), trials=2).reason
+    assert (
+        "2 layers beside them; measure a part of it alone"
+        in measure(Target("torch_models:whole"), (20,), trials=2).reason
+    )
     # A list has no forward of its own: its items one after the other.
     items = measure(Target("torch_models:whole", "1.layers"), (60,), trials=2, seed=1)
     assert items.recognised.words.startswith("4 layers f(W x + b), f = linear")
@@ -215,7 +218,9 @@ def test_a_part_is_measured_alone():
 def test_a_jacobian_that_does_not_fit_is_refused(monkeypatch):
     call = call_of("wide", (10,))
     monkeypatch.setattr("isocalc.pytorch.jacobian.machine_memory", lambda: 5000)
-    with pytest.raises(NoAnswerError, match=r"a Jacobian of 30 by 10 needs .* give --largest"):
+    with pytest.raises(
+        NoAnswerError, match=r"a Jacobian of 30 by 10 needs .* find its largest singular values alone"
+    ):
         dense_log_s(call)
 
 
