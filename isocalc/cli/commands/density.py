@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from isocalc.cli.amounts import MOST_PREVIEWED
 from isocalc.cli.caveats import Caveats, explain_start
 from isocalc.cli.command import Guided, refuse
 from isocalc.cli.numbers import read_numbers
@@ -28,9 +29,6 @@ from isocalc.limits import MOST_ROWS, MOST_VALUES
 
 if TYPE_CHECKING:
     from isocalc.laws.law import Law
-
-
-MOST_PREVIEWED = 4  # networks whose densities a terminal shows unasked
 
 
 @click.command(

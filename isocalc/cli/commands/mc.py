@@ -27,9 +27,6 @@ from isocalc.cli.sweep import Sweep, run
 from isocalc.errors import InvalidInputError
 from isocalc.limits import LEAST_WIDTH, MOST_WIDTH
 
-# Without the largest and the smallest singular value, one is left.
-_LEAST_WIDTH_OF_FREENESS = 3
-
 
 @click.command(
     name="mc",
@@ -165,7 +162,7 @@ def _check(ctx: click.Context, networks: Sweep, given: dict[str, Any]) -> None:
     if compares:
         refuse(ctx, ("gates", "spectrum"), "with --test freeness, which is about both kinds of gates")
     _check_law(ctx, given)
-    least = _LEAST_WIDTH_OF_FREENESS if compares else LEAST_WIDTH
+    least = LEAST_WIDTH + compares  # freeness is judged without the largest and the smallest singular value
     widths = given["width"]
     chain = ctx.params["layer_widths"]
     if chain is not None:
