@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from isocalc.cli.command import Guided, refuse
-from isocalc.cli.options.law import law_options, require_paths
+from isocalc.cli.options.law import law_options, require_law
 from isocalc.cli.options.network import network_options
 from isocalc.cli.options.output import Output, picture_options
 from isocalc.cli.options.run import (
@@ -184,10 +184,7 @@ def _check_law(ctx: click.Context, given: dict[str, Any]) -> None:
     law = given["law"]
     if given["spectrum"] or given["test"] == "freeness":
         refuse(ctx, ("law", "paths"), "where no law judges, with --spectrum or --test freeness")
-    require_paths(law, given["paths"])
-    if law in {"universal", "exact"} and ctx.params["arch"] == "feedforward":
-        advice = f"The {law} law is that of residual networks."
-        raise InvalidInputError("law", "layered with --arch feedforward", law, advice)
+    require_law(ctx, law, given["paths"])
     if law == "exact" and given["gates"] == "independent":
         raise InvalidInputError(
             "law", "universal or layered with --gates independent", law, "Or leave it out."

@@ -180,14 +180,7 @@ def networks_of(ctx: click.Context, values: Mapping[str, Any]) -> Sweep:
     elif values["act"] is None:
         raise click.UsageError("--act must be given: an activation such as relu, a comma list, or all.", ctx)
     residual = values["arch"] == "resnet"
-    if residual:
-        refuse(ctx, ("layer_widths", "tied"), "with --arch resnet, whose layers are square and independent")
-        if values["block"] != "preln":
-            refuse(ctx, HIDDEN_NAMES, "without --block preln, whose blocks alone have two matrices")
-    else:
-        refuse(
-            ctx, ("block", "skip", *HIDDEN_NAMES), "with --arch feedforward, which has no skip connections"
-        )
+    _refuse_of_others(ctx, values, residual=residual)
     from isocalc.networks.descriptions import FeedForward, ResNet  # noqa: PLC0415 - loads numpy
 
     widths = values["layer_widths"]
@@ -212,6 +205,17 @@ def networks_of(ctx: click.Context, values: Mapping[str, Any]) -> Sweep:
 
         build = building_with(own, build)
     return Sweep(build, axes)
+
+
+def _refuse_of_others(ctx: click.Context, values: Mapping[str, Any], *, residual: bool) -> None:
+    """Refuse the options of other kinds of networks."""
+    if not residual:
+        others = ("block", "skip", *HIDDEN_NAMES)
+        refuse(ctx, others, "with --arch feedforward, which has no skip connections")
+        return
+    refuse(ctx, ("layer_widths", "tied"), "with --arch resnet, whose layers are square and independent")
+    if values["block"] != "preln":
+        refuse(ctx, HIDDEN_NAMES, "without --block preln, whose blocks alone have two matrices")
 
 
 def _canonical(specs: Sequence[str]) -> list[str]:
