@@ -236,7 +236,8 @@ def test_what_a_task_prints_does_not_disturb():
         assert pool.submit(math.sqrt, 4).result(timeout=60) == 2.0
 
 
-def test_workers_have_their_variables_and_do_not_see_ctrl_c():
+def test_workers_have_their_variables_and_do_not_see_ctrl_c(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     with WorkerPool(1, ("OMP_NUM_THREADS",)) as pool:
         assert pool.submit(os.getenv, "OMP_NUM_THREADS").result(timeout=60) == "1"
         assert pool.submit(os.getpgrp).result(timeout=60) != os.getpgrp()
