@@ -48,13 +48,13 @@ class Guided(click.Command):
         """Write usage, the first paragraph, examples, the other paragraphs, options and the rest."""
         self.format_usage(ctx, formatter)
         first, _, more = cleandoc(self.help or "").partition("\n\n")
-        about, _, examples = (self.epilog or "").rpartition(_EXAMPLES)
+        about, found, examples = (self.epilog or "").rpartition(_EXAMPLES)
         _write(formatter, first)
-        if about:
+        if found:
             _write(formatter, _EXAMPLES + examples)
         _write(formatter, more)
         self.format_options(ctx, formatter)
-        _write(formatter, about or (self.epilog or ""))
+        _write(formatter, about if found else examples)
 
 
 def _write(formatter: click.HelpFormatter, text: str) -> None:
