@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from isocalc.errors import NoAnswerError as NoAnswerError
     from isocalc.judging import judge as judge
     from isocalc.laws.spectrum import spectrum as spectrum
-    from isocalc.laws.universal_law import UniversalLaw as UniversalLaw
+    from isocalc.laws.universal import UniversalLaw as UniversalLaw
     from isocalc.networks.descriptions import FeedForward as FeedForward
     from isocalc.networks.descriptions import ResNet as ResNet
     from isocalc.pytorch import measure as measure
@@ -55,7 +55,7 @@ _HOME = {
     "Replicate": "simulation.replicates",
     "run": "simulation.replicates",
     "spectra": "simulation.simulate",
-    "UniversalLaw": "laws.universal_law",
+    "UniversalLaw": "laws.universal",
     "spectrum": "laws.spectrum",
 }
 # Modules of the public API that are reached as attributes.

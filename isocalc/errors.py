@@ -3,10 +3,36 @@
 import math
 import operator
 from collections.abc import Callable
+from typing import Literal
+
+NextStep = Literal[
+    "ask for other values",
+    "draw in the terminal",
+    "find the largest alone",
+    "follow the signal",
+    "give the input",
+    "list the activations",
+    "measure a part",
+    "read the language",
+    "simulate",
+    "take the exact law",
+    "take the layered law",
+    "take the universal law",
+    "write a file",
+]
+"""What may be done after an error; each interface has words of its own for it, `cli.messages` the options."""
 
 
 class IsocalcError(Exception):
-    """Base class of every error that isocalc raises on purpose."""
+    """Base class of every error that isocalc raises on purpose.
+
+    Attributes
+    ----------
+    next_steps : tuple of str
+        What may be done instead, of `NextStep`, where the message does not say it.
+    """
+
+    next_steps: tuple[NextStep, ...] = ()
 
 
 class InvalidInputError(IsocalcError, ValueError):
@@ -15,30 +41,52 @@ class InvalidInputError(IsocalcError, ValueError):
     Parameters
     ----------
     parameter : str
-        Python name of the argument, such as ``"sigma_w"``; the command line shows it as ``--sigma-w``.
+        Python name of the argument, such as ``"sigma_w"``; the command line shows the option's.
     rule : str
         What the argument must be, completing "<parameter> must be ...".
     value : object
         What was received.
     advice : str, optional
         What to do instead, a full sentence.
+    next_steps : tuple of str
+        What else may be done, of `NextStep`.
     """
 
-    def __init__(self, parameter: str, rule: str, value: object, advice: str = "") -> None:
+    def __init__(
+        self,
+        parameter: str,
+        rule: str,
+        value: object,
+        advice: str = "",
+        next_steps: tuple[NextStep, ...] = (),
+    ) -> None:
         self.parameter, self.rule, self.value, self.advice = parameter, rule, value, advice
+        self.next_steps = next_steps
         super().__init__(self.message(parameter))
 
-    def __reduce__(self) -> tuple[type, tuple[str, str, object, str]]:
-        return type(self), (self.parameter, self.rule, self.value, self.advice)
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return type(self), (self.parameter, self.rule, self.value, self.advice, self.next_steps)
 
-    def message(self, shown_name: str) -> str:
-        """Return the one-line message, calling the parameter ``shown_name``."""
+    def message(self, shown_name: str, *more: str) -> str:
+        """Return the one-line message, calling the parameter ``shown_name``; ``more`` is more advice."""
         text = f"{shown_name} must be {self.rule}, got {shortened(repr(self.value))}"
-        return f"{text}. {self.advice}" if self.advice else text
+        advice = " ".join(filter(None, (self.advice, *more)))
+        return f"{text}. {advice}" if advice else text
 
 
 class NoAnswerError(IsocalcError, ArithmeticError):
-    """The question was put rightly; its answer does not exist or was not reached to the stated accuracy."""
+    """The question was put rightly; its answer does not exist or was not reached to the stated accuracy.
+
+    Parameters
+    ----------
+    message : str
+    next_steps : tuple of str
+        What may be done instead, of `NextStep`.
+    """
+
+    def __init__(self, message: str, next_steps: tuple[NextStep, ...] = ()) -> None:
+        super().__init__(message)
+        self.next_steps = next_steps
 
 
 def shortened(text: str, most: int = 200) -> str:

@@ -208,7 +208,10 @@ def activation(spec: str | Activation) -> Activation:
 
         return activation_of(spec)
     if family is None:
-        raise InvalidInputError("activation", "a known activation", spec, _advice(name))
+        advice = _advice(name)
+        raise InvalidInputError(
+            "activation", "a known activation", spec, advice, () if advice else ("list the activations",)
+        )
     values = _parameters(family, texts)
     if values is None:
         raise InvalidInputError("activation", family.rule, spec)
@@ -239,7 +242,7 @@ def _advice(name: str) -> str:
     from difflib import get_close_matches  # noqa: PLC0415 - needed for a misspelt name only
 
     close = get_close_matches(name.lower(), [*FAMILIES, *ALIASES], n=1)
-    return f"Did you mean {close[0]}?" if close else "'isocalc acts' lists them."
+    return f"Did you mean {close[0]}?" if close else ""
 
 
 def _reduced(act: Activation) -> tuple[Callable[[str], Activation], tuple[str]]:

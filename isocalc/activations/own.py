@@ -127,11 +127,10 @@ class _Own:
         """Return φ' at an array of x."""
         if np.iscomplexobj(x):
             if not self._continues:
-                what = (
-                    "a derivative, module:function,derivative, that takes complex arrays, or --law universal"
-                )
                 raise NoAnswerError(
-                    f"the gates of {self.spec} are averaged along complex x, which needs {what}"
+                    f"the gates of {self.spec} are averaged along complex x, which needs a derivative, "
+                    "module:function,derivative, that takes complex arrays",
+                    ("take the universal law",),
                 )
             return self._called(self._derivative, x)  # type: ignore[arg-type] # it continues
         if self._derivative is not None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from isocalc import __version__
+from isocalc.cli.messages import told
 from isocalc.errors import InvalidInputError, IsocalcError, one_line, shortened
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ _TOO_LARGE = (
     "a number on the way to the answer does not fit a double",
     "this computation does not fit in memory",
 )
-OPTION_NAMES = {"activation": "--act", "form": "--format", "target": "TARGET", "topic": "TOPIC"}
 
 
 class LazyGroup(click.Group):
@@ -121,10 +121,9 @@ class LazyGroup(click.Group):
             if sys.stdout is not None:
                 sys.stdout.flush()
         except InvalidInputError as error:
-            shown = OPTION_NAMES.get(error.parameter, "--" + error.parameter.replace("_", "-"))
-            return _complain(error.message(shown), 2)
+            return _complain(told(error), 2)
         except IsocalcError as error:
-            return _complain(str(error), 1)
+            return _complain(told(error), 1)
         except click.ClickException as error:
             return _complain(_in_our_words(error), error.exit_code)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""What the pictures of commands show, and their titles."""
+"""Pictures of laws and of simulations, and the titles of all; `table_pictures` draws tables of networks."""
 # ruff: noqa: PLC0415 - numerics load when a command computes
 
 from collections.abc import Sequence
@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from isocalc.cli.options.network import is_given
+from isocalc.cli.command import is_given
 from isocalc.cli.sweep import Sweep
 from isocalc.errors import InvalidInputError
+from isocalc.networks.branches import BRANCHES, POST
 
 if TYPE_CHECKING:
     from isocalc.activations.catalogue import Activation
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from isocalc.laws.law import Law
 
 
-_BLOCKS = {"post": "", "pre": " of pre-activation blocks", "preln": " of pre-LayerNorm blocks"}
 _SYMBOLS = {"sigma_w": "σ_w", "sigma_b": "σ_b", "sigma_w2": "σ_w2"}
 _ALWAYS = ("activation", "depth", "width")
 _COARSE, _FINE = 200, 600  # points of a curve in a terminal, in a file
@@ -34,7 +34,8 @@ def title_of(ctx: click.Context, sweep: Sweep) -> str:
     elif forward:
         text = "Feed-forward network" + (", shared weights" if given.get("tied") else "")
     else:
-        text = "Residual network" + _BLOCKS[given["block"]]
+        branch = BRANCHES[given["block"]]
+        text = "Residual network" + ("" if branch is POST else f" of {branch.title} blocks")
     parts = [text]
     for name, values in sweep.axes.items():
         default = name in _ALWAYS and not (name == "depth" and ctx.info_name in {"param", "init"} and forward)
@@ -124,27 +125,11 @@ class LawPictures:
         )
 
 
-def law_summary(law: "Law") -> str:
-    """Return in one line how far a law reaches, and its moments."""
-    from isocalc.cli.rows.laws import summary_row
-    from isocalc.cli.sweep import Doubles
-
-    row = summary_row(law, Doubles())
-    names = {
-        "edge_lower": "lower edge {}",
-        "edge_upper": "upper edge {}",
-        "bulk_condition_number": "ratio {}",
-        "mean_s": "mean s {}",
-        "mean_lambda": "mean s^2 {}",
-    }
-    return ", ".join(text.format(f"{row[name]:.4g}") for name, text in names.items() if row[name] is not None)
-
-
 def simulation_figure(ctx: click.Context, sweep: Sweep, report: "Report", kinds: Sequence[str]) -> "Figure":
     """Return the histograms of the simulations that a report has seen."""
     from isocalc.display.figure import named
-    from isocalc.laws.figure import Simulated
-    from isocalc.laws.figure import simulation_figure as drawn
+    from isocalc.judging.histogram import Simulated
+    from isocalc.judging.histogram import simulation_figure as drawn
 
     seen = []
     for network, width, log_s, law, ks in report.seen:

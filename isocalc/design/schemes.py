@@ -3,26 +3,25 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from isocalc.activations.averages import AverageTable
+from isocalc.design.tolerances import MOST_LAYERS
 from isocalc.errors import InvalidInputError, NoAnswerError, require_network
 from isocalc.laws.free.law import LayeredLaw
 from isocalc.laws.free.network_factors import Layers, Part, factors_of, two_matrices
 from isocalc.laws.gates.nodes import gate_rule
 from isocalc.laws.law import Law
 from isocalc.laws.spectrum import Choice
-from isocalc.laws.universal_law import UniversalLaw
+from isocalc.laws.universal import UniversalLaw
 from isocalc.networks.descriptions import ResNet
 from isocalc.signal.propagation import Propagation, Recursion, gains, hidden_variance, propagate
 
 Array = npt.NDArray[np.float64]
-
-# Of a layered law each of whose layers is another.
-_MOST_LAYERS = 256
 
 
 class BranchScale(NamedTuple):
@@ -81,18 +80,12 @@ def initialised(network: ResNet, scheme: Initialisation) -> ResNet:
     """
     require_network(network, ResNet)
     root, branch = math.sqrt(network.depth), scheme.branch(network.depth)
-    if network.block != "preln":
-        return replace(
-            network, sigma_w=math.sqrt(scheme.gain(1, 1)) * branch * scheme.last * root, sigma_b=0.0
-        )
-    ratio = network.hidden_ratio
-    first, second = scheme.gain(1, ratio), scheme.gain(ratio, 1) * ratio
-    return replace(
-        network,
-        sigma_w=math.sqrt(first) * branch,
-        sigma_w2=math.sqrt(second) * scheme.last * root,
-        sigma_b=0.0,
-    )
+    widths = (1, network.hidden_ratio, 1) if network.branch.has_hidden_layer else (1, 1)
+    sigmas = [math.sqrt(scheme.gain(before, after) * before) for before, after in pairwise(widths)]
+    sigmas[0] *= branch
+    sigmas[-1] *= scheme.last * root
+    changed: dict[str, Any] = dict(zip(network.branch.scales, sigmas, strict=True))
+    return replace(network, **changed, sigma_b=0.0)
 
 
 def scaled(network: ResNet, factors: npt.ArrayLike) -> ResNet | None:
@@ -100,10 +93,7 @@ def scaled(network: ResNet, factors: npt.ArrayLike) -> ResNet | None:
     squares = np.asarray(factors, dtype=float) ** 2
     if squares.min() != squares.max():
         return None
-    times = math.sqrt(squares[0] * network.depth)
-    if network.block == "preln":
-        return replace(network, sigma_w2=network.sigma_w2 * times)
-    return replace(network, sigma_w=network.sigma_w * times)
+    return network.with_branch_scale(network.branch_scale * math.sqrt(squares[0] * network.depth))
 
 
 def propagate_scaled(network: ResNet, factors: npt.ArrayLike) -> Propagation:
@@ -119,7 +109,7 @@ def propagate_scaled(network: ResNet, factors: npt.ArrayLike) -> Propagation:
     Returns
     -------
     Propagation
-        c is the mean of σ_w² L f_l² E φ'²/a²: the sum over blocks of what each adds.
+        c is the mean of σ_w² L f_l² E φ'²/a², theory (10): the sum over blocks of what each adds.
 
     Raises
     ------
@@ -135,7 +125,7 @@ def propagate_scaled(network: ResNet, factors: npt.ArrayLike) -> Propagation:
     if uniform := scaled(network, factors):
         return propagate(uniform)
     with np.errstate(over="ignore", invalid="ignore"):
-        rows = (_follow_normalised if network.block == "preln" else _follow)(network, squares)
+        rows = (_follow_normalised if network.branch.normalises else _follow)(network, squares)
         q, c, p, m = np.array(rows).T
     if not np.isfinite(c).all():
         raise NoAnswerError(
@@ -148,7 +138,7 @@ def propagate_scaled(network: ResNet, factors: npt.ArrayLike) -> Propagation:
 def _follow(network: ResNet, squares: Array) -> list[tuple[float, float, float, float]]:
     """Return q, c, and the mean square and mean of the output of each block."""
     table, variance = AverageTable(network.act), network.sigma_w * network.sigma_w
-    bias, skip, pre = network.sigma_b * network.sigma_b, network.skip, network.block == "pre"
+    bias, skip, pre = network.sigma_b * network.sigma_b, network.skip, network.branch.acts_on_stream
     p, m, rows = network.input_variance, 0.0, []
     for square in squares.tolist():
         block = Recursion(variance * square, bias, skip, pre)
@@ -188,18 +178,18 @@ def law_scaled(network: ResNet, factors: npt.ArrayLike, signal: Propagation, cho
     Raises
     ------
     NoAnswerError
-        It is neither the universal nor the layered law, or has more than 256 different layers (blocks
-        "preln": any number, whose gates are the same).
+        It is neither the universal nor the layered law, or has more than 256 different layers (after
+        LayerNorm, where gates are the same: any number).
     """
     if choice.law == "universal":
         law: Law = UniversalLaw(signal.c, depth=network.depth, skip=network.skip, error=choice.error)
         return law
-    if choice.law == "exact" or (network.block != "preln" and network.depth > _MOST_LAYERS):
+    if choice.law == "exact" or (not network.branch.normalises and network.depth > MOST_LAYERS):
         raise NoAnswerError(
             f"{choice.why}, and blocks of different scales have no exact law, nor, without LayerNorm, the "
-            f"layered one beyond depth {_MOST_LAYERS}"
+            f"layered one beyond depth {MOST_LAYERS}"
         )
-    if network.block == "preln":
+    if network.branch.has_hidden_layer:
         parts = list(two_matrices(network, gate_rule(network.act, signal.q_first), signal))
     else:
         squares = (np.asarray(factors, dtype=float) * network.sigma_w / network.skip) ** 2

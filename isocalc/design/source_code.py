@@ -1,10 +1,7 @@
-"""Code in PyTorch, JAX or NumPy that draws a network: ready to paste.
+"""Code in PyTorch, JAX or NumPy that draws a network: ready to paste, the same text for the same network.
 
-Expressions of x as code in PyTorch, JAX and NumPy.
-
-How each activation is written in PyTorch, JAX and NumPy.
-
-Code in PyTorch, JAX or NumPy that draws a network: ready to paste, the same text for the same network.
+`source` fills in a template. Activations that `isocalc acts` lists have their `SPELLINGS`; expressions of x
+are `translated`, node by node.
 """
 
 import re
@@ -348,7 +345,7 @@ def source(network: ResNet | FeedForward, framework: Framework, about: str = "")
     Parameters
     ----------
     network : ResNet or FeedForward
-        Of square layers that do not share their weights, and an activation that `isocalc acts` lists or an
+        Of square layers that do not share their weights, and an activation of the catalogue or an
         expression of x.
     framework : {"torch", "jax", "numpy"}
         Inputs are rows; in NumPy some activations need SciPy.
@@ -364,9 +361,7 @@ def source(network: ResNet | FeedForward, framework: Framework, about: str = "")
     require_choice("framework", framework, FRAMEWORKS)
     phi = spelled(network.act, framework)
     if phi is None:
-        rule = (
-            f"left out with {network.act.name}, which is neither listed by `isocalc acts` nor an expression"
-        )
+        rule = f"left out with {network.act.name}, which is neither in the catalogue nor an expression"
         raise InvalidInputError("framework", rule, framework)
     if isinstance(network, FeedForward) and (network.layer_widths is not None or network.tied):
         raise InvalidInputError("network", "of square layers with weights of their own", network)
@@ -389,7 +384,7 @@ def source(network: ResNet | FeedForward, framework: Framework, about: str = "")
 
 def _hidden(network: ResNet | FeedForward, framework: str) -> str:
     """Return the line that counts the hidden neurons of a block of two matrices."""
-    if not isinstance(network, ResNet) or network.block != "preln":
+    if not network.branch.has_hidden_layer:
         return ""
     return "\n" + " " * (8 if framework == "torch" else 4) + "hidden = round(HIDDEN_RATIO * width)"
 
@@ -404,9 +399,10 @@ def _without_unused_imports(code: str) -> str:
 
 
 def _constants(network: ResNet | FeedForward) -> list[str]:
-    lines = [f"DEPTH = {network.depth}", f"SIGMA_W = {network.sigma_w!r}"]
-    if isinstance(network, ResNet) and network.block == "preln":
-        lines += [f"SIGMA_W2 = {network.sigma_w2!r}", f"HIDDEN_RATIO = {network.hidden_ratio!r}"]
+    lines = [f"DEPTH = {network.depth}"]
+    lines += [f"{name.upper()} = {getattr(network, name)!r}" for name in network.branch.scales]
+    if isinstance(network, ResNet) and network.branch.has_hidden_layer:
+        lines.append(f"HIDDEN_RATIO = {network.hidden_ratio!r}")
     lines += [f"SIGMA_B = {network.sigma_b!r}"] * bool(network.sigma_b)
     if isinstance(network, ResNet) and network.skip != 1:
         lines.append(f"SKIP = {network.skip!r}")
@@ -416,7 +412,7 @@ def _constants(network: ResNet | FeedForward) -> list[str]:
 def _layers(network: ResNet | FeedForward, framework: str) -> str:
     """Return the expression that draws the parameters of one layer, in torch those of all."""
     root = "SIGMA_W / math.sqrt(DEPTH)" if isinstance(network, ResNet) else "SIGMA_W"
-    if isinstance(network, ResNet) and network.block == "preln":
+    if network.branch.has_hidden_layer:
         return _two_matrices(network, framework)
     if framework == "torch":
         return f"linear(width, width, {root}) for _ in range(DEPTH)"
@@ -424,7 +420,7 @@ def _layers(network: ResNet | FeedForward, framework: str) -> str:
     return f"(linear({key}, width, width, {root}), {bias})"
 
 
-def _two_matrices(network: ResNet, framework: str) -> str:
+def _two_matrices(network: ResNet | FeedForward, framework: str) -> str:
     """Do what `_layers` does, over several lines, for a block of two matrices."""
     key, second_key, bias = _random(network, framework, "hidden")
     scale = "SIGMA_W2 / math.sqrt(DEPTH)"
@@ -457,13 +453,10 @@ def _forward(network: ResNet | FeedForward, framework: str) -> dict[str, str]:
     torch = framework == "torch"
     image = "layer({})" if torch else "{} @ weight + bias"
     names = "layer" if torch else "weight, bias"
-    if isinstance(network, FeedForward):
-        return {"names": names, "step": f"x = phi({image.format('x')})"}
-    skip = "SKIP * x + " if network.skip != 1 else "x + "
-    if network.block == "post":
-        return {"names": names, "step": f"x = {skip}phi({image.format('x')})"}
-    if network.block == "pre":
-        return {"names": names, "step": f"x = {skip}{image.format('phi(x)')}"}
+    skip = "" if isinstance(network, FeedForward) else "x + " if network.skip == 1 else "SKIP * x + "
+    if not network.branch.has_hidden_layer:
+        branch = image.format("phi(x)") if network.branch.acts_on_stream else f"phi({image.format('x')})"
+        return {"names": names, "step": f"x = {skip}{branch}"}
     if torch:
         step = f"x = {skip}second(phi(first(F.layer_norm(x, x.shape[-1:]))))"
         return {"names": "first, second", "step": step}

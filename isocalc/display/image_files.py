@@ -55,8 +55,8 @@ def check_picture(path: str) -> None:
         rule = "a file that ends in .png, .svg or .pdf, or - for the terminal"
         raise InvalidInputError("plot", rule, path)
     if find_spec("matplotlib") is None:
-        advice = "Install it: pip install 'isocalc[plot]'; or draw in the terminal: --plot -."
-        raise InvalidInputError("plot", "given with matplotlib installed", path, advice)
+        rule, advice = "given with matplotlib installed", "Install it: pip install 'isocalc[plot]'."
+        raise InvalidInputError("plot", rule, path, advice, ("draw in the terminal",))
     check_writable(path, "plot")
 
 

@@ -142,9 +142,15 @@ _ROWS_ALONE = 20
 
 
 def screen_text(
-    table: Table, rows: Sequence[Sequence[Cell]], stream: TextIO, figure: Callable[[], Figure] | None
+    table: Table,
+    rows: Sequence[Sequence[Cell]],
+    stream: TextIO,
+    figure: Callable[[], Figure] | None,
+    see_all: str = "",
 ) -> str:
     """Return what fits on a terminal of a table, below the picture that ``figure`` makes, if any.
+
+    ``see_all`` says how to see the rows that are left out.
 
     Raises
     ------
@@ -162,11 +168,11 @@ def screen_text(
         left -= drawn.count("\n")
     bare = replace(table, caption="")
     head = "".join(f"{line.plain.rstrip()}\n" for line in caption) if table.caption else ""
-    ends = _ends(bare, rows, stream, left)
+    ends = _ends(bare, rows, stream, left, see_all)
     widest = max(Text.from_ansi(line).cell_len for line in ends.splitlines())
     if size.columns < _NARROW and size.columns < widest:
         raise NoAnswerError(
-            f"the table takes {widest} columns and this terminal has {size.columns}: give -o FILE, or a pipe"
+            f"the table takes {widest} columns and this terminal has {size.columns}", ("write a file",)
         )
     return head + drawn + ends
 
@@ -228,7 +234,7 @@ def _coloured(lines: Iterable[Spans], console: Console) -> str:
     return capture.get()
 
 
-def _ends(table: Table, rows: Sequence[Sequence[Cell]], stream: TextIO, left: int) -> str:
+def _ends(table: Table, rows: Sequence[Sequence[Cell]], stream: TextIO, left: int, see_all: str) -> str:
     """Return a table, and of one longer than ``left`` lines its first and its last rows."""
     dots = LEFT_OUT[0] if _encodes(stream, LEFT_OUT[0]) else LEFT_OUT[1]
     kept = _LEAST_ENDS
@@ -242,7 +248,7 @@ def _ends(table: Table, rows: Sequence[Sequence[Cell]], stream: TextIO, left: in
     kept = max(kept, (left + _HEAD + 1) // blocks - _HEAD - 2)
     if len(rows) <= kept + 1:
         return text_table(table, rows, stream)
-    told = f"{len(rows) - kept} of {len(rows)} rows are left out; --all prints them"
+    told = f"{len(rows) - kept} of {len(rows)} rows are left out{'; ' * bool(see_all)}{see_all}"
     return text_table(table, _cut(rows, kept, dots), stream) + fill(told, get_terminal_size().columns) + "\n"
 
 

@@ -15,9 +15,13 @@ if TYPE_CHECKING:
 
 
 class Screen(NamedTuple):
-    """A terminal that gets the ends of a long table only, below the picture that ``figure`` makes, if any."""
+    """A terminal that gets the ends of a long table only, below the picture that ``figure`` makes, if any.
+
+    ``see_all`` says how to see the rows that are left out.
+    """
 
     figure: "Callable[[], Figure] | None" = None
+    see_all: str = ""
 
 
 def write(table: Table, form: str = "auto", path: str | None = None, screen: Screen | None = None) -> None:
@@ -45,7 +49,7 @@ def write(table: Table, form: str = "auto", path: str | None = None, screen: Scr
         if screen is not None and on_terminal and form == "table":
             from isocalc.display.terminal import screen_text
 
-            _print(screen_text(table, _cells(table), sys.stdout, screen.figure))
+            _print(screen_text(table, _cells(table), sys.stdout, *screen))
         else:
             _print(_text(table, form, sys.stdout))
     else:

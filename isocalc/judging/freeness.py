@@ -20,13 +20,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from isocalc.judging.statistics import FALSE_ALARM_RATE, QUANTILES, Verdict, quantile_name
+from isocalc.judging.allowances import FALSE_ALARM_RATE, QUANTILES, ROUNDING
+from isocalc.judging.statistics import Verdict, log_mean_lambda, pooled_error, quantile_name, student_quantile
 
 Array = npt.NDArray[np.float64]
 
 EXTREMES = ("log_s_min", "log_s_max")
-_PLACES = 1.0
-_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -87,14 +86,12 @@ def contrasts(
 
 
 def _contrast(name: str, one: Array, other: Array, level: float, allowance: float | None) -> Contrast:
-    from scipy.special import stdtrit  # noqa: PLC0415 - loading SciPy takes a quarter of a second
-
     means = float(one.mean()), float(other.mean())
     if allowance is None:
         with np.errstate(invalid="ignore"):
             return Contrast(name, *means, _welch(one, other)[0], math.inf, "not judged")
     error, freedom = _welch(one, other)
-    tolerance = float(stdtrit(freedom, 1 - level / 2)) * error + allowance
+    tolerance = student_quantile(freedom, level) * error + allowance
     return Contrast(
         name, *means, error, tolerance, "agrees" if abs(means[0] - means[1]) <= tolerance else "disagrees"
     )
@@ -109,14 +106,11 @@ def _statistics(log_s: Array) -> dict[str, Array]:
     keep[:, -1] = False
     keep[np.arange(trials), np.minimum(zeros, width - 2)] = False
     inner = log_s[keep].reshape(trials, width - 2)
-    top = np.maximum(inner[:, -1:], -1e300)
     with np.errstate(invalid="ignore", divide="ignore"):
         quantiles = np.quantile(inner, QUANTILES, axis=1, method="hazen")
         return {
             "mass_at_zero": zeros / width,
-            "log_mean_lambda": (2 * top + np.log(np.exp(2 * (inner - top)).mean(axis=1, keepdims=True)))[
-                :, 0
-            ],
+            "log_mean_lambda": log_mean_lambda(inner),
             "mean_log_lambda": 2 * inner.mean(axis=1),
             "var_log_lambda": 4 * inner.var(axis=1),
             **{
@@ -131,17 +125,17 @@ def _statistics(log_s: Array) -> dict[str, Array]:
 def _allowances(log_s: Array) -> dict[str, float]:
     """Return what finite width may add to the difference of each statistic."""
     trials, width = log_s.shape
-    shift = _PLACES / width + float(np.isneginf(log_s).mean(axis=1).std(ddof=1))
+    shift = 1 / width + float(np.isneginf(log_s).mean(axis=1).std(ddof=1))
     pooled = np.sort(log_s, axis=None)
     finite = pooled[pooled > -math.inf]
     # Without the extremes, of which there is one at each end of every replicate.
     length = 2 * float(finite[-1 - trials] - finite[trials]) if finite.size > 2 * trials else 0.0
-    rounding = _ROUNDING * (1 + float(np.abs(finite).max(initial=0.0)))
+    rounding = ROUNDING * (1 + float(np.abs(finite).max(initial=0.0)))
     allowances = {
         "mass_at_zero": shift,
-        "log_mean_lambda": _PLACES / width * length + rounding,
-        "mean_log_lambda": _PLACES / width * length + rounding,
-        "var_log_lambda": _PLACES / width * length**2 / 4 + rounding,
+        "log_mean_lambda": 1 / width * length + rounding,
+        "mean_log_lambda": 1 / width * length + rounding,
+        "var_log_lambda": 1 / width * length**2 / 4 + rounding,
     }
     places = np.clip([[mass - shift, mass, mass + shift] for mass in QUANTILES], 0.0, 1.0)
     with np.errstate(invalid="ignore"):
@@ -154,8 +148,5 @@ def _allowances(log_s: Array) -> dict[str, float]:
 
 def _welch(one: Array, other: Array) -> tuple[float, float]:
     """Return the standard error of a difference of means and its degrees of freedom."""
-    parts = np.array([sample.var(ddof=1) / sample.size for sample in (one, other)])
-    total = parts.sum()
-    freedoms = np.array([one.size - 1, other.size - 1])
-    freedom = total**2 / (parts**2 / freedoms).sum() if total > 0 else freedoms.sum()
-    return math.sqrt(total), float(freedom)
+    variances = np.array([sample.var(ddof=1) / sample.size for sample in (one, other)])
+    return pooled_error(variances, np.array([one.size - 1, other.size - 1]))

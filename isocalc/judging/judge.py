@@ -6,12 +6,15 @@ allowance for finite width (`isocalc.judging.statistics`); t is the two-sided St
 for k statistics judged, α the false-alarm rate of all together (Bonferroni).
 
 Calibration (tests/bench/calibrate_mc.py; α = 1 %, 64 networks: feed-forward, tied, rectangular and residual,
-Gaussian and orthogonal, L from 1 to 100): the right law was rejected in 0 of 8653 groups of 8 trials, 6350 at
-N = 50, 1600 at N = 100, 512 at N = 200, 191 at N = 500: allowances hold for the network that needs them most,
-so that the rate is far below α for most. Of residual networks, c off by 5 % was found in 6 of 6400 groups at
-N = 50, 58 of 1600 at N = 100, 233 of 512 at N = 200 and 164 of 192 at N = 500. At N = 500 the laws of
-independent gates for a pre-activation tanh network and of Gaussian weights for five orthogonal networks were
-rejected in 8 of 8 groups each.
+Gaussian and orthogonal, L from 1 to 100), groups of 8 trials:
+
+    N                                    50      100      200      500
+    right law rejected             0 / 6350   0 / 1600    0 / 512    0 / 191
+    c off by 5 %, residual, found  6 / 6400  58 / 1600  233 / 512  164 / 192
+
+Allowances hold for the network that needs them most, so that the rate is far below α for most. At N = 500 the
+laws of independent gates for a pre-activation tanh network and of Gaussian weights for five orthogonal
+networks were rejected in 8 of 8 groups each.
 """
 
 import math
@@ -23,7 +26,8 @@ import numpy as np
 import numpy.typing as npt
 
 from isocalc.errors import InvalidInputError, require_choice, require_network, require_number
-from isocalc.judging.statistics import FALSE_ALARM_RATE, FURTHEST, Finding, Verdict, findings
+from isocalc.judging.allowances import FALSE_ALARM_RATE, FURTHEST
+from isocalc.judging.statistics import Finding, Verdict, findings, student_quantile
 from isocalc.judging.width_law import WidthLaw
 from isocalc.laws.law import Law
 from isocalc.limits import LEAST_WIDTH
@@ -201,16 +205,9 @@ def judged(
     found: Sequence[Finding], trials: int, false_alarm_rate: float = FALSE_ALARM_RATE
 ) -> tuple[Statistic, ...]:
     """Return findings with their verdicts."""
-    t = student_quantile(found, trials, false_alarm_rate)
+    asked = sum(finding.allowance is not None and finding.theory is not None for finding in found)
+    t = student_quantile(trials - 1, false_alarm_rate / max(asked, 1))
     return tuple(_judge(finding, t) for finding in found)
-
-
-def student_quantile(found: Sequence[Finding], trials: int, false_alarm_rate: float) -> float:
-    """Return how many standard errors may separate theory and simulation."""
-    from scipy.special import stdtrit  # noqa: PLC0415 - the only use of SciPy here
-
-    judged = sum(finding.allowance is not None and finding.theory is not None for finding in found)
-    return float(stdtrit(trials - 1, 1 - false_alarm_rate / (2 * max(judged, 1))))
 
 
 def _judge(finding: Finding, t: float) -> Statistic:

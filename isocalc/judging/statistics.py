@@ -1,8 +1,4 @@
-"""Statistics of simulated spectra, what a law says of them, and how far it may be off.
-
-What the judges of a simulation share: verdicts, the false-alarm rate and the quantiles they look at.
-
-Statistics of replicates of a simulated spectrum, what the law says of them, and how far it may be off.
+"""Statistics of replicates of a simulated spectrum, what a law says of them, and how far it may be off.
 
 The allowance of a statistic is what separates theory and simulation at finite width, apart from chance. The
 spectrum of a real random matrix is displaced from its limit by O(1) of its N places: 1/N in the distribution
@@ -10,31 +6,42 @@ function, and its extremes by a part of their fluctuations. Units follow from th
 displacement of quantiles and of the distances; moved by as many places, all N values change a mean by the
 distance from the first to the last of them over N, which at a hard edge grows like log N. Where gates close,
 the rank fluctuates by √N places and the low end of the rest with it. A law that states an error displaces by
-that share of all places besides, at every width.
+that share of all places besides, at every width: theory (50) to (55).
 
-The constants come from tests/bench/calibrate_mc.py (64 networks, N = 50 to 500). With 800 trials at N = 50
-the largest differences found are 0.9 of the allowances (mean and variance, ReLU of 10 and 40 layers), 0.8 of
-them for quantiles and 0.6 for extremes; of the KS distance, which a largest difference of finitely many
-trials adds to, 1.1 (± 0.1).
-
-Statistics of replicates of a spectrum for which there is no law.
+The constants, `allowances`, come from tests/bench/calibrate_mc.py (64 networks, N = 50 to 500). With 800
+trials at N = 50 the largest differences found are 0.9 of the allowances (mean and variance, ReLU of 10 and 40
+layers), 0.8 of them for quantiles and 0.6 for extremes; of the KS distance, which a largest difference of
+finitely many trials adds to, 1.1 (± 0.1). `plain_findings` are the same statistics where there is no law.
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from isocalc.judging.allowances import (
+    ATOM_DEVIATIONS,
+    EDGE_SPACINGS,
+    FURTHEST,
+    LONE_NEURON,
+    LONE_SQUARES,
+    MEAN_PLACES,
+    MOST_MASS_ROUNDED,
+    PLACES,
+    QUANTILES,
+    RANK_MEAN_PLACES,
+    RANK_PLACES,
+    RANK_VARIANCE_PLACES,
+    ROUNDING,
+    VARIANCE_PLACES,
+)
 from isocalc.judging.width_law import WidthLaw
+from isocalc.laws.tolerances import LARGEST
 
 Verdict = Literal["agrees", "disagrees", "not judged"]
-
-# Of all statistics of a run together.
-FALSE_ALARM_RATE = 0.01
-QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
 def quantile_name(share: float) -> str:
@@ -44,20 +51,6 @@ def quantile_name(share: float) -> str:
 
 Array = npt.NDArray[np.float64]
 
-# Displacements, in places; of the variance in places at both ends.
-PLACES = 0.9
-MEAN_PLACES = 1.2
-VARIANCE_PLACES = 0.5
-# Of the extremes, in their own fluctuations.
-EDGE_SPACINGS = 1.3
-# The rank's standard deviation displaces by as many places: quantiles at the low end, mean and variance.
-RANK_PLACES, RANK_MEAN_PLACES, RANK_VARIANCE_PLACES = 0.8, 1.5, 2.5
-# The mass of a point mass fluctuates like a binomial count, at most so many times as much.
-ATOM_DEVIATIONS = 1.5
-# The direction of the signal adds at most as much to the variance as so many values at an end of the law.
-LONE_SQUARES = 2.0
-# A singular value of the signal's direction is set aside from here on only (`judge.set_aside`).
-FURTHEST = 4.0
 
 _FEW_VALUES = "a few singular values make up the mean of lambda at this width"
 _NO_DOUBLE = "it does not fit a double"
@@ -66,9 +59,6 @@ _NO_EDGE = "the law has no edge there"
 _POINT_MASS = "the law is a point mass"
 _NARROW = "the law is narrower than the rounding of log s"
 _ALL_ZERO = "in some trial fewer than two singular values are not 0"
-_LONE = 1 / 8
-_LEAST = 1e-12
-_MOST_MASS_ROUNDED = 0.5
 
 
 @dataclass(frozen=True)
@@ -119,12 +109,12 @@ def findings(log_s: Array, law: WidthLaw) -> tuple[Finding, ...]:
         ``ks_distance`` are of the singular values that are not 0.
     """
     log_s = law.snapped(log_s)
-    rest = [trial[trial > -math.inf] for trial in log_s]
-    found = [*_zeros(log_s, law)]
+    rest, values = above_zero(log_s), in_each_trial(log_s)
+    found = [*_zeros(values["mass_at_zero"], law)]
     if law.vanishes or min(map(len, rest)) < 2:
         names = [name for name in NAMES if name != "mass_at_zero"]
         return (*found, *(Finding(name, None, None, None, None, _ALL_ZERO) for name in names))
-    found += [_mean_lambda(log_s, law), *_moments(rest, law), *_quantiles(rest, law), *edges(rest, law)]
+    found += [_mean_lambda(values, law), *_moments(values, law), *_quantiles(values, law), *edges(rest, law)]
     return (*found, _ks(log_s, law), _wasserstein(rest, law))
 
 
@@ -141,51 +131,81 @@ NAMES = (
 )
 
 
-def _zeros(log_s: Array, law: WidthLaw) -> Iterator[Finding]:
-    share = (log_s == -math.inf).mean(axis=1)
+def above_zero(log_s: Array) -> list[Array]:
+    """Return the singular values of each trial that are not 0."""
+    return [trial[trial > -math.inf] for trial in log_s]
+
+
+def log_mean_lambda(log_s: Array) -> Array:
+    """Return the logarithm of the mean of λ = s² in each trial, shape (trials,), of log s, (trials, N)."""
+    top = np.maximum(log_s.max(axis=1, keepdims=True), -LARGEST)
+    with np.errstate(divide="ignore"):
+        return np.asarray(2 * top[:, 0] + np.log(np.exp(2 * (log_s - top)).mean(axis=1)))
+
+
+def in_each_trial(log_s: Array) -> dict[str, Array]:
+    """Return the value of each statistic in each trial, by name; the mass at 0 alone where a trial is all 0.
+
+    Parameters
+    ----------
+    log_s : array, shape (trials, N)
+        Log singular values, each row ascending, −inf for s = 0.
+    """
+    values = {"mass_at_zero": (log_s == -math.inf).mean(axis=1)}
+    rest = above_zero(log_s)
+    if all(trial.size for trial in rest):
+        values["log_mean_lambda"] = log_mean_lambda(log_s)
+        values["mean_log_lambda"] = np.array([2 * trial.mean() for trial in rest])
+        values["var_log_lambda"] = np.array([4 * trial.var() for trial in rest])
+        for share in QUANTILES:
+            quantiles = [np.quantile(trial, share, method="hazen") for trial in rest]
+            values[quantile_name(share)] = np.array(quantiles)
+        values["log_s_min"] = np.array([trial[0] for trial in rest])
+        values["log_s_max"] = np.array([trial[-1] for trial in rest])
+    return values
+
+
+def _zeros(share: Array, law: WidthLaw) -> Iterator[Finding]:
     if law.zero_mass > 0 or share.any():
         # Gates of an orthogonal or tied network are not quite independent: by a part of the deviation.
-        allowance = (PLACES / law.width if law.rank.deviation else _LEAST) + law.rank.deviation / 2
+        allowance = (PLACES / law.width if law.rank.deviation else ROUNDING) + law.rank.deviation / 2
         yield _over_trials("mass_at_zero", law.zero_mass, share, allowance)
 
 
-def _mean_lambda(log_s: Array, law: WidthLaw) -> Finding:
-    log_lambda = 2 * log_s
-    top = log_lambda.max()
-    values = top + np.log(np.exp(log_lambda - top).mean(axis=1))
+def _mean_lambda(values: Mapping[str, Array], law: WidthLaw) -> Finding:
     obstacle = "" if law.width > 2 * law.participation else _FEW_VALUES
     if law.log_mean_lambda is None:
         obstacle = obstacle or _NO_DOUBLE
     allowance = MEAN_PLACES * 2 * _length(law) / law.width + law.rounding
     displaced = 2 * law.error * _length(law)
-    return _over_trials(
-        "log_mean_lambda", law.log_mean_lambda, values, allowance, obstacle=obstacle, displaced=displaced
-    )
+    name, theory = "log_mean_lambda", law.log_mean_lambda
+    return _over_trials(name, theory, values[name], allowance, obstacle=obstacle, displaced=displaced)
 
 
-def _moments(rest: Sequence[Array], law: WidthLaw) -> Iterator[Finding]:
+def _moments(values: Mapping[str, Array], law: WidthLaw) -> Iterator[Finding]:
     low, high = law.reach
     slack = law.rank.deviation * law.width
-    means, variances = [np.array([f(trial) for trial in rest]) for f in (np.mean, np.var)]
     places = (MEAN_PLACES + RANK_MEAN_PLACES * slack) / law.width
     allowance = 2 * places * _length(law) + law.rounding
     displaced = 2 * law.error * _length(law)
-    yield _over_trials("mean_log_lambda", 2 * law.mean, 2 * means, allowance, displaced=displaced)
+    name = "mean_log_lambda"
+    yield _over_trials(name, 2 * law.mean, values[name], allowance, displaced=displaced)
     square = (high - law.mean) ** 2 + (law.mean - low) ** 2
     places = (VARIANCE_PLACES + RANK_VARIANCE_PLACES * slack) / law.width
     allowance = 4 * (places * square + _lone_square(law) / law.width) + law.rounding**2
     displaced = 4 * law.error * square
-    yield _over_trials("var_log_lambda", 4 * law.var, 4 * variances, allowance, displaced=displaced)
+    name = "var_log_lambda"
+    yield _over_trials(name, 4 * law.var, values[name], allowance, displaced=displaced)
 
 
-def _quantiles(rest: Sequence[Array], law: WidthLaw) -> Iterator[Finding]:
+def _quantiles(values: Mapping[str, Array], law: WidthLaw) -> Iterator[Finding]:
     for share in QUANTILES:
-        values = np.array([np.quantile(trial, share, method="hazen") for trial in rest])
+        name = quantile_name(share)
         slack = RANK_PLACES * (1 - share) * law.rank.deviation * law.width
         place = float(law.ppf(share))
         moved = max(_moved(law, share, PLACES + slack), _moved_by_atoms(law, share))
         displaced = _moved(law, share, law.places)
-        yield _over_trials(quantile_name(share), place, values, moved + law.rounding, displaced=displaced)
+        yield _over_trials(name, place, values[name], moved + law.rounding, displaced=displaced)
 
 
 def _moved(law: WidthLaw, share: float, places: float) -> float:
@@ -207,7 +227,7 @@ def _moved_by_atoms(law: WidthLaw, share: float) -> float:
 
 def edges(rest: Sequence[Array], law: WidthLaw) -> Iterator[Finding]:
     """Yield the findings of the smallest and of the largest value of each trial."""
-    obstacle = _FEW_NEURONS if law.lone_neurons > _LONE else ""
+    obstacle = _FEW_NEURONS if law.lone_neurons > LONE_NEURON else ""
     allowed = FURTHEST if law.strays else EDGE_SPACINGS
     for k, name in ((0, "log_s_min"), (-1, "log_s_max")):
         values = np.array([trial[k] for trial in rest])
@@ -227,7 +247,7 @@ def _ks(log_s: Array, law: WidthLaw) -> Finding:
     distance = float(max(np.abs(after - at_or_below).max(), np.abs(before - below).max()))
     error = float(_standard_errors(law.cdf(log_s)[1]).max())
     rounded = law.rounding * law.steepest
-    if rounded > _MOST_MASS_ROUNDED:
+    if rounded > MOST_MASS_ROUNDED:
         return Finding("ks_distance", 0.0, distance, error, None, _POINT_MASS if law.is_point else _NARROW)
     allowance = (PLACES + RANK_PLACES * law.rank.deviation * law.width) / law.width + rounded
     return Finding("ks_distance", 0.0, distance, error, allowance + law.error, displaced=law.error)
@@ -285,6 +305,30 @@ def _standard_errors(values: Array) -> Array:
     return errors
 
 
+def pooled_error(variances: Array, freedom: Array) -> tuple[float, float]:
+    """Return the standard error of a sum of independent estimates, and its degrees of freedom.
+
+    Parameters
+    ----------
+    variances, freedom : arrays, shape (n,)
+        Of the estimates: squares of their standard errors, and degrees of freedom of those.
+
+    References
+    ----------
+    Satterthwaite, Biometrics Bulletin 2 (1946) 110; of two means it is Welch's test.
+    """
+    total = variances.sum()
+    effective = total**2 / (variances**2 / freedom).sum() if total > 0 else freedom.sum()
+    return math.sqrt(total), float(effective)
+
+
+def student_quantile(freedom: float, rate: float) -> float:
+    """Return how many standard errors a right mean is off by with a probability of ``rate``, either way."""
+    from scipy.special import stdtrit  # noqa: PLC0415 - loading SciPy takes a quarter of a second
+
+    return float(stdtrit(freedom, 1 - rate / 2))
+
+
 def plain_findings(log_s: Array) -> tuple[Finding, ...]:
     """Return the statistics that `statistics.findings` compares with a law, without one.
 
@@ -298,26 +342,14 @@ def plain_findings(log_s: Array) -> tuple[Finding, ...]:
     tuple of Finding
         The same names in the same order, but for the distances; ``mass_at_zero`` only where it is not 0.
     """
-    found = {}
-    if (log_s == -math.inf).any():
-        found["mass_at_zero"] = (log_s == -math.inf).mean(axis=1)
-    rest = [trial[trial > -math.inf] for trial in log_s]
-    if all(trial.size for trial in rest):
-        top = log_s.max()
-        found["log_mean_lambda"] = 2 * top + np.log(np.exp(2 * (log_s - top)).mean(axis=1))
-        found["mean_log_lambda"] = np.array([2 * trial.mean() for trial in rest])
-        found["var_log_lambda"] = np.array([4 * trial.var() for trial in rest])
-        for share in QUANTILES:
-            values = [np.quantile(trial, share, method="hazen") for trial in rest]
-            found[quantile_name(share)] = np.array(values)
-        found["log_s_min"] = np.array([trial[0] for trial in rest])
-        found["log_s_max"] = np.array([trial[-1] for trial in rest])
-    return tuple(plain_finding(name, values) for name, values in found.items())
+    values = in_each_trial(log_s)
+    if not values["mass_at_zero"].any():
+        del values["mass_at_zero"]
+    return tuple(plain_finding(name, found) for name, found in values.items())
 
 
 def plain_finding(name: str, values: Array) -> Finding:
     """Return one statistic from its value in each trial; without numbers where s = 0 makes one infinite."""
     if not np.isfinite(values).all():
         return Finding(name, None, None, None, None, "it is of s = 0 in some trial")
-    error = float(values.std(ddof=1)) / math.sqrt(len(values))
-    return Finding(name, None, float(values.mean()), error, None)
+    return Finding(name, None, float(values.mean()), float(_standard_errors(values)), None)

@@ -1,12 +1,9 @@
-"""A law as the singular values of networks of finite width are expected to follow it.
+"""A law as the singular values of networks of finite width are expected to follow it: `WidthLaw`.
 
-How many singular values of a network of finite width are not 0.
-
-Residual networks in which few neurons respond: one of them can send a singular value beyond the edges.
-
-A law's distribution function as a table, for thousands of singular values at once.
-
-The law of a network as the singular values of networks of finite width are expected to follow it.
+Width decides how many singular values are not 0 (`expected_rank`), where the extreme ones are and how much
+they fluctuate: the lowest of N has a mass of about 1/N below it, on the scale of Tracy and Widom's law. A
+residual network in which few neurons respond can send a singular value beyond the edges (`lone_neurons`). The
+law's distribution function becomes a table (`law_table`), for thousands of singular values at once.
 """
 
 import math
@@ -20,16 +17,27 @@ import numpy.typing as npt
 
 from isocalc.activations.averages import averages
 from isocalc.errors import NoAnswerError
+from isocalc.judging.allowances import (
+    AT_ATOM,
+    BRIDGED,
+    EDGE_MASS,
+    EDGE_PART,
+    FINER,
+    LAYERS,
+    POINTS,
+    ROUNDING,
+    SAME_GATE,
+    SAME_VARIANCE,
+    SINGLE_NOISE,
+)
 from isocalc.laws.gates.nodes import gate_rule
 from isocalc.laws.law import Law
 from isocalc.laws.spectrum import spectrum
+from isocalc.laws.tolerances import LARGEST
 from isocalc.limits import GOOD_ENOUGH
 from isocalc.networks.descriptions import FeedForward, ResNet
 from isocalc.signal.propagation import propagate
 from isocalc.simulation.simulate import Dtype, Gates
-
-# Variances this close to each other are one: chances of gates to open that differ by as little do not count.
-_SAME = 1e6
 
 
 class Rank(NamedTuple):
@@ -43,11 +51,11 @@ class Rank(NamedTuple):
         Standard deviation of that share from one network to the next.
     """
 
-    mean: float
-    deviation: float
+    mean: float = 1.0
+    deviation: float = 0.0
 
 
-FULL = Rank(1.0, 0.0)
+FULL = Rank()
 
 
 def expected_rank(network: ResNet | FeedForward, width: int | None) -> Rank:
@@ -92,7 +100,7 @@ def _opening(network: FeedForward) -> list[float]:
 
 
 def _rounded(q: float) -> float:
-    return round(_SAME * math.log(q)) if q > 0 else -math.inf
+    return round(math.log(q) / SAME_VARIANCE) if q > 0 else -math.inf
 
 
 def least_rank(inputs: int, layers: Counter[tuple[int, float]]) -> Rank:
@@ -112,11 +120,6 @@ def least_rank(inputs: int, layers: Counter[tuple[int, float]]) -> Rank:
     return Rank(mean / inputs, math.sqrt(max(variance, 0.0)) / inputs)
 
 
-_LAYERS = 129
-_SAFE = 1e300
-_HALF_OPEN = 1 + 1e-9
-
-
 def lone_neurons(network: ResNet | FeedForward) -> float:
     """Return how much the gates of a residual network vary between neurons.
 
@@ -129,23 +132,19 @@ def lone_neurons(network: ResNet | FeedForward) -> float:
     if not isinstance(network, ResNet):
         return 0.0
     found = propagate(network)
-    some = np.unique(np.linspace(0, network.depth - 1, _LAYERS).round().astype(int))
-    gates = averages(network.act, np.minimum(found.q[some], _SAFE))
+    some = np.unique(np.linspace(0, network.depth - 1, LAYERS).round().astype(int))
+    gates = averages(network.act, np.minimum(found.q[some], LARGEST))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         squares = np.square(found.c_per_layer[some] / found.c_per_layer[some].max())
         relative = gates.gate_squared / gates.gate / gates.gate - 1
     known = np.isfinite(relative) & (squares > 0)
     mean = float(np.average(relative[known], weights=squares[known])) if known.any() else 0.0
-    neurons = network.hidden_ratio if network.block == "preln" else 1.0
+    neurons = network.hidden_ratio if network.branch.has_hidden_layer else 1.0
     # Gates that are 0 or 1 half of the time have 1, and none of them is far above the mean.
-    return mean / (network.depth * neurons) if mean > _HALF_OPEN else 0.0
+    return mean / (network.depth * neurons) if mean > 1 + SAME_GATE else 0.0
 
 
 Array = npt.NDArray[np.float64]
-
-_POINTS, _FINER = 401, 8
-# Mass between two points over which the table may go without the points between.
-_BRIDGED = 1e-3
 
 
 def law_table(law: Law) -> tuple[Array, Array]:
@@ -197,7 +196,7 @@ def _continuous(law: Law) -> tuple[Array, Array]:
 
     if not law.support():
         return np.empty(0), np.empty(0)
-    grid = np.unique(law.grid(_POINTS))
+    grid = np.unique(law.grid(POINTS))
     inner, mass = _solved(law, grid[1:-1])
     for where, weight in law.atoms:
         mass = mass - weight * (where <= inner)
@@ -205,9 +204,9 @@ def _continuous(law: Law) -> tuple[Array, Array]:
     x = np.concatenate((grid[:1], inner, grid[-1:]))
     mass = np.maximum.accumulate(np.clip(np.concatenate(([0.0], mass, [whole])), 0.0, 1.0))
     across = np.diff(mass)[np.searchsorted(x, np.setdiff1d(grid, x)) - 1]
-    if (across > _BRIDGED).any():
+    if (across > BRIDGED).any():
         raise NoAnswerError(f"the solver finds no way to a part of this law's mass, {across.max():.2g}")
-    finer = np.interp(np.arange((x.size - 1) * _FINER + 1) / _FINER, np.arange(x.size), x)
+    finer = np.interp(np.arange((x.size - 1) * FINER + 1) / FINER, np.arange(x.size), x)
     return finer, np.maximum.accumulate(np.asarray(PchipInterpolator(x, mass)(finer)))
 
 
@@ -221,17 +220,6 @@ def _solved(law: Law, x: Array) -> tuple[Array, Array]:
         halves = [_solved(law, half) for half in np.array_split(x, 2)]
         found, mass = (np.concatenate(parts) for parts in zip(*halves, strict=True))
         return found, mass
-
-
-# N times the mass beyond −1.2065, the mean of the Tracy-Widom law of real matrices (Bornemann 2010).
-_EDGE_MASS = 2 / (3 * math.pi) * 1.2065335745820**1.5
-# Next to an edge, quantiles go like the mass to the power 2/3: an eighth of the mass is a quarter of the way.
-_PART, _LEFT = 1 / 8, 3 / 4
-_ROUNDING = 1e-12
-# Simulated log s this close to a point mass are at it.
-_AT_ATOM = 1e-7
-# Of a float32 product of L layers, over √L (6e-7 at most were seen).
-_SINGLE_NOISE = 2e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -304,15 +292,15 @@ class WidthLaw:
         """
         law = spectrum(network, law="layered") if law is None else law
         chain = network.layer_widths if isinstance(network, FeedForward) else None
-        block = network.block if isinstance(network, ResNet) else ""
+        branch = network.branch
         return cls(
             law,
             chain[0] if chain else width or 0,
             expected_rank(network, width),
             _log_mean_lambda(network, law),
-            strays=2 if block == "preln" else int(gates == "own" and block != "pre"),
+            strays=2 if branch.normalises else int(gates == "own" and not branch.acts_on_stream),
             lone_neurons=lone_neurons(network),
-            noise=_SINGLE_NOISE * math.sqrt(network.depth) if dtype == "float32" else 0.0,
+            noise=SINGLE_NOISE * math.sqrt(network.depth) if dtype == "float32" else 0.0,
             error=law.error if law.error is not None and law.error <= GOOD_ENOUGH else 0.0,
         )
 
@@ -387,15 +375,15 @@ class WidthLaw:
     @cached_property
     def extremes(self) -> tuple[float, float]:
         """Expected smallest and largest log s."""
-        low, high = self.ppf([_EDGE_MASS / self.count, 1 - _EDGE_MASS / self.count]).tolist()
+        low, high = self.ppf([EDGE_MASS / self.count, 1 - EDGE_MASS / self.count]).tolist()
         return low, high
 
     @cached_property
     def spacings(self) -> tuple[float, float]:
         """Scales of the fluctuations of the smallest and the largest log s: from the edges, if there are."""
-        beyond = _EDGE_MASS * _PART / self.count
+        beyond = EDGE_MASS * EDGE_PART / self.count
         (low, high), (bottom, top) = self.extremes, self.ppf([beyond, 1 - beyond]).tolist()
-        return (low - bottom) / _LEFT, (top - high) / _LEFT
+        return (low - bottom) / (1 - EDGE_PART ** (2 / 3)), (top - high) / (1 - EDGE_PART ** (2 / 3))
 
     @cached_property
     def reach(self) -> tuple[float, float]:
@@ -406,7 +394,7 @@ class WidthLaw:
     @property
     def rounding(self) -> float:
         """How far rounding may displace simulated log s."""
-        exact = _ROUNDING * (1 + abs(self.mean))
+        exact = ROUNDING * (1 + abs(self.mean))
         return exact + self.noise * math.exp(self.reach[1] - self.mean) if self.noise else exact
 
     @cached_property
@@ -431,7 +419,7 @@ class WidthLaw:
         """Return simulated values, those next to a point mass at it."""
         for where, _ in self.atoms:
             with np.errstate(invalid="ignore"):
-                near = np.abs(log_s - where) <= max(_AT_ATOM, self.rounding)
+                near = np.abs(log_s - where) <= max(AT_ATOM, self.rounding)
             log_s = np.where(near, where, log_s)
         return log_s
 
@@ -447,7 +435,7 @@ class WidthLaw:
 
 def _log_mean_lambda(network: ResNet | FeedForward, law: Law) -> float | None:
     mean = law.using("lambda").mean()
-    if 1 / _SAFE < mean < _SAFE:
+    if 1 / LARGEST < mean < LARGEST:
         return math.log(mean)
     if law.name == "layered" and isinstance(network, ResNet):
         return propagate(network).log_mean_lambda

@@ -2,12 +2,10 @@
 
 A statistic of a right law differs from it by O(1/N), the extremes by a part of N^(−2/3) (of their own
 fluctuations), and what the low end decides by N^(−1/2) where gates close and the rank fluctuates: d(N) = a +
-b N^(−p). The difference that is left at N → ∞, a, is what a wrong law shows; a disagreement of finite width
-goes away. Replicates of different widths are independent, and the errors of most statistics go like 1/N, so
-that widths are weighted with N²: weights by estimated errors would favour widths whose few trials happen to
-lie together.
-
-The form is theory (56).
+b N^(−p), theory (56). The difference that is left at N → ∞, a, is what a wrong law shows; a disagreement of
+finite width goes away. Replicates of different widths are independent, and the errors of most statistics go
+like 1/N, so that widths are weighted with N²: weights by estimated errors would favour widths whose few
+trials happen to lie together.
 
 Calibration (tests/bench/calibrate_widths.py; α = 1 %, 11 networks, 8 trials at each of N = 50, 100 and 200):
 right laws were rejected in 0 of 33 groups; c off by 5 % was found in 9 of 30, the laws of independent gates
@@ -21,8 +19,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from isocalc.judging.allowances import FALSE_ALARM_RATE, QUANTILES, REMAINDER, SEEN
 from isocalc.judging.judge import Judgement, judge
-from isocalc.judging.statistics import FALSE_ALARM_RATE, NAMES, QUANTILES, Finding, Verdict
+from isocalc.judging.statistics import NAMES, Finding, Verdict, pooled_error, quantile_name, student_quantile
 from isocalc.judging.width_law import WidthLaw
 from isocalc.laws.law import Law
 from isocalc.laws.spectrum import spectrum
@@ -31,11 +30,14 @@ from isocalc.simulation.simulate import Dtype, Gates
 
 Array = npt.NDArray[np.float64]
 
-# What the fitted form leaves out, log N / N and N^(−2), as a share of the allowance at the largest width.
-REMAINDER = 0.5
 _EDGES = {"log_s_min", "log_s_max"}
-_LOW_END = {"mean_log_lambda", "var_log_lambda", "log_s_q05", "ks_distance", "wasserstein_distance"}
-_SEEN = 2.0
+_LOW_END = {
+    "mean_log_lambda",
+    "var_log_lambda",
+    quantile_name(min(QUANTILES)),
+    "ks_distance",
+    "wasserstein_distance",
+}
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,15 @@ def judge_widths(
         Of each width alone.
     trends : tuple of Trend
         Of all together: the false-alarm rate is that of these.
+
+    Raises
+    ------
+    InvalidInputError, NoAnswerError
+        As `judge.judge`.
+
+    Notes
+    -----
+    The form of the approach is theory (56).
     """
     law = spectrum(network, law="layered") if law is None else law
     judgements = {
@@ -137,7 +148,7 @@ def width_trend(
     common = [name for name in by_name[0] if all(name in other for other in by_name)]
     series = {name: [other[name] for other in by_name] for name in common}
     judged = sum(all(map(_is_known, findings)) for findings in series.values())
-    level = 1 - false_alarm_rate / (2 * max(judged, 1))
+    level = false_alarm_rate / max(judged, 1)
     freedom = np.array([trials[width] - 1 for width in widths], dtype=float)
     size = np.array(widths, dtype=float)
     theory = limits(law)
@@ -174,8 +185,6 @@ def _trend(
     *,
     level: float,
 ) -> Trend:
-    from scipy.special import stdtrit  # noqa: PLC0415 - the only use of SciPy here
-
     name = findings[0].name
     if limit is None or not all(map(_is_known, findings)):
         return Trend(name, limit, None, None, None, "not judged")
@@ -184,13 +193,11 @@ def _trend(
         for field in ("simulation", "theory", "standard_error", "allowance")
     )
     difference = simulation - theory
-    left, parts = float(shares @ difference), (shares * errors) ** 2
-    error = math.sqrt(parts.sum())
-    # Satterthwaite's degrees of freedom of a sum of independent estimates.
-    effective = parts.sum() ** 2 / (parts**2 / freedom).sum() if error else freedom.sum()
+    left = float(shares @ difference)
+    error, effective = pooled_error((shares * errors) ** 2, freedom)
     displaced = findings[-1].displaced
     remainder = REMAINDER * (allowances[-1] - displaced) + displaced
-    tolerance = float(stdtrit(effective, level)) * error + remainder
+    tolerance = student_quantile(effective, level) * error + remainder
     verdict: Verdict = "agrees" if abs(left) <= tolerance else "disagrees"
     return Trend(name, limit, limit + left, error, _rate(size, difference, errors), verdict, tolerance)
 
@@ -213,7 +220,7 @@ def _extrapolation(size: Array, power: float) -> Array:
 
 def _rate(size: Array, difference: Array, errors: Array) -> float | None:
     """Fit |difference| ~ N^(−p) to the widths that see a difference, weighted by relative errors."""
-    seen = (np.abs(difference) > _SEEN * errors) & (difference != 0)
+    seen = (np.abs(difference) > SEEN * errors) & (difference != 0)
     if np.count_nonzero(seen) < 2:
         return None
     x, y = np.log(size[seen]), np.log(np.abs(difference[seen]))

@@ -1,8 +1,7 @@
 """The public face of every law: a variable, a scale, and the questions of a frozen distribution.
 
-The variable a law is stated in: singular values s, their squares λ, or log s.
-
-What laws of singular values share: a variable, a scale, and questions that one centred law answers.
+A law is stated in singular values s, in their squares λ, or in log s. `Law` answers for x in that variable;
+behind it is a `Centred` law of y = log λ − centre, and a `Scale` between the two.
 """
 
 import copy
@@ -17,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isocalc.errors import InvalidInputError, NoAnswerError, require_choice, require_number, require_whole
+from isocalc.laws.tolerances import MISSED_MASS, MOST_BEYOND, MOST_POINTS, SAFE_LOG
 from isocalc.numerics.special import exp_or_inf
 
 Array = npt.NDArray[np.float64]
@@ -25,10 +25,6 @@ Variable = Literal["singular", "lambda", "log"]
 VARIABLES: tuple[Variable, ...] = ("singular", "lambda", "log")
 # Each is this power of λ.
 POWER = {"singular": 0.5, "lambda": 1.0}
-
-# The centre is used as a number while it is far from over- and underflow: log(s / a^L) keeps digits that a
-# difference of logarithms loses.
-_SAFE_LOG = 300.0
 
 
 @dataclass(frozen=True)
@@ -54,7 +50,7 @@ class Scale:
     @cached_property
     def _unit(self) -> float | None:
         """The x at y = 0, where that is well inside a double's range."""
-        if sum(abs(power * math.log(base)) for base, power in self.centre) > _SAFE_LOG:
+        if sum(abs(power * math.log(base)) for base, power in self.centre) > SAFE_LOG:
             return None
         return math.prod(math.pow(base, 2 * POWER[self.variable] * power) for base, power in self.centre)
 
@@ -79,12 +75,6 @@ class Scale:
 
 
 Pairs = tuple[tuple[float, float], ...]
-
-_MOST_POINTS = 10**9
-# Mass by which rounding, and tables of solutions, may leave a distribution function off.
-_ROUNDING = 1e-6
-# Mass beyond a place, in units of its density times the distance of the end, however steep that is.
-_MOST_BEYOND = 10.0
 
 
 class Centred(Protocol):
@@ -205,10 +195,11 @@ class Law(ABC):
         order = np.argsort(y, axis=None, kind="stable")
         ascending = below.ravel()[order]
         highest = np.maximum.accumulate(ascending)
-        if (highest - ascending > _ROUNDING).any():
+        if (highest - ascending > MISSED_MASS).any():
             raise NoAnswerError(
                 f"the {self.name} law was not solved: its distribution function falls by "
-                f"{(highest - ascending).max():.2g}; simulate with isocalc mc"
+                f"{(highest - ascending).max():.2g}",
+                ("simulate",),
             )
         below = np.empty_like(highest)
         below[order] = highest
@@ -290,7 +281,7 @@ class Law(ABC):
         InvalidInputError
             ``points`` is not a whole number of at least 1.
         """
-        require_whole("points", points, 1, _MOST_POINTS)
+        require_whole("points", points, 1, MOST_POINTS)
         return self._scale.uncentred(self._centred.grid(points, POWER.get(self.variable, 0.0)))
 
     def table(self, points: int) -> tuple[Array, Array, Array]:
@@ -314,7 +305,7 @@ class Law(ABC):
         NoAnswerError
             The mass falls somewhere, or is not all there is between the ends: the law was not solved.
         """
-        require_whole("points", points, 1, _MOST_POINTS)
+        require_whole("points", points, 1, MOST_POINTS)
         y = self._centred.grid(points, POWER.get(self.variable, 0.0))
         density, below = self._rising(y)
         if points > 1:
@@ -329,10 +320,11 @@ class Law(ABC):
             if not math.isfinite(end):
                 continue
             missed = abs(float(below[k]) - mass)
-            if missed > _ROUNDING + _MOST_BEYOND * float(density[k]) * abs(end - float(y[k])):
+            if missed > MISSED_MASS + MOST_BEYOND * float(density[k]) * abs(end - float(y[k])):
                 raise NoAnswerError(
                     f"the {self.name} law was not solved: {missed:.2g} of its mass is missing at an end of "
-                    "the support; simulate with isocalc mc"
+                    "the support",
+                    ("simulate",),
                 )
 
     @property

@@ -1,8 +1,6 @@
-"""From a network to its law: which law is good enough, and the law itself.
+"""From a network to its law: which law is good enough, how far it is off and why, and the law itself.
 
-Which law of a network is good enough, how far it is off, and why.
-
-The limiting law of the singular values of a network's input-output Jacobian.
+`choose` decides, `law_of` solves, `spectrum` does both.
 """
 # ruff: noqa: PLC0415 - universal densities need not load the solvers
 
@@ -11,7 +9,8 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from isocalc.errors import InvalidInputError, NoAnswerError, require_choice, require_network, require_whole
 from isocalc.laws.law import Law, Variable
-from isocalc.laws.universal_law import UniversalLaw
+from isocalc.laws.tolerances import MOST_GROUPS, QUICK, QUICK_WHERE_STRONG, VERY_STRONG
+from isocalc.laws.universal import UniversalLaw
 from isocalc.limits import GOOD_ENOUGH, LEAST_PATHS, MOST_PATHS
 from isocalc.networks.descriptions import FeedForward, ResNet
 from isocalc.signal.propagation import Propagation, propagate
@@ -142,9 +141,6 @@ def _reason(errors: "LawErrors", law: str) -> str:
 
 __all__ = ["UniversalLaw", "law_of", "spectrum"]
 
-# Layers times c of networks whose exact law takes seconds with 1024 gate paths, as measured, and of those
-# with layers so strong, c/L alone, that it reaches down next to λ = 0.
-_QUICK, _QUICK_WHERE_STRONG, _STRONG, _MOST_LAYERS = 2000.0, 600.0, 0.6, 128
 
 LAWS = ("auto", "universal", "layered", "exact")
 
@@ -261,9 +257,9 @@ def require_quick(network: ResNet, signal: Propagation | None = None) -> None:
     """
     signal = propagate(network) if signal is None else signal
     strongest = float(signal.c_per_layer.max()) / network.depth
-    most = _QUICK if strongest <= _STRONG else _QUICK_WHERE_STRONG
-    if min(network.depth, _MOST_LAYERS) * signal.c > most:
+    most = QUICK if strongest <= VERY_STRONG else QUICK_WHERE_STRONG
+    if min(network.depth, MOST_GROUPS) * signal.c > most:
         raise NoAnswerError(
-            f"its law is the exact one, which at c = {signal.c:.4g}, depth {network.depth} may take minutes: "
-            "see isocalc density --law exact --summary, or isocalc mc"
+            f"its law is the exact one, which at c = {signal.c:.4g}, depth {network.depth} may take minutes",
+            ("take the exact law", "simulate"),
         )

@@ -1,8 +1,6 @@
-"""Where a law of y = log λ has its mass: bands of density, point masses, and a scan for them.
+"""Where a law of y = log λ has its mass: bands of density, point masses, and a scan for both.
 
-A law made of point masses alone.
-
-Where a law of y = log λ has its mass: points at which it is solved until none hides between them.
+`Scan` solves a law at points until no mass hides between them. `PointMasses` is a law without a density.
 """
 
 import math
@@ -14,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isocalc.errors import NoAnswerError
+from isocalc.laws.tolerances import FLAT, HIDDEN, MISSED_MASS, MOST_ROUNDS, SAME, STEP_MASS, STEP_MISSED
 
 
 class Band(NamedTuple):
@@ -24,9 +23,6 @@ class Band(NamedTuple):
     low_diverges: bool = False
     high_diverges: bool = False
 
-
-# Places this close to a point mass, in units of it where it is large, are there.
-SAME_PLACE = 1e-13
 
 Array = npt.NDArray[np.float64]
 Pairs = tuple[tuple[float, float], ...]
@@ -65,7 +61,7 @@ class PointMasses:
         """Return the density, 0, and the mass at or below y."""
         below = np.zeros_like(y)
         for place, mass in self.atoms:
-            below += mass * (y >= place - SAME_PLACE * max(1.0, abs(place)) if place > -math.inf else True)
+            below += mass * (y >= place - SAME * max(1.0, abs(place)) if place > -math.inf else True)
         return np.zeros_like(y), below
 
     def quantile(self, u: Array) -> Array:
@@ -97,18 +93,6 @@ class PointMasses:
 
 Solver = Callable[[Array], tuple[Array, Array]]
 
-# Neighbours have no more mass between them, and no more that trapezoids miss.
-_MOST_MASS = 1 / 24
-_MOST_MISSED = 4e-4
-# Between two dead points: a band too narrow to have been hit.
-_HIDDEN = 1e-11
-# A point whose density is not this close to its neighbours' may be beside a gap.
-_FLAT = 0.9
-_FINEST = 1e-13
-_ROUNDS = 60
-# Survival functions fall, but for rounding.
-_RISE = 1e-6
-
 
 class Scan:
     """A law solved at enough points to know where its mass is.
@@ -132,7 +116,7 @@ class Scan:
         self._solver, self._atoms = solver, atoms
         self.y = self.density = self.survival = np.empty(0)
         self.add(start)
-        for _ in range(_ROUNDS):
+        for _ in range(MOST_ROUNDS):
             places = self._wanted()
             if not places.size:
                 break
@@ -145,10 +129,8 @@ class Scan:
         joined = [np.concatenate(part) for part in parts]
         order = np.argsort(joined[0], kind="stable")
         self.y, self.density, self.survival = (part[order] for part in joined)
-        if (np.diff(self.survival) > _RISE).any():
-            raise NoAnswerError(
-                "the law was not solved: the mass above some points rises; simulate with isocalc mc"
-            )
+        if (np.diff(self.survival) > MISSED_MASS).any():
+            raise NoAnswerError("the law was not solved: the mass above some points rises", ("simulate",))
 
     def _wanted(self) -> Array:
         """Return midpoints of the steps that hide something."""
@@ -158,12 +140,12 @@ class Scan:
             mass -= atom * ((self.y[:-1] < place) & (place <= self.y[1:]))
         missed = np.abs(mass - width * (self.density[:-1] + self.density[1:]) / 2)
         dead = self.density == 0
-        hidden = (mass > _HIDDEN) & dead[:-1] & dead[1:]
+        hidden = (mass > HIDDEN) & dead[:-1] & dead[1:]
         dip = np.zeros(self.y.size, dtype=bool)
         beside = np.minimum(self.density[:-2], self.density[2:])
-        dip[1:-1] = (self.density[1:-1] < _FLAT * beside) & ~dead[1:-1]
-        wanted = (mass > _MOST_MASS) | (missed > _MOST_MISSED) | hidden | dip[:-1] | dip[1:]
-        wanted &= width > _FINEST * np.maximum(1.0, np.abs(self.y[1:]))
+        dip[1:-1] = (self.density[1:-1] < FLAT * beside) & ~dead[1:-1]
+        wanted = (mass > STEP_MASS) | (missed > STEP_MISSED) | hidden | dip[:-1] | dip[1:]
+        wanted &= width > SAME * np.maximum(1.0, np.abs(self.y[1:]))
         middle: Array = (self.y[:-1] + self.y[1:]) / 2
         return np.asarray(middle[wanted])
 
@@ -176,7 +158,7 @@ class Scan:
         masses = [
             self.survival[max(first - 1, 0)] - self.survival[min(last + 1, top)] for first, last in runs
         ]
-        return [run for run, mass in zip(runs, masses, strict=True) if mass > _HIDDEN]
+        return [run for run, mass in zip(runs, masses, strict=True) if mass > HIDDEN]
 
     def between(self, low: int, high: int) -> float:
         """Return a place between two points: that of a point mass if there is one, else the middle."""

@@ -1,7 +1,8 @@
-"""The universal law of residual networks, centred: the law of y = log λ − 2L log|a| for one number, c.
+"""The universal law of residual networks, L → ∞: `UniversalLaw`, one number c and a scale.
 
-With m = 1/(e^ζ − 1) the law's equation (Tarnowski et al. 2018, eq. 18) reads ζ + c coth(ζ/2) = y. On the
-curve ζ = X + it where its left side is real, t runs from 0 at the edges to its largest value at y = 0, and
+Centred, it is the law of y = log λ − 2L log|a|. With m = 1/(e^ζ − 1) its equation (Tarnowski et al. 2018, eq.
+18) reads ζ + c coth(ζ/2) = y. On the curve ζ = X + it where its left side is real, t runs from 0 at the edges
+to its largest value at y = 0, and
 
     density(y) = t / (2πc),    survival(y) = Im[c m² + log(1 − e^−ζ)] / π.
 
@@ -13,26 +14,156 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass, field
+from functools import cached_property
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from isocalc.errors import NoAnswerError
-from isocalc.limits import MOST_C
+from isocalc.errors import NoAnswerError, require_choice, require_number, require_whole
+from isocalc.laws.law import VARIABLES, Centred, Law, Pairs, Variable
+from isocalc.laws.support import PointMasses
+from isocalc.laws.tolerances import (
+    BESIDE_EDGE,
+    EPS,
+    KNOTS,
+    MOST_TERMS,
+    NUMBA_FROM,
+    NUMBA_FROM_LOADED,
+    SEMICIRCLE_BELOW,
+    WORTH_A_THREAD,
+)
+from isocalc.limits import MAX_DEPTH, MOST_C
 
 Array = npt.NDArray[np.float64]
 
-_SEMICIRCLE_BELOW = 1e-100
-_KNOTS = 257
-_MOST_TERMS = 10**7
-# Nearer to the edge, in units of it, rounding can leave Newton without a root.
-_BESIDE_EDGE = 1 - 256 * float(np.finfo(float).eps)
-# Points that pay for loading Numba, when it is not loaded and when it is; all that a process solves count.
-_NUMBA_FROM = 500_000
-_NUMBA_FROM_LOADED = 4_000
-_WORTH_A_THREAD = 20_000
 _points_so_far = Counter[str]()
+
+
+@dataclass(frozen=True)
+class UniversalLaw(Law):
+    """The universal law of residual networks, L → ∞: one number c fixes it, up to the scale a^L.
+
+    Parameters
+    ----------
+    c : float
+        The activation-dependent parameter (effective cumulant), from 0 to 10⁶. 0 is a point mass.
+    depth : int
+        Number of blocks L; it matters only through ``skip**depth``.
+    skip : float
+        The weight a of the skip connection, not 0.
+    variable : {"singular", "lambda", "log"}
+        What x is: a singular value s, its square λ, or log s.
+    error : float, optional
+        Distance from the law of a network, as predicted.
+
+    Raises
+    ------
+    InvalidInputError
+        An argument breaks its rule.
+    NoAnswerError
+        By density, distribution function, quantiles and moments, where c is beyond 10⁶.
+
+    Notes
+    -----
+    The density is good to a relative 10⁻¹³, or to the conditioning of the problem where that is worse (near
+    an edge, at tiny c); distribution function and quantiles to 10⁻¹¹. Numbers beyond the range of a double
+    come back as ``inf`` or 0; in the variable "log" there are none.
+
+    References
+    ----------
+    Tarnowski, Warchoł, Jastrzębski, Tabor, Nowak, arXiv 1809.08848, eq. (18) and (19): theory (33) to (37).
+
+    Examples
+    --------
+    >>> law = UniversalLaw(1.0)
+    >>> round(law.bulk_condition_number, 6)
+    21.094423
+    """
+
+    name: ClassVar[str] = "universal"
+    c: float
+    _: KW_ONLY
+    depth: int = 1
+    skip: float = 1.0
+    variable: Variable = "singular"
+    error: float | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        c = require_number("c", self.c, "a finite number of at least 0", lambda value: value >= 0)
+        skip = require_number("skip", self.skip, "a finite number other than 0", lambda value: value != 0)
+        object.__setattr__(self, "c", c)
+        object.__setattr__(self, "skip", skip)
+        object.__setattr__(self, "depth", require_whole("depth", self.depth, 1, MAX_DEPTH))
+        require_choice("variable", self.variable, VARIABLES)
+
+    @property
+    def _centre(self) -> Pairs:
+        return ((abs(self.skip), self.depth),)
+
+    @cached_property
+    def _centred(self) -> Centred:
+        return PointMasses(((0.0, 1.0),)) if self.c == 0 else CentredUniversal(self.c)
+
+
+@dataclass(frozen=True)
+class CentredUniversal:
+    """The universal law of y, as every law of singular values is asked for; c > 0."""
+
+    c: float
+
+    @cached_property
+    def _curve(self) -> "Curve":
+        return Curve.trace(self.c)
+
+    @property
+    def intervals(self) -> tuple[tuple[float, float], ...]:
+        """The one interval that carries the density."""
+        return ((-edge(self.c), edge(self.c)),)
+
+    @property
+    def atoms(self) -> tuple[tuple[float, float], ...]:
+        """No point masses."""
+        return ()
+
+    @property
+    def mean(self) -> float:
+        """E y."""
+        return 0.0
+
+    @property
+    def variance(self) -> float:
+        """Variance of y."""
+        return 2 * self.c + self.c * self.c / 3
+
+    def density_and_below(self, y: Array) -> tuple[Array, Array]:
+        """Return the density at y and the mass at or below y."""
+        # The density is even; mass is taken on the side where it is small.
+        return density_and_survival(-y, self._curve)
+
+    def quantile(self, u: Array) -> Array:
+        """Return the y with the mass u below it."""
+        y = quantile(np.minimum(u, 1 - u), self._curve)
+        return np.where(u < 0.5, -y, y)
+
+    def log_laplace(self, power: float) -> float:
+        """Return log E e^(power y)."""
+        return log_laplace(power, self.c)
+
+    def relative_variance(self, power: float) -> float:
+        """Return the relative variance of λ or, for power 1/2, of s."""
+        return 2 * self.c if power == 1 else relative_variance_of_s(self.c)
+
+    def mean_of(self, function: Callable[[Array], Array]) -> float:
+        """Return E function(y)."""
+        return mean_of(function, self.c)
+
+    def grid(self, points: int, power: float = 0.0) -> Array:  # noqa: ARG002 - the same for all
+        """Return values of y from edge to edge, cosine-spaced."""
+        y = -edge(self.c) * np.cos(np.linspace(0.0, np.pi, points))
+        y[-1] = edge(self.c)
+        return y
 
 
 def _require_known(c: float) -> None:
@@ -74,9 +205,9 @@ class Curve:
             c is beyond 10⁶.
         """
         _require_known(c)
-        stretch = min(1.0, math.sqrt(c / _SEMICIRCLE_BELOW))
-        c = max(c, _SEMICIRCLE_BELOW)
-        upper, gamma = edge(c), np.linspace(0.0, np.pi / 2, _KNOTS)
+        stretch = min(1.0, math.sqrt(c / SEMICIRCLE_BELOW))
+        c = max(c, SEMICIRCLE_BELOW)
+        upper, gamma = edge(c), np.linspace(0.0, np.pi / 2, KNOTS)
         t = _highest(c) * np.sin(gamma)
         excess = c * np.sinc(t / np.pi) - 2 * np.sin(t / 2) ** 2
         x = 2 * np.arcsinh(np.sqrt(np.maximum(excess, 0.0) / 2))
@@ -111,15 +242,15 @@ def density_and_survival(y: Array, curve: Curve) -> tuple[Array, Array]:
     """
     flat = np.abs(y.ravel()) / curve.stretch
     _points_so_far["solved"] += flat.size
-    enough = _NUMBA_FROM_LOADED if "numba" in sys.modules else _NUMBA_FROM
+    enough = NUMBA_FROM_LOADED if "numba" in sys.modules else NUMBA_FROM
     solve = _solve_compiled if _points_so_far["solved"] >= enough else _solve
-    beside = (flat < curve.edge) & (flat > curve.edge * _BESIDE_EDGE)
+    beside = (flat < curve.edge) & (flat > curve.edge * (1 - BESIDE_EDGE))
     inside = (flat < curve.edge) & ~beside
     density, upper = np.zeros_like(flat), np.zeros_like(flat)
     density[beside], upper[beside] = _expand_at_edge(flat[beside], curve)
     if inside.any():
         density[inside], upper[inside], worst = solve(flat[inside], curve)
-        if not worst <= 1e3 * np.finfo(float).eps * curve.edge:
+        if not worst <= 1e3 * EPS * curve.edge:
             raise NoAnswerError(f"the universal law at c = {curve.c!r} was not solved to full accuracy")
     survival = np.where(y.ravel() < 0, 1 - upper, upper)
     return density.reshape(y.shape) / curve.stretch, survival.reshape(y.shape)
@@ -136,7 +267,7 @@ def _solve(y: Array, curve: Curve) -> tuple[Array, Array, float]:
     """Newton on ζ for 0 <= y < edge: density, survival and the largest residual."""
     c = curve.c
     gamma = np.arccos(y / curve.edge)
-    angle = np.linspace(0.0, np.pi / 2, _KNOTS)
+    angle = np.linspace(0.0, np.pi / 2, KNOTS)
     zeta = np.interp(gamma, angle, curve.x) + 1j * np.interp(gamma, angle, curve.t)
     for step in range(curve.newton_steps + 1):
         sinh = np.sinh(zeta / 2)
@@ -161,7 +292,7 @@ def _solve_compiled(y: Array, curve: Curve) -> tuple[Array, Array, float]:
         found = density[part], survival[part]
         return solve_universal(y[part], curve.c, curve.edge, curve.x, curve.t, curve.newton_steps, *found)
 
-    size = max(_WORTH_A_THREAD, math.ceil(y.size / (os.cpu_count() or 1)))
+    size = max(WORTH_A_THREAD, math.ceil(y.size / (os.cpu_count() or 1)))
     parts = [slice(start, start + size) for start in range(0, y.size, size)]
     if len(parts) == 1:
         return density, survival, solve(parts[0])
@@ -177,7 +308,7 @@ def quantile(survival: Array, curve: Curve) -> Array:
     Newton in γ on the cube root of the mass, which is nearly linear in γ up to the edge.
     """
     upper = curve.edge * curve.stretch
-    angle = np.linspace(0.0, np.pi / 2, _KNOTS)
+    angle = np.linspace(0.0, np.pi / 2, KNOTS)
     knots = density_and_survival(upper * np.cos(angle), curve)[1]
     knots[0], knots[-1] = 0.0, 0.5
     root = np.cbrt(survival)
@@ -211,7 +342,7 @@ def log_laplace(power: float, c: float) -> float:
     else:
         peak = (x + math.sqrt(x * (x + 4 * p))) / 2
         count, tilt = math.ceil(peak + 12 * math.sqrt(peak) + 60), -0.5 * x
-    if count > _MOST_TERMS:
+    if count > MOST_TERMS:
         raise NoAnswerError(f"the moment of λ of order {power!r} at c = {c!r} needs {count:.0g} terms")
     j = np.arange(count - 1)
     ratio = ((p - 1 - j) if tilt > 0 else (1 + p + j)) * x / ((2 + j) * (1 + j))

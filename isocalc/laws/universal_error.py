@@ -1,21 +1,17 @@
 """How wrong the universal and the layered law of a residual network are, without solving for either.
 
-Sums over layers and over pairs of layers from a few of them.
-
-A sum over layers of a function that is smooth in √number is replaced by an interpolatory rule: exact for
-polynomials in √number, the nodes whole numbers. Behind a first panel, panels double, for sequences that
-settle within few layers of a deep network.
-
-How wrong the universal and the layered law of a residual network are, without solving for either.
-
-Two errors of the distribution function, as Kolmogorov-Smirnov distances. Finite depth: to first order in 1/L
-the S-transform of the free product of layers is that of the universal law times e^δ,
+Two errors of the distribution function, as Kolmogorov-Smirnov distances: theory (39) to (43). Finite depth:
+to first order in 1/L the S-transform of the free product of layers is that of the universal law times e^δ,
 
     δ(m) = (1/L) mean_l c_l² [(1 + 2m)²/2 + M + (1 − r_l) M (1 + 2m)],   M = m (1 + m),
 
 r_l the relative variance of the squared singular values of a layer without its skip; at fixed λ the mass
 above it changes by Im ∫_0^m δ / π. Correlated gates, of pre-activation blocks: layers are not free, the
 relative variance of λ is not 2c but 2c + κ, and the distance is about (κ/2π) h(c).
+
+κ is a sum over pairs of layers, made of a few of them. A sum over layers of a function that is smooth in
+√number is replaced by an interpolatory rule: exact for polynomials in √number, the nodes whole numbers.
+Behind a first panel, panels double, for sequences that settle within few layers of a deep network.
 """
 
 import math
@@ -26,9 +22,21 @@ import numpy as np
 import numpy.typing as npt
 
 from isocalc.activations.averages import averages
-from isocalc.activations.catalogue import Activation
 from isocalc.errors import NoAnswerError
 from isocalc.laws import universal
+from isocalc.laws.tolerances import (
+    ALL_PAIRS,
+    COMMUTING,
+    KAPPA_SAFETY,
+    LARGEST,
+    MOST_EXCESS,
+    PAIR_NODES,
+    SAMPLES_OF_Q,
+    SETTLED,
+    SLOW_PAIR_NODES,
+    STRONG,
+    SUMMED_ALONE,
+)
 from isocalc.limits import MOST_C
 from isocalc.networks.descriptions import ResNet
 from isocalc.numerics.quadrature import legendre_rule
@@ -36,9 +44,6 @@ from isocalc.signal.propagation import Propagation, propagate
 
 Array = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.intp]
-
-# Numbers that are summed one by one before the Euler-Maclaurin formula takes over, to 1e-8.
-_SUMMED_ALONE = 1000
 
 
 def sum_rule(count: int, first_panel: int, nodes: int) -> tuple[Whole, Array]:
@@ -80,7 +85,7 @@ def _panel(low: int, high: int, nodes: int) -> tuple[Whole, Array]:
         x = np.clip((np.sqrt(number) - middle) / half, -1.0, 1.0)
         return np.asarray(np.cos(np.outer(np.arange(numbers.size), np.arccos(x))))
 
-    split = min(high, low + _SUMMED_ALONE)
+    split = min(high, low + SUMMED_ALONE)
     sums = polynomials(np.arange(low, split + 1.0)).sum(axis=1)
     if high > split:
         x, weights = legendre_rule(2 * nodes)
@@ -119,19 +124,6 @@ def pair_rule(
             distance = offset + stride * (step - 1)
             k, inner = sum_rule(count - distance, first_panel, nodes)
             yield distance, k, weight * inner
-
-
-# The distance found over the one predicted from κ is 1.0 to 1.24 in networks of 40 layers.
-SAFETY = 1.25
-_COMMUTING, _MOST_SPREAD = 0.02, 3.0
-# c of a layer alone up to which κ says how far correlated gates take the law.
-STRONG = 0.3
-# Layers, and distances between layers, of a sum over pairs: where pairs are cheap, and where not.
-_NODES, _FEW_NODES = 14, 8
-_SUMMED = 20
-_SAMPLES = 17
-_LARGEST_Q = 1e300
-_MOVED = math.log(8.0)
 
 
 class LawErrors(NamedTuple):
@@ -220,33 +212,28 @@ def commuting_error(network: ResNet, signal: Propagation, kurtosis: Array) -> fl
     An estimate from above: 3 to 4 times the distance found for most networks of ReLU and hard tanh of 2 to 10
     layers, 1 to 9 times for the others (tests/bench/commuting_gates.py).
     """
-    if network.block != "post" or network.depth == 1:
+    if not network.branch.acts_last or network.depth == 1:
         return 0.0
-    spread = min(float(kurtosis.mean()) - 1, _MOST_SPREAD)
-    return min(1.0, _COMMUTING * spread * spread * (1 + signal.c) / network.depth**2)
+    spread = min(float(kurtosis.mean()) - 1, MOST_EXCESS)
+    return min(1.0, COMMUTING * spread * spread * (1 + signal.c) / network.depth**2)
 
 
 def error_of_kappa(kappa: float, c: float) -> float:
     """Return the distance that correlated gates make, from κ and c > 0: theory (42)."""
     h = (0.25 / c + 0.16 + 0.09 * c * c / (c * c + 10)) / c
-    return SAFETY * abs(kappa) / (2 * math.pi) * h
-
-
-def is_linear(act: Activation) -> bool:
-    """Whether φ is a straight line."""
-    return act.slopes is not None and len(set(act.slopes)) == 1 and not act.jumps
+    return KAPPA_SAFETY * abs(kappa) / (2 * math.pi) * h
 
 
 def has_free_layers(network: ResNet, *, own_gates: bool = True) -> bool:
     """Whether the law of free layers is the network's at any depth: gates know of no other layer's."""
-    if network.depth == 1 or network.block == "preln" or is_linear(network.act):
+    if network.depth == 1 or network.branch.hides_gates or network.act.is_linear:
         return True
-    return network.block == "pre" and not own_gates
+    return network.branch.acts_on_stream and not own_gates
 
 
 def has_correlated_gates(network: ResNet) -> bool:
     """Whether the gates of a neuron in different layers know of each other."""
-    return network.block == "pre" and network.depth > 1 and not is_linear(network.act)
+    return network.branch.acts_on_stream and network.depth > 1 and not network.act.is_linear
 
 
 def depth_error(network: ResNet, signal: Propagation, kurtosis: Array | None = None) -> float:
@@ -274,7 +261,7 @@ def _mean_relative_variance(network: ResNet, signal: Propagation, kurtosis: Arra
     squares = np.square(signal.c_per_layer)
     spread = squares * kurtosis
     orthogonal = network.weights == "orthogonal"
-    if network.block in {"post", "pre"}:
+    if not network.branch.has_hidden_layer:
         return float((spread - squares).mean() if orthogonal else spread.mean())
     # W₂ D W₁ with hidden_ratio N hidden neurons; orthogonal matrices project between the two widths.
     hidden = network.hidden_ratio
@@ -287,9 +274,9 @@ def _kurtosis(network: ResNet, q: Array) -> Array:
     act = network.act
     if act.scale_free:
         q = q[:1]
-    q = np.clip(q, 1 / _LARGEST_Q, _LARGEST_Q)
+    q = np.clip(q, 1 / LARGEST, LARGEST)
     low, high = float(q.min()), float(q.max())
-    log_q = np.linspace(math.log(low), math.log(high), _SAMPLES if high > low else 1)
+    log_q = np.linspace(math.log(low), math.log(high), SAMPLES_OF_Q if high > low else 1)
     found = averages(act, np.exp(log_q))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         ratio = found.gate_squared / found.gate / found.gate
@@ -319,17 +306,17 @@ def kappa_of(network: ResNet, signal: Propagation) -> float:
     """
     if not has_correlated_gates(network):
         return 0.0
-    from isocalc.laws.gate_covariances import GatePairs  # noqa: PLC0415
+    from isocalc.laws.gates.covariances import GatePairs  # noqa: PLC0415
 
     act, skip = network.act, network.skip
     unit = network.sigma_w / skip
     scale = unit * unit
     if not np.isfinite(signal.q).all():
         raise NoAnswerError(f"kappa of {act.name} overflows: the signal explodes")
-    q, gate = np.clip(signal.q, 1 / _LARGEST_Q, _LARGEST_Q), signal.c_per_layer / scale
+    q, gate = np.clip(signal.q, 1 / LARGEST, LARGEST), signal.c_per_layer / scale
     half_log, pairs = np.log(q) / 2, GatePairs(act, float(q.min()), float(q.max()))
     total = np.concatenate(([0.0], np.cumsum(signal.c_per_layer / network.depth)))
-    nodes = network.depth if network.depth <= _SUMMED else _FEW_NODES if pairs.slow else _NODES
+    nodes = network.depth if network.depth <= ALL_PAIRS else SLOW_PAIR_NODES if pairs.slow else PAIR_NODES
     stride = 2 if skip < 0 and not act.odd else 1
     parts = []
     for distance, layers, weights in pair_rule(network.depth, _first_panel(signal), nodes, stride):
@@ -349,5 +336,5 @@ def kappa_of(network: ResNet, signal: Propagation) -> float:
 
 def _first_panel(signal: Propagation) -> int:
     """Return up to which layer the variance is that of the first, within a factor of 8."""
-    moved = np.abs(np.log(signal.q) - math.log(signal.q_first)) > _MOVED
+    moved = np.abs(np.log(signal.q) - math.log(signal.q_first)) > math.log(SETTLED)
     return int(np.argmax(moved)) if moved.any() else signal.q.size

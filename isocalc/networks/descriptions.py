@@ -1,20 +1,19 @@
 """Descriptions of random networks, validated when they are made."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 from isocalc.activations.catalogue import Activation
 from isocalc.activations.catalogue import activation as find_activation
 from isocalc.errors import InvalidInputError, require_choice, require_number, require_whole
 from isocalc.limits import MAX_DEPTH
+from isocalc.networks.branches import BRANCHES, HIDDEN_OPTIONS, POST, Block, Branch, owners
 
 Weights = Literal["gaussian", "orthogonal"]
-Block = Literal["post", "pre", "preln"]
 
 WEIGHTS: tuple[Weights, ...] = ("gaussian", "orthogonal")
-BLOCKS: tuple[Block, ...] = ("post", "pre", "preln")
 MAX_WIDTH = 10**9
 
 
@@ -56,9 +55,14 @@ class _Network:
         )
 
     @property
+    def branch(self) -> Branch:
+        """What a layer does, the skip connection apart."""
+        return POST
+
+    @property
     def has_weights(self) -> bool:
         """Whether no scale of weights is 0."""
-        return self.sigma_w != 0
+        return all(getattr(self, scale) != 0 for scale in self.branch.scales)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,25 +116,35 @@ class ResNet(_Network):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_choice("block", self.block, BLOCKS)
+        require_choice("block", self.block, tuple(BRANCHES))
         self._require("skip", "a finite number other than 0", lambda value: value != 0)
         self._require("input_variance", "a finite number greater than 0", lambda value: value > 0)
-        if self.block == "preln":
+        if self.branch.has_hidden_layer:
             self._require("hidden_ratio", "a finite number greater than 0", lambda value: value > 0)
             self._require("sigma_w2", "a finite number of at least 0", lambda value: value >= 0)
         else:
-            for parameter in ("hidden_ratio", "sigma_w2"):
+            for parameter in HIDDEN_OPTIONS:
                 if not isinstance(getattr(self, parameter), _DefaultNumber):
-                    rule = f"left out of blocks {self.block}: only preln has a hidden layer"
+                    rule = f"left out of blocks {self.block}: only {owners(parameter)} has a hidden layer"
                     raise InvalidInputError(parameter, rule, getattr(self, parameter))
 
     @property
-    def has_weights(self) -> bool:
-        """Whether no scale of weights is 0."""
-        return super().has_weights and (self.sigma_w2 != 0 or self.block != "preln")
+    def branch(self) -> Branch:
+        """What stands beside the skip connection."""
+        return BRANCHES[self.block]
+
+    @property
+    def branch_scale(self) -> float:
+        """The scale of the branch's last matrix: ``sigma_w``, of two matrices ``sigma_w2``."""
+        return float(getattr(self, self.branch.scale))
+
+    def with_branch_scale(self, scale: float) -> "ResNet":
+        """Return the network with another scale of the branch's last matrix."""
+        changed: dict[str, Any] = {self.branch.scale: scale}
+        return replace(self, **changed)
 
     def hidden_width(self, width: int) -> int:
-        """Return the hidden neurons of a preln block of width N: ρN, rounded, at least 1."""
+        """Return the hidden neurons of a block of two matrices and of width N: ρN, rounded, at least 1."""
         return max(1, round(self.hidden_ratio * width))
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from isocalc.errors import NoAnswerError
+from isocalc.errors import NextStep, NoAnswerError
 
 # Limits of the control group, versions 2 and 1, as a container sees them.
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
@@ -35,12 +35,15 @@ def machine_memory() -> int | None:
     return min([memory, *_group_limits()])
 
 
-def require_fits(needed: int, memory: int | None, what: str, advice: str) -> None:
+def require_fits(
+    needed: int, memory: int | None, what: str, advice: str = "", next_steps: tuple[NextStep, ...] = ()
+) -> None:
     """Raise NoAnswerError with the figures where ``what`` needs more bytes than there are."""
     if memory is not None and needed > memory:
         raise NoAnswerError(
-            f"{what} needs {needed / 1e9:.3g} GB of memory, and this machine has {memory / 1e9:.3g} GB: "
-            f"{advice}"
+            f"{what} needs {needed / 1e9:.3g} GB of memory, and this machine has {memory / 1e9:.3g} GB"
+            f"{': ' * bool(advice)}{advice}",
+            next_steps,
         )
 
 

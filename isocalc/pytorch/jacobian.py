@@ -60,7 +60,9 @@ def dense_log_s(call: Call) -> Array:
     """
     inputs, outputs = call.batch.numel(), call.output.numel()
     what = f"a Jacobian of {outputs} by {inputs}"
-    require_fits(8 * _COPIES * inputs * outputs, machine_memory(), what, "give --largest")
+    require_fits(
+        8 * _COPIES * inputs * outputs, machine_memory(), what, next_steps=("find the largest alone",)
+    )
     matrix = jacobian(call)
     _require_finite(matrix, call)
     try:

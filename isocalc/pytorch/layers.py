@@ -10,14 +10,13 @@ Whether a module does what the layers that were read from it do: outputs and der
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from numpy.random import default_rng
 
 from isocalc.activations.catalogue import Activation, activation
-from isocalc.laws.universal_error import is_linear
+from isocalc.networks.branches import POST, PRE, PRE_LAYER_NORM, Branch
 from isocalc.numerics.haar import Floats
 from isocalc.pytorch.graph import (
     IDENTITY,
@@ -59,18 +58,18 @@ class Block:
 
     Parameters
     ----------
-    kind : {"post", "pre", "preln"}
-        φ(W x + b), W φ(x) + b, or W₂ φ(W₁ LN(x) + b₁) + b₂.
+    branch : Branch
+        Whose last matrix has biases too.
     act : Activation
     skip : float
         a.
     layers : tuple of Layer
-        One, or the two of "preln", each without its activation.
+        Of each matrix of the branch, without its activation.
     eps : float
         Of the LayerNorm.
     """
 
-    kind: Literal["post", "pre", "preln"]
+    branch: Branch
     act: Activation
     skip: float
     layers: tuple[Layer, ...]
@@ -109,7 +108,7 @@ def _layer(base: Weights, function: Tree) -> tuple[Layer, "Input | Weights | Nor
     inner, function = unscaled(function)
     outer, rest = factored(function)
     act = _known(rest)
-    if is_linear(act) or (act.scale_free and outer > 0):
+    if act.is_linear or (act.scale_free and outer > 0):
         inner, outer = inner * outer, 1.0
     act = _multiplied(outer, act, rest)
     before, argument = factored(base.argument.function)
@@ -175,11 +174,11 @@ def _matched(skip: float, path: list[Term]) -> Block:
         if end == IDENTITY and start != IDENTITY:
             # A factor after φ goes into the weights; φ(k x) is an activation of its own.
             weights = _weights(bases[0], outer * entry, outer)
-            return Block("pre", _known(start), skip, (weights,))
+            return Block(PRE, _known(start), skip, (weights,))
         if start == IDENTITY:
             layer, _, _ = _layer(bases[0], functions[0])
             layer_weights = Layer(layer.matrix, layer.bias, LINEAR)
-            return Block("post", layer.act, skip, (layer_weights,))
+            return Block(POST, layer.act, skip, (layer_weights,))
     shape = tuple(type(base) for base in bases)
     if shape == (Weights, Weights, Norm) and start == IDENTITY and entry > 0:
         return _pre_layer_norm(skip, bases, functions, entry)
@@ -199,7 +198,7 @@ def _pre_layer_norm(skip: float, bases: Sequence[object], functions: Sequence[Tr
         raise OpaqueError(f"residual blocks {_in_words(bases, functions)}, for which no law is known")
     layers = (_weights(first, inner * before, inner), _weights(second, outer * factor, outer))
     # LN(k x) is LN(x) with eps over k².
-    return Block("preln", _known(function), skip, layers, norm.eps / entry**2)
+    return Block(PRE_LAYER_NORM, _known(function), skip, layers, norm.eps / entry**2)
 
 
 def _weights(base: Weights, factor: float, bias_factor: float) -> Layer:
@@ -263,16 +262,22 @@ def arguments(steps: tuple[Step, ...], signal: Floats) -> Iterator[tuple[Layer, 
     for step in steps:
         if isinstance(step, Layer):
             yield step, signal
-        elif step.kind == "post":
-            yield step.layers[0], signal
-        elif step.kind == "pre":
-            yield step.layers[0], step.act.phi(signal.astype(float))
         else:
-            first, second = step.layers
-            inner = normalised(signal[None], step.eps)[0]
-            yield first, inner
-            yield second, step.act.phi(first.matrix @ inner + first.bias)
+            yield from _branch_arguments(step, signal)
         signal = _through(step, signal[None])[0][0]
+
+
+def _branch_arguments(block: Block, signal: Floats) -> Iterator[tuple[Layer, Floats]]:
+    layers = iter(block.layers)
+    for step in block.branch.steps:
+        if step == "layer_norm":
+            signal = normalised(signal[None], block.eps)[0]
+        elif step == "linear":
+            layer = next(layers)
+            yield layer, signal
+            signal = layer.matrix @ signal + layer.bias
+        else:
+            signal = block.act.phi(signal.astype(float))
 
 
 def _through(step: Step, rows: Floats) -> tuple[Floats, Mask | None]:
@@ -292,18 +297,17 @@ def _through_layer(layer: Layer, rows: Floats) -> tuple[Floats, Floats]:
 
 
 def _through_block(block: Block, rows: Floats) -> Floats:
-    first = block.layers[0]
-    if block.kind == "post":
-        branch, _ = _through_layer(Layer(first.matrix, first.bias, block.act), rows)
-    elif block.kind == "pre":
-        gated = rows * block.act.dphi(rows[-1])
-        gated[-1] = block.act.phi(rows[-1])
-        branch, _ = _through_layer(first, gated)
-    else:
-        hidden = Layer(first.matrix, first.bias, block.act)
-        images, _ = _through_layer(hidden, normalised(rows, block.eps))
-        branch, _ = _through_layer(block.layers[1], images)
-    return block.skip * rows + branch
+    images, layers = rows, iter(block.layers)
+    for step in block.branch.steps:
+        if step == "layer_norm":
+            images = normalised(images, block.eps)
+        elif step == "linear":
+            images, _ = _through_layer(next(layers), images)
+        else:
+            own = images[-1]
+            images = images * block.act.dphi(own)
+            images[-1] = block.act.phi(own)
+    return block.skip * rows + images
 
 
 # Relative differences, in double precision, up to which two are the same.

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from isocalc.errors import InvalidInputError
+from isocalc.errors import InvalidInputError, NextStep
 from isocalc.judging.judge import Judgement, Outlier, Statistic, compare, judged, set_aside
 from isocalc.judging.statistics import Finding, edges, plain_finding, plain_findings
 from isocalc.judging.width_law import WidthLaw
@@ -78,6 +78,8 @@ class Measurement:
     norms : {"none", "initial", "own", "calibrated"}
         Running statistics of its batch normalisation: mean 0 and variance 1, with which it does nothing, what
         the module came with, or those of a batch that was run in training mode first.
+    next_steps : tuple of str
+        What may be done where it has no law, of `errors.NextStep`.
     """
 
     log_s: Array
@@ -94,6 +96,7 @@ class Measurement:
     reason: str
     dropout: bool
     norms: Norms
+    next_steps: tuple[NextStep, ...] = ()
 
     def law(self) -> Law:
         """Return the law of the network that was recognised; raise NoAnswerError where it is not solved."""
@@ -247,7 +250,7 @@ def measure(
         rows.append(row)
         if progress is not None:
             progress((trial + 1) / trials, trial + 1)
-    recognised, reason = _found(recognition)
+    recognised, reason, next_steps = _found(recognition)
     return Measurement(
         np.stack(rows),
         "dense" if dense else "lanczos",
@@ -263,6 +266,7 @@ def measure(
         reason,
         any("Dropout" in type(part).__name__ for part in call.module.modules()),
         "calibrated" if calibrate else norms_of(call.module),
+        next_steps,
     )
 
 
@@ -280,8 +284,8 @@ def _from_layers(log_s: Array, call: Call, recognition: Recognition) -> Array | 
     return again
 
 
-def _found(recognition: Recognition) -> tuple[Recognised | None, str]:
+def _found(recognition: Recognition) -> tuple[Recognised | None, str, tuple[NextStep, ...]]:
     try:
-        return recognition.found(), ""
+        return recognition.found(), "", ()
     except NoLawError as error:
-        return None, str(error)
+        return None, str(error), error.next_steps

@@ -247,10 +247,8 @@ class Call:
             output, again = self.module(batch.clone()), self.module(batch.clone())
         if not isinstance(output, torch.Tensor) or not output.is_floating_point():
             kind = str(output.dtype) if isinstance(output, torch.Tensor) else type(output).__name__
-            advice = "Wrap it in one that returns the tensor, or take a part: --module."
-            raise InvalidInputError(
-                "target", "a module that returns one tensor of real numbers", kind, advice
-            )
+            rule, advice = "a module that returns one tensor of real numbers", "Wrap it in one that does."
+            raise InvalidInputError("target", rule, kind, advice, ("measure a part",))
         if not output.numel():
             raise InvalidInputError("target", "a module with outputs", "none", "Its output is empty.")
         if not bool(torch.isfinite(output).all()):

@@ -22,7 +22,7 @@ from isocalc.judging.width_law import Rank, least_rank
 from isocalc.laws.free.law import LayeredLaw
 from isocalc.laws.free.network_factors import Layers, OneGate, feed_forward_layers
 from isocalc.laws.gates.nodes import gate_rule
-from isocalc.laws.universal_error import is_linear
+from isocalc.networks.branches import Branch
 from isocalc.networks.descriptions import ResNet, Weights
 from isocalc.pytorch.graph import OpaqueError, array, traced
 from isocalc.pytorch.layers import Block, Layer, Step, arguments, steps_of, verify
@@ -172,7 +172,6 @@ def _listed(widths: tuple[int, ...]) -> str:
 _SMALL = 0.01
 # Of inputs of one network.
 _ALIKE = 0.01
-_FORMULAE = {"post": "x + f(W x + b)", "pre": "x + W f(x) + b", "preln": "x + W2 f(W1 LN(x) + b)"}
 
 
 @dataclass(frozen=True)
@@ -255,8 +254,9 @@ class Recognition:
             if len(blocks) < len(self._first):
                 linear = len(self._first) - len(blocks)
                 raise NoLawError(
-                    f"it has {len(blocks)} residual blocks {_FORMULAE[blocks[0].kind]} and {linear} "
-                    f"layer{'s' * (linear > 1)} beside them; --module measures a part of it alone"
+                    f"it has {len(blocks)} residual blocks x + {_formula(blocks[0].branch)} and {linear} "
+                    f"layer{'s' * (linear > 1)} beside them",
+                    ("measure a part",),
                 )
             return _residual(blocks, scales, power, len(self._scales))
         except (InvalidInputError, NoAnswerError) as error:
@@ -309,7 +309,7 @@ def _range(values: Sequence[float]) -> str:
 
 def _residual(blocks: Sequence[Block], scales: Sequence[Scale], power: float, trials: int) -> Recognised:
     first = blocks[0]
-    if len({(block.kind, block.act.name, round(block.skip, 9)) for block in blocks}) > 1:
+    if len({(block.branch, block.act.name, round(block.skip, 9)) for block in blocks}) > 1:
         raise NoLawError("its residual blocks differ in kind, activation or skip connection")
     inner = len(first.layers)
     width, depth = scales[0].inputs, len(blocks)
@@ -327,7 +327,7 @@ def _residual(blocks: Sequence[Block], scales: Sequence[Scale], power: float, tr
         weights=scales[0].kind,
         sigma_w=sigma,
         sigma_b=math.sqrt(math.fsum(squares) / depth),
-        block=first.kind,
+        block=first.branch.block,
         skip=first.skip,
         input_variance=power,
         **options,
@@ -351,12 +351,16 @@ def _require_plain(network: ResNet, blocks: Sequence[Block], scales: Sequence[Sc
         raise NoLawError("the biases b2 of its residual blocks x + W2 f(W1 LN(x) + b1) + b2 are not small")
 
 
+def _formula(branch: Branch) -> str:
+    return branch.formula("f", "LN")
+
+
 def _told(network: ResNet, width: int) -> str:
     skip = "" if network.skip == 1 else f"{network.skip:.6g} "
-    formula = _FORMULAE[network.block].replace("x + ", f"{skip}x + ", 1)
-    second = f", sigma_w2 {network.sigma_w2:.4g}" if network.block == "preln" else ""
-    name = "f linear" if is_linear(network.act) else f"f = {network.act.name}"
+    scales = ", ".join(f"{name} {getattr(network, name):.4g}" for name in (*network.branch.scales, "sigma_b"))
+    name = "f linear" if network.act.is_linear else f"f = {network.act.name}"
+    formula = f"{skip}x + {_formula(network.branch)}"
     return (
         f"{network.depth} residual block{'s' * (network.depth > 1)} {formula}, {name}, width {width}; "
-        f"{_weights([network.weights])}, sigma_w {network.sigma_w:.4g}{second}, sigma_b {network.sigma_b:.4g}"
+        f"{_weights([network.weights])}, {scales}"
     )

@@ -9,7 +9,7 @@ import numpy.typing as npt
 from numpy.random import default_rng
 
 from isocalc.activations.catalogue import Activation
-from isocalc.laws.universal_error import is_linear
+from isocalc.errors import NextStep
 from isocalc.networks.descriptions import Weights
 from isocalc.numerics.haar import Floats
 from isocalc.pytorch.layers import Layer
@@ -39,7 +39,11 @@ _ALIKE = 0.02
 
 
 class NoLawError(Exception):
-    """What was recognised has no law here; the message says why."""
+    """What was recognised has no law here; the message says why, ``next_steps`` what may be done."""
+
+    def __init__(self, message: str, next_steps: tuple[NextStep, ...] = ()) -> None:
+        super().__init__(message)
+        self.next_steps = next_steps
 
 
 class Scale(NamedTuple):
@@ -239,7 +243,7 @@ def require_usual_biases(layers: Sequence[Scale], acts: Sequence[Activation], q:
     """Raise NoLawError where biases that matter are not like independent Gaussian numbers of mean 0."""
     for layer, act, variance in zip(layers, acts, q.tolist(), strict=True):
         square, size = layer.bias_mean_square, layer.outputs * trials
-        if is_linear(act) or not square:
+        if act.is_linear or not square:
             continue
         chance = _TOO_FAR * math.sqrt(square * layer.image_mean_square / size)
         if abs(layer.overlap) > chance and 2 * abs(layer.overlap) > _SMALL_MEAN * variance:

@@ -175,10 +175,10 @@ def propagate_residual(
     network: ResNet, table: AverageTable | None = None, numba_from: int = _NUMBA_FROM
 ) -> Propagation:
     """Do what `propagate` does, with averages of earlier calls, and Numba from so many layers."""
-    if network.block == "preln":
+    if network.branch.normalises:
         return Propagation(*follow_layer_norm(network))
     variance = network.sigma_w * network.sigma_w
-    bias, pre = network.sigma_b * network.sigma_b, network.block == "pre"
+    bias, pre = network.sigma_b * network.sigma_b, network.branch.acts_on_stream
     layer = Recursion(variance / network.depth, bias, network.skip, pre)
     table = table or AverageTable(network.act)
     trace = _follow(table, layer, network.input_variance, network.depth, numba_from)
@@ -205,7 +205,7 @@ def can_leave_law(network: ResNet | FeedForward, signal: Propagation | None = No
     -------
     bool
         Whether E φ is not 0 at the first or the last layer's variance: all neurons then share a mean, along
-        which the gates know the weights. LayerNorm takes it out of the blocks "preln".
+        which the gates know the weights. LayerNorm takes it out.
 
     Raises
     ------
@@ -213,7 +213,7 @@ def can_leave_law(network: ResNet | FeedForward, signal: Propagation | None = No
         As `propagate`.
     """
     act = network.act
-    if act.odd or not network.has_weights or getattr(network, "block", "") == "preln":
+    if act.odd or not network.has_weights or network.branch.normalises:
         return False
     if act.scale_free:
         return True

@@ -9,6 +9,7 @@ from numpy.random import Generator
 
 from isocalc.activations.catalogue import Activation
 from isocalc.errors import NoAnswerError
+from isocalc.networks.branches import POST, PRE, PRE_LAYER_NORM
 from isocalc.networks.descriptions import FeedForward, ResNet
 from isocalc.numerics.haar import Floats, times_haar
 
@@ -59,8 +60,7 @@ class ForwardPass:
         self._weakest, self._strongest = _RANGES[dtype]
         residual = isinstance(network, ResNet)
         self._skip = network.skip if isinstance(network, ResNet) else 0.0
-        self._block = network.block if isinstance(network, ResNet) else "post"
-        self._normalises = self._block == "preln"
+        self._normalises = network.branch.normalises
         self._sigma = network.sigma_w / math.sqrt(network.depth if residual else 1)
         # Where φ(kx) = kφ(x) and there are no biases, a layer's gates do not depend on the signal's scale.
         # LayerNorm's Jacobian does, if weights follow it.
@@ -106,7 +106,7 @@ class ForwardPass:
         """
         variance = None if self._variances is None else float(self._variances[self.done])
         with np.errstate(over="ignore", invalid="ignore", under="ignore"):
-            images, open_gates = self._passes[self._block](self, rows, variance)
+            images, open_gates = self._passes[self.network.branch](self, rows, variance)
         self.done += 1
         if (variance is None or self._normalises) and (open_gates is None or open_gates.any()):
             self._keep_in_range(images[-1])
@@ -159,7 +159,7 @@ class ForwardPass:
         second = network.sigma_w2 / math.sqrt(network.depth)
         return self._beside(rows, self._times_fresh_weights(images, second, width))
 
-    _passes: ClassVar = {"post": _post_activation, "pre": _pre_activation, "preln": _pre_layer_norm}
+    _passes: ClassVar = {POST: _post_activation, PRE: _pre_activation, PRE_LAYER_NORM: _pre_layer_norm}
 
     def _activate(self, images: Floats, biases: Array | float, variance: float | None) -> Mask:
         """Send pre-activations, but for their biases, through φ; tell which gates are open."""

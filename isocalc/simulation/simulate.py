@@ -149,7 +149,7 @@ def spectra(
 def memory_needed(network: ResNet | FeedForward, width: int | None) -> int:
     """Return the bytes that one replicate holds at once, at most."""
     n, matrices = max(given_widths(network, width)), _MATRICES
-    if isinstance(network, ResNet) and network.block == "preln":
+    if isinstance(network, ResNet) and network.branch.has_hidden_layer:
         matrices = max(matrices, _BESIDE_HIDDEN + math.ceil(_HIDDEN * network.hidden_width(n) / n))
     return 8 * matrices * n**2
 

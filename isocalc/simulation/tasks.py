@@ -11,6 +11,7 @@ import numpy.typing as npt
 from isocalc import __version__
 from isocalc.errors import NoAnswerError, require_choice, require_network, require_whole
 from isocalc.limits import MOST_SEED, MOST_TRIALS
+from isocalc.networks.branches import HIDDEN_OPTIONS
 from isocalc.networks.descriptions import FeedForward, ResNet
 from isocalc.simulation import simulate
 
@@ -64,7 +65,7 @@ class Replicate:
         # Products of feed-forward layers are factorised on the way, and their singular values rotated out.
         product, values = (1e-10, 1.7e-9) if isinstance(self.network, FeedForward) else (5e-11, 3e-10)
         weights = 1.0
-        if isinstance(self.network, ResNet) and self.network.block == "preln":
+        if isinstance(self.network, ResNet) and self.network.branch.has_hidden_layer:
             weights = 1 + 2 * self.network.hidden_width(n) / n
         return self.network.depth * (2e-5 + weights * (1e-8 * n**2 + product * n**3)) + values * n**3
 
@@ -158,9 +159,8 @@ def describe(tasks: Sequence[Replicate]) -> dict[str, Any]:
 
 def _values(described: Any) -> dict[str, Any]:
     values = {field.name: getattr(described, field.name) for field in fields(described)}
-    if values.get("block") != "preln":
-        for name in ("hidden_ratio", "sigma_w2"):
-            values.pop(name, None)
     if values.pop("network", None) is None:
+        for name in set(HIDDEN_OPTIONS).difference(described.branch.options):
+            values.pop(name, None)
         values["activation"] = described.act.identity
     return values

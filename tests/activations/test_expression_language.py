@@ -119,11 +119,11 @@ print(*sorted(seen - {"object.__getattr__"}))
     [
         ("x.real", LANGUAGE, "It has an attribute (a name after a dot), which is not in the language."),
         ("np.tanh(x)", LANGUAGE, "Write tanh, without the name of a library."),
-        ("open(x)", LANGUAGE, "The function open is not known. isocalc acts --help lists them."),
+        ("open(x)", LANGUAGE, "The function open is not known."),
         ("tanhh(x)", LANGUAGE, "The function tanhh is not known. Did you mean tanh?"),
         ("ReLU(x) + x", LANGUAGE, "The function ReLU is not known. Did you mean relu?"),
         ("x^2", LANGUAGE, "The letter '^' is not in it. Powers are written **."),
-        ("x[0]", LANGUAGE, "The letter '[' is not in it. isocalc acts --help has the language."),
+        ("x[0]", LANGUAGE, "The letter '[' is not in it."),
         ("2*y + x", LANGUAGE, "The name y is not known; the variable is x."),
         ("2*tanh + x", LANGUAGE, "The function tanh has no argument; write tanh(x)."),
         ("tanh(x", LANGUAGE, "It does not parse: '(' was never closed."),

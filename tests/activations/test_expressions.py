@@ -16,7 +16,7 @@ from scipy import integrate
 import isocalc
 from isocalc.activations.averages import averages
 from isocalc.activations.catalogue import FAMILIES, activation
-from isocalc.laws.gate_covariances import GatePairs
+from isocalc.laws.gates.covariances import GatePairs
 from isocalc.signal.correlation import moments_of_pair
 
 EPS = np.finfo(float).eps

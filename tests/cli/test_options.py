@@ -1,13 +1,21 @@
+import ast
+from collections import Counter
+from pathlib import Path
+from typing import get_args
+
 import click
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import isocalc
+from isocalc.cli.numbers import Typed
 from isocalc.cli.options.network import NETWORK_OPTIONS
 from isocalc.cli.options.types import Activations, Numbers, OneOf, Whole, split_outside_parentheses
-from isocalc.cli.sweep import Sweep, Typed, run
+from isocalc.cli.sweep import Sweep, run
 from isocalc.errors import InvalidInputError, NoAnswerError
-from isocalc.networks.descriptions import BLOCKS, WEIGHTS
+from isocalc.networks.branches import Block
+from isocalc.networks.descriptions import WEIGHTS
 
 
 def parsed(text, kind):
@@ -71,7 +79,7 @@ def test_choices_are_those_of_the_networks():
         option(command)
     choices = {option.name: getattr(option.type, "choices", None) for option in command.params}
     assert tuple(choices["weights"]) == WEIGHTS
-    assert tuple(choices["block"]) == BLOCKS
+    assert tuple(choices["block"]) == get_args(Block)
 
 
 def test_numbers_are_as_typed_in_messages_alone():
@@ -121,3 +129,16 @@ def test_a_single_failure_is_raised_and_one_of_several_is_a_row(capsys):
     assert failed
     assert table.rows == [[1, 1, 2, "ok"], [2, None, None, "no answer"], [3, 3, 6, "ok"]]
     assert capsys.readouterr().err == "isocalc: a 2: no answer\n"
+
+
+def test_every_option_is_declared_once():
+    """But for --input-variance, which in measure is one number and the mean square of random inputs."""
+    sources = (path.read_text(encoding="utf-8") for path in Path(isocalc.__path__[0], "cli").rglob("*.py"))
+    declared = Counter(
+        next(arg.value for arg in node.args if arg.value.startswith("--"))
+        for source in sources
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "click.option"
+    )
+    assert len(declared) > 40
+    assert [option for option, count in declared.items() if count > 1] == ["--input-variance"]

@@ -428,7 +428,7 @@ def test_a_sweep_of_more_points_than_are_solved_at_once(monkeypatch):
         "0:1:4",
     )
     whole = call(*command)
-    monkeypatch.setattr("isocalc.cli.rows.laws.AT_ONCE", 5)
+    monkeypatch.setattr("isocalc.cli.rows.param.AT_ONCE", 5)
     parts = call(*command)
     assert parts.stderr == whole.stderr
     rows = [list(csv.DictReader(result.stdout.splitlines())) for result in (parts, whole)]

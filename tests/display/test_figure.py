@@ -10,7 +10,8 @@ from isocalc.activations.catalogue import activation
 from isocalc.display.figure import Bars, Chart, Field, Line, Note, Quantity, Rule, Stem, table_figure
 from isocalc.display.table import Table
 from isocalc.errors import InvalidInputError
-from isocalc.laws.figure import Simulated, histogram, law_figure, simulation_figure
+from isocalc.judging.histogram import Simulated, histogram, simulation_figure
+from isocalc.laws.figure import law_figure
 from isocalc.signal import criticality
 from isocalc.signal.phase_diagram import critical_curve, map_figure, phase_figure
 

@@ -73,7 +73,7 @@ def test_a_terminal_too_narrow_for_the_numbers_is_told_so_in_one_line(columns, r
     assert code == 1
     said = " ".join(bare(text).split())
     assert re.fullmatch(
-        rf"Error: the table takes \d+ columns and this terminal has {columns}: give -o FILE, or a pipe", said
+        rf"Error: the table takes \d+ columns and this terminal has {columns}; give -o FILE, or a pipe", said
     )
 
 

@@ -11,8 +11,8 @@ import pytest
 from numpy.random import default_rng
 from scipy import stats
 
+from isocalc.judging.allowances import QUANTILES
 from isocalc.judging.freeness import EXTREMES, contrasts
-from isocalc.judging.statistics import QUANTILES
 from isocalc.networks.descriptions import FeedForward, ResNet
 from isocalc.simulation.simulate import spectra
 

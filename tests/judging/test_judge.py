@@ -11,10 +11,11 @@ import pytest
 import scipy.stats
 
 import isocalc
+from isocalc.judging.allowances import PLACES
 from isocalc.judging.judge import compare, enough_judged, judge, set_aside
-from isocalc.judging.statistics import NAMES, PLACES, findings
+from isocalc.judging.statistics import NAMES, findings
 from isocalc.judging.width_law import WidthLaw
-from isocalc.laws.universal_law import UniversalLaw
+from isocalc.laws.universal import UniversalLaw
 from isocalc.networks.descriptions import FeedForward, ResNet
 from isocalc.simulation.simulate import spectra
 

@@ -9,7 +9,7 @@ import pytest
 from isocalc.judging.statistics import Finding
 from isocalc.judging.width_law import Rank, WidthLaw
 from isocalc.judging.width_trend import judge_widths, width_trend
-from isocalc.laws.universal_law import UniversalLaw
+from isocalc.laws.universal import UniversalLaw
 from isocalc.networks.descriptions import FeedForward, ResNet
 from isocalc.simulation.simulate import spectra
 

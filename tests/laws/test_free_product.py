@@ -1,11 +1,16 @@
+import ast
+import importlib
 import math
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import integrate
 
+import isocalc
 from isocalc import FeedForward, ResNet
+from isocalc.laws import tolerances
 from isocalc.laws.free import equations, factors, layer_factors, product
 from isocalc.laws.free.factors import ClosedForm
 from isocalc.laws.free.network_factors import layers
@@ -153,14 +158,34 @@ def test_the_order_of_factors_does_not_matter():
 def test_both_twins_have_the_same_limits():
     from isocalc.laws.free import kernels  # noqa: PLC0415 - the tests above start without Numba
 
-    compiled = vars(kernels)
-    solver = {name for name in compiled if name.isupper() and f"_{name}" in vars(equations)}
-    assert {"CONTRACTION", "AGREE", "ROUNDING", "LIVE", "SINGULAR", "POLISHED"} <= solver
-    for module, names in (
-        (equations, solver),
-        (product, {"SHORTEST_OF_A_WALK", "TOO_FAR"}),
-        (factors, {"SAME"}),
-        (layer_factors, {"NEAR", "ROUNDING"}),
-    ):
-        for name in names:
-            assert compiled[name] == vars(module)[f"_{name}"], name
+    limits = vars(product) | vars(factors) | vars(equations)
+    of_room = {
+        "SHIFT": tolerances.SAFE_LOG,
+        "HUGE": -tolerances.LEAST_LOG,
+        "BARELY": tolerances.NOTHING,
+        "NEAR": layer_factors._NEAR,  # noqa: SLF001
+    }
+    ours = vars(tolerances) | of_room
+    ours |= {name.removeprefix("_"): value for name, value in limits.items() if name.strip("_").isupper()}
+    compiled = {name: value for name, value in vars(kernels).items() if name.isupper()}
+    assert len(compiled.keys() & ours.keys()) > 30
+    assert {"CONTRACTION", "AGREE", "LIVE", "SHORTEST_OF_A_WALK"} <= compiled.keys() & ours.keys()
+    assert {"REACH_NEAR", "REACH_FAR", "FAR", "SHIFT", "ROTATION"} <= compiled.keys() & ours.keys()
+    for name in compiled.keys() & ours.keys():
+        assert compiled[name] == ours[name], name
+
+
+def test_kernels_compile_in_nothing_of_other_files():
+    """Numba's cache notices edits of a kernel's own file: from others kernels take types of data alone."""
+    package = Path(isocalc.__file__).parent
+    found = [path for path in package.rglob("*.py") if "@kernel\n" in path.read_text(encoding="utf-8")]
+    assert {path.parent.name for path in found} >= {"free", "paths", "numerics"}
+    for path in found:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("isocalc."):
+                continue
+            if node.module == "isocalc.numerics.jit":
+                continue
+            module = importlib.import_module(node.module)
+            for name in node.names:
+                assert isinstance(getattr(module, name.name), type), f"{path.name}: {name.name}"

@@ -9,7 +9,7 @@ from running import call, refusal, table
 from isocalc.errors import NoAnswerError
 from isocalc.laws.free.law import LayeredLaw
 from isocalc.laws.law import Law
-from isocalc.laws.universal_law import UniversalLaw
+from isocalc.laws.universal import UniversalLaw
 from isocalc.networks.descriptions import FeedForward
 
 

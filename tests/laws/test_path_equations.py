@@ -5,7 +5,8 @@ import pytest
 from naive import chain as naive
 
 from isocalc.laws.paths.equations import first_moments, solve
-from isocalc.laws.paths.paths import LANES, ChainArrays
+from isocalc.laws.paths.gate_paths import ChainArrays
+from isocalc.laws.tolerances import LANES
 
 KINDS = [(False, False), (True, False), (False, True), (True, True)]
 

@@ -146,8 +146,8 @@ def test_compiled_solver_is_the_interpreted_one(c):
 
 
 def test_large_arrays_are_small_ones(monkeypatch):
-    monkeypatch.setattr(module, "_NUMBA_FROM", 1000)
-    monkeypatch.setattr(module, "_NUMBA_FROM_LOADED", 1000)
+    monkeypatch.setattr(module, "NUMBA_FROM", 1000)
+    monkeypatch.setattr(module, "NUMBA_FROM_LOADED", 1000)
     y = np.linspace(-1.01, 1.01, 6003).reshape(3, 2001) * edge(2.0)
     density, survival = solved(y, 2.0)
     assert density.shape == survival.shape == y.shape

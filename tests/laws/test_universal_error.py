@@ -14,7 +14,7 @@ from isocalc.activations.catalogue import activation
 from isocalc.errors import NoAnswerError
 from isocalc.laws import universal_error
 from isocalc.laws.free.law import LayeredLaw
-from isocalc.laws.gate_covariances import GatePairs
+from isocalc.laws.gates.covariances import GatePairs
 from isocalc.laws.paths.law import ExactLaw
 from isocalc.laws.spectrum import spectrum
 from isocalc.laws.universal_error import (
@@ -171,7 +171,7 @@ NETWORKS = [
 def test_kappa_is_a_sum_over_pairs_of_layers(net, monkeypatch):
     signal = propagate(net)
     few = kappa_of(net, signal)
-    monkeypatch.setattr(universal_error, "_SUMMED", 10**9)
+    monkeypatch.setattr(universal_error, "ALL_PAIRS", 10**9)
     # Where signs alternate, of what is left of the sums over even and over odd distances.
     alike = abs(kappa_of(replace(net, skip=abs(net.skip)), signal))
     assert few == pytest.approx(kappa_of(net, signal), abs=2e-6 * alike)

@@ -206,7 +206,9 @@ def test_a_module_keeps_its_type_and_its_weights():
 def test_a_part_is_measured_alone():
     found = measure(Target("torch_models:whole", "1"), (60,), trials=2, seed=1)
     assert found.recognised.network.depth == 4
-    assert "2 layers beside them; --module" in measure(Target("torch_models:whole"), (20,), trials=2).reason
+    found = measure(Target("torch_models:whole"), (20,), trials=2)
+    assert found.reason.endswith("2 layers beside them")
+    assert found.next_steps == ("measure a part",)
     # A list has no forward of its own: its items one after the other.
     items = measure(Target("torch_models:whole", "1.layers"), (60,), trials=2, seed=1)
     assert items.recognised.words.startswith("4 layers f(W x + b), f = linear")
@@ -215,8 +217,11 @@ def test_a_part_is_measured_alone():
 def test_a_jacobian_that_does_not_fit_is_refused(monkeypatch):
     call = call_of("wide", (10,))
     monkeypatch.setattr("isocalc.pytorch.jacobian.machine_memory", lambda: 5000)
-    with pytest.raises(NoAnswerError, match=r"a Jacobian of 30 by 10 needs .* give --largest"):
+    with pytest.raises(
+        NoAnswerError, match=r"a Jacobian of 30 by 10 needs .* and this machine has"
+    ) as refusal:
         dense_log_s(call)
+    assert refusal.value.next_steps == ("find the largest alone",)
 
 
 def test_a_square_network_has_the_law_of_feed_forward():

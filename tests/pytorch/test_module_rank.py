@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from isocalc.activations.catalogue import activation
+from isocalc.networks.branches import POST
 from isocalc.pytorch.layers import Block, Layer, StepsPass
 from isocalc.simulation.jacobian import log_spectrum
 
@@ -128,5 +129,5 @@ def test_saturated_gates_are_small_and_not_closed():
 def test_a_residual_block_that_takes_a_direction_out():
     """x + W x with W = -1 in two directions, -1/2 in two and 0 in the others."""
     block = Layer(np.diag([-1.0, -1.0, -0.5, -0.5, 0, 0, 0, 0]), np.zeros(SIDE), LINEAR)
-    log_s = found([Block("post", LINEAR, 1.0, (block,))])
+    log_s = found([Block(POST, LINEAR, 1.0, (block,))])
     assert log_s == pytest.approx([math.log(0.5)] * 2 + [0.0] * 4, abs=1e-13)

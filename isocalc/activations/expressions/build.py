@@ -232,7 +232,9 @@ def activation_of(text: str) -> Activation:
         with np.errstate(all="ignore"):
             return _activation_of(parse(text))
     except RefusedError as refusal:
-        raise InvalidInputError("activation", refusal.rule, text, refusal.advice) from None
+        raise InvalidInputError(
+            "activation", refusal.rule, text, refusal.advice, refusal.next_steps
+        ) from None
 
 
 def step_function_of(text: str) -> Activation | None:

@@ -65,8 +65,10 @@ def parse(text: str) -> Node:
     if len(text) > _MOST_LETTERS:
         raise RefusedError(RULE, f"It is longer than {_MOST_LETTERS} letters.")
     if strange := _STRANGE.search(text):
-        advice = "Powers are written **." if strange[0] == "^" else "isocalc acts --help has the language."
-        raise RefusedError(RULE, f"The letter {strange[0]!a} is not in it. {advice}")
+        refused = f"The letter {strange[0]!a} is not in it."
+        if strange[0] == "^":
+            raise RefusedError(RULE, f"{refused} Powers are written **.")
+        raise RefusedError(RULE, refused, ("read the language",))
     try:
         with warnings.catch_warnings(action="ignore"):
             body = ast.parse(text.strip(), mode="eval").body
@@ -110,7 +112,7 @@ def _read(part: ast.expr, depth: int) -> Node:  # noqa: PLR0911 - one for each n
             return Node(_COMPARISONS[type(operator)], (_read(left, depth + 1), _read(right, depth + 1)))
         case ast.Call(ast.Name(name), args, []):
             return _called(name, [_read(arg, depth + 1) for arg in args])
-    raise RefusedError(RULE, _why_not(part))
+    raise RefusedError(RULE, _why_not(part), ("read the language",))
 
 
 def _why_not(part: ast.expr) -> str:  # noqa: PLR0911 - one for each reason
@@ -120,7 +122,7 @@ def _why_not(part: ast.expr) -> str:  # noqa: PLR0911 - one for each reason
         case ast.Call(_, _, [_, *_]):
             return "Arguments have no names in the language."
         case ast.Call():
-            return "Only functions of the language can be called; isocalc acts --help lists them."
+            return "Only functions of the language can be called."
         case ast.Compare(_, [_, _, *_]):
             return _WHERE
         case ast.Compare():
@@ -129,7 +131,7 @@ def _why_not(part: ast.expr) -> str:  # noqa: PLR0911 - one for each reason
             return "Of operators + - * / and ** are in the language."
         case ast.Constant(value):
             return f"{value!r} is no number of the language."
-    return _REFUSED.get(type(part), "isocalc acts --help has the language.")
+    return _REFUSED.get(type(part), "")
 
 
 def _number(value: float) -> Node:
@@ -158,8 +160,10 @@ def _called(name: str, args: list[Node]) -> Node:
         from difflib import get_close_matches  # noqa: PLC0415 - needed for a misspelt name only
 
         close = get_close_matches(name.lower(), [*FUNCTIONS, *ALIASES], n=1)
-        advice = f"Did you mean {close[0]}?" if close else "isocalc acts --help lists them."
-        raise RefusedError(RULE, f"The function {name} is not known. {advice}")
+        unknown = f"The function {name} is not known."
+        if close:
+            raise RefusedError(RULE, f"{unknown} Did you mean {close[0]}?")
+        raise RefusedError(RULE, unknown, ("read the language",))
     count = CONDITIONAL.get(name, 1)
     if len(args) < count or (len(args) > count and name not in ("max", "min")):
         least = "at least " if name in ("max", "min") else ""

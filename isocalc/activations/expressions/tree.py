@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isocalc.activations import formulas
+from isocalc.errors import NextStep
 from isocalc.numerics.special import erf, erfc, magnitude, positive_part
 from isocalc.numerics.special import log1p as complex_log1p
 
@@ -109,11 +110,13 @@ class RefusedError(Exception):
         What it must be, completing "activation must be ...".
     advice : str
         What is wrong with it, a full sentence.
+    next_steps : tuple of str
+        What may be done about it, of `errors.NextStep`.
     """
 
-    def __init__(self, rule: str, advice: str) -> None:
+    def __init__(self, rule: str, advice: str, next_steps: tuple[NextStep, ...] = ()) -> None:
         super().__init__(rule, advice)
-        self.rule, self.advice = rule, advice
+        self.rule, self.advice, self.next_steps = rule, advice, next_steps
 
 
 class Node(NamedTuple):

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from isocalc.cli.help import Guided
+from isocalc.cli.command import Guided
 from isocalc.cli.options.output import Output, output_options
 
 if TYPE_CHECKING:

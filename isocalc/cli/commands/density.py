@@ -6,14 +6,23 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from isocalc.cli.help import Guided
+from isocalc.cli.caveats import Caveats, explain_start
+from isocalc.cli.command import Guided, refuse
+from isocalc.cli.numbers import read_numbers
 from isocalc.cli.options.law import LawsUsed, law_options, require_paths
-from isocalc.cli.options.network import network_or_c_options, refuse
+from isocalc.cli.options.network import network_or_c_options
 from isocalc.cli.options.output import Output, picture_options
 from isocalc.cli.options.types import Listed, OneOf, Whole
-from isocalc.cli.pictures import LawPictures, law_summary, subject_record
-from isocalc.cli.rows.laws import COLUMN, SUMMARY, density_rows, described_atoms, summary_row
-from isocalc.cli.sweep import Doubles, Row, Sweep, explain_start, read_numbers, run
+from isocalc.cli.pictures import LawPictures, subject_record
+from isocalc.cli.rows.laws import (
+    COLUMN,
+    SUMMARY,
+    density_rows,
+    described_atoms,
+    law_summary,
+    summary_row,
+)
+from isocalc.cli.sweep import Row, Sweep, run
 from isocalc.errors import InvalidInputError
 from isocalc.limits import MOST_ROWS, MOST_VALUES
 
@@ -94,22 +103,22 @@ def command(ctx: click.Context, /, networks: Sweep, output: Output, *, summary: 
         values = _values(ctx, given["variable"], given["at"])
         _require_few_rows(networks.size, given["points"], values)
         columns = (COLUMN[given["variable"]], "density", "cdf")
-    doubles, alone = Doubles(), output.on_screen and networks.single and not summary
+    caveats, alone = Caveats(), output.on_screen and networks.single and not summary
     used = LawsUsed(given["law"], given["paths"])
     pictures = LawPictures(ctx, networks, output.plot, summary=summary)
 
     def rows(subject: Any) -> Iterator[Row]:
         law = _law(subject, used)
         if summary:
-            yield {**subject_record(subject, keys), **summary_row(law, doubles)}
+            yield {**subject_record(subject, keys), **summary_row(law, caveats)}
         else:
-            yield from density_rows(law.using(given["variable"]), given["points"], values, doubles)
+            yield from density_rows(law.using(given["variable"]), given["points"], values, caveats)
         if (summary or alone) and hasattr(subject, "act"):
-            doubles.strays.look_at(subject)
+            caveats.look_at(subject)
         pictures.add(subject, law)
 
     table, failed = run(networks, columns, rows)
-    doubles.report()
+    caveats.report()
     used.report(*_told_of(given["law"], alone=alone))
     table = table.with_caption(_caption(used, alone=alone))
     small = not summary and values is None and networks.size <= MOST_PREVIEWED

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 import isocalc
-from isocalc.cli.help import Guided
+from isocalc.cli.command import Guided
 from isocalc.cli.options.types import OneOf
 
 FOLDER = Path(isocalc.__path__[0], "guide")

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from isocalc.cli.help import Guided
+from isocalc.cli.caveats import Caveats
+from isocalc.cli.command import Function, Guided, decorated, is_given
+from isocalc.cli.messages import say, told
 from isocalc.cli.options.init import OPTIONS, networks_asked, question_of, require_in_range
-from isocalc.cli.options.network import NETWORK_OPTIONS, Function, decorated, is_given
+from isocalc.cli.options.network import NETWORK_OPTIONS
 from isocalc.cli.options.output import Output, picture_options
 from isocalc.cli.rows.init import (
     COMPARED,
@@ -29,8 +31,9 @@ from isocalc.cli.rows.init import (
     scheme_rows,
     solved_row,
 )
-from isocalc.cli.sweep import Doubles, Row, Sweep, run, say
+from isocalc.cli.sweep import Row, Sweep, run
 from isocalc.errors import InvalidInputError, NoAnswerError
+from isocalc.networks.branches import BRANCHES
 
 if TYPE_CHECKING:
     from isocalc.design.initialize import Solution
@@ -52,14 +55,10 @@ def code(net: "ResNet | FeedForward", found: Any, framework: Any) -> str:
     from isocalc.design.source_code import source
     from isocalc.networks.descriptions import ResNet
 
-    try:
-        if isinstance(net, ResNet):
-            network, law = found if isinstance(found, tuple) else (found, None)
-            return source(network, framework, _about_residual(network, law))
-        return source(found.network(net.depth, net.weights), framework, _about_critical(net, found))
-    except InvalidInputError as error:
-        error.parameter = "emit"
-        raise
+    if isinstance(net, ResNet):
+        network, law = found if isinstance(found, tuple) else (found, None)
+        return source(network, framework, _about_residual(network, law))
+    return source(found.network(net.depth, net.weights), framework, _about_critical(net, found))
 
 
 def _about_residual(net: "ResNet", law: "Law | None") -> str:
@@ -76,10 +75,10 @@ def _about_residual(net: "ResNet", law: "Law | None") -> str:
         ends = f"from {law.edge_lower:.6g} to {law.edge_upper:.6g} ({law.name} law)"
         edges = f", singular values of the Jacobian {ends}"
     except NoAnswerError as error:
-        edges = f"; the singular values of the Jacobian are not known: {error}"
-    shape = {"post": "phi(W x + b)", "pre": "W phi(x) + b", "preln": "W2 phi(W1 LayerNorm(x) + b)"}[net.block]
+        edges = f"; the singular values of the Jacobian are not known: {told(error)}"
     return (
-        f"{net.depth} residual blocks x + {shape}, phi = {net.act.name}, {net.weights} weights:\n"
+        f"{net.depth} residual blocks x + {net.branch.formula()}, phi = {net.act.name}, "
+        f"{net.weights} weights:\n"
         f"c = {signal.c:.6g}{edges},\n"
         f"for inputs whose entries have mean square {net.input_variance:.6g}{_beyond(net)}."
     )
@@ -171,19 +170,19 @@ def command(ctx: click.Context, /, output: Output, **given: Any) -> None:
     question = question_of(ctx, given)
     require_in_range(question, given)
     networks = networks_asked(ctx, question, given)
-    doubles = Doubles()
+    caveats = Caveats()
     if given["emit"]:
         _emit(networks, _solutions(ctx, question, given), given["emit"])
         return
-    view = _view(ctx, question, given, doubles)
+    view = _view(ctx, question, given, caveats)
     table, failed = run(networks, view.columns, view.rows, caption=view.caption)
-    doubles.report()
+    caveats.report()
     output.write(table, partial(_figure, ctx, networks, table, question))
     ctx.exit(int(failed))
 
 
 def _figure(ctx: click.Context, networks: Sweep, table: "Table", question: str) -> "Figure":
-    from isocalc.cli.figures import init_figure
+    from isocalc.cli.table_pictures import init_figure
 
     return init_figure(ctx, networks, table, question)
 
@@ -201,44 +200,43 @@ OF_RESNET = "ResNet; edges of the bulk by the law named: see isocalc density --l
 OF_FEEDFORWARD = "Feed-forward networks at the edge of chaos; the mean of s^2 is 1"
 
 
-def _view(ctx: click.Context, question: str, given: dict[str, Any], doubles: Doubles) -> View:
+def _view(ctx: click.Context, question: str, given: dict[str, Any], caveats: Caveats) -> View:
     """Return the table of a question."""
     if question == "gain":
         return View(GAIN, gain_rows, OF_GAIN)
     if question == "schemes":
-        return View(SCHEMES, partial(scheme_rows, doubles=doubles), OF_RESNET)
+        return View(SCHEMES, partial(scheme_rows, caveats=caveats), OF_RESNET)
     solutions = _solutions(ctx, question, given)
     if question in {"critical", "target_variance"}:
         both = question == "target_variance" and not is_given(ctx, "weights")
-        rows = partial(_of_points, solutions=solutions, doubles=doubles, both=both)
+        rows = partial(_of_points, solutions=solutions, caveats=caveats, both=both)
         return View(FEEDFORWARD, rows, OF_FEEDFORWARD)
-    preln = ("sigma_w2",) if given["block"] == "preln" else ()
     scheme = COMPARED if given["compare"] else ()
-    rows = partial(_of_networks, solutions=solutions, doubles=doubles, compare=given["compare"])
-    return View((*RESNET, *preln, *scheme), rows, OF_RESNET)
+    rows = partial(_of_networks, solutions=solutions, caveats=caveats, compare=given["compare"])
+    return View((*RESNET, *BRANCHES[given["block"]].scales[1:], *scheme), rows, OF_RESNET)
 
 
 def _of_networks(
-    net: "ResNet", *, solutions: Callable[..., Any], doubles: Doubles, compare: bool, **target: float
+    net: "ResNet", *, solutions: Callable[..., Any], caveats: Caveats, compare: bool, **target: float
 ) -> Iterator[Row]:
     for found in solutions(net, **target):
         network, law = found if isinstance(found, tuple) else (found, None)
-        yield said({**solved_row(network, doubles, law), "scheme": "solution", "branch_factor": 1.0})
+        yield said({**solved_row(network, caveats, law), "scheme": "solution", "branch_factor": 1.0})
     if compare:
-        yield from compared_rows(net, doubles)
+        yield from compared_rows(net, caveats)
 
 
 def _of_points(
-    net: "FeedForward", *, solutions: Callable[..., Any], doubles: Doubles, both: bool, **target: float
+    net: "FeedForward", *, solutions: Callable[..., Any], caveats: Caveats, both: bool, **target: float
 ) -> Iterator[Row]:
     from dataclasses import replace
 
     for point in solutions(net, **target):
         if both:
-            yield critical_rows(replace(net, weights="gaussian"), point, doubles)
-            yield critical_rows(replace(net, weights="orthogonal"), point, doubles)
+            yield critical_rows(replace(net, weights="gaussian"), point, caveats)
+            yield critical_rows(replace(net, weights="orthogonal"), point, caveats)
         else:
-            yield critical_rows(net, point, doubles)
+            yield critical_rows(net, point, caveats)
 
 
 def _solutions(ctx: click.Context, question: str, given: dict[str, Any]) -> Callable[..., Any]:
@@ -249,7 +247,7 @@ def _solutions(ctx: click.Context, question: str, given: dict[str, Any]) -> Call
     if question == "target_variance":
         return _isometric
     if question == "like":
-        scale = "sigma_w2" if given["block"] == "preln" else "sigma_w"
+        scale = BRANCHES[given["block"]].scale
         return partial(_alike, activation=given["like"][0], **{scale: given[scale][0]})
     return _with_target
 

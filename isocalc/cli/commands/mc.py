@@ -7,17 +7,25 @@ from typing import Any
 
 import click
 
-from isocalc.cli.help import Guided
+from isocalc.cli.command import Guided, refuse
 from isocalc.cli.options.law import law_options, require_paths
-from isocalc.cli.options.network import network_options, refuse
+from isocalc.cli.options.network import network_options
 from isocalc.cli.options.output import Output, picture_options
-from isocalc.cli.options.run import Runs, run_options
-from isocalc.cli.options.types import Numbers, OneOf, Whole
+from isocalc.cli.options.run import (
+    SEED_OPTION,
+    SPECTRUM_OPTION,
+    Runs,
+    dtype_option,
+    require_few_trials,
+    run_options,
+    trials_option,
+)
+from isocalc.cli.options.types import Numbers, OneOf
 from isocalc.cli.pictures import require_few_simulations, simulation_figure
 from isocalc.cli.rows.simulations import Report, kinds, tasks
 from isocalc.cli.sweep import Sweep, run
 from isocalc.errors import InvalidInputError
-from isocalc.limits import LEAST_WIDTH, MOST_ROWS, MOST_SEED, MOST_TRIALS, MOST_WIDTH
+from isocalc.limits import LEAST_WIDTH, MOST_WIDTH
 
 # Without the largest and the smallest singular value, one is left.
 _LEAST_WIDTH_OF_FREENESS = 3
@@ -101,15 +109,8 @@ Examples:
     show_default=True,
     help="Neurons N of every layer, at least 2.",
 )
-@click.option(
-    "--trials",
-    type=Whole(1, MOST_TRIALS),
-    metavar="N",
-    default="8",
-    show_default=True,
-    help="Independent networks; trial k is the same whatever their number.",
-)
-@click.option("--seed", type=Whole(0, MOST_SEED), metavar="N", help="Drawn, and reported, if not given.")
+@trials_option("Independent networks; trial k is the same whatever their number.")
+@SEED_OPTION
 @click.option(
     "--gates",
     type=OneOf(["own", "independent"]),
@@ -117,13 +118,7 @@ Examples:
     show_default=True,
     help="phi' at the network's own pre-activations, or at independent Gaussian ones of the same variance.",
 )
-@click.option(
-    "--dtype",
-    type=OneOf(["float64", "float32"]),
-    default="float64",
-    show_default=True,
-    help="Of weights and products; float32 suffices where the smallest s is above 1e-4 of the largest.",
-)
+@dtype_option("Of weights and products; float32 suffices where the smallest s is above 1e-4 of the largest.")
 @click.option(
     "--test",
     type=OneOf(["law", "freeness"]),
@@ -131,7 +126,7 @@ Examples:
     show_default=True,
     help="Hold the simulation against the law, or own gates against independent ones.",
 )
-@click.option("--spectrum", is_flag=True, help="Print the singular values instead.")
+@SPECTRUM_OPTION
 @law_options
 @run_options
 @picture_options
@@ -156,7 +151,7 @@ def command(ctx: click.Context, /, networks: Sweep, runs: Runs, output: Output, 
     table, failed = run(
         sweep, report.columns, report.rows, conclude=report.conclude, caption=_caption(sweep, given)
     )
-    report.doubles.report(beside="log_singular_value")
+    report.caveats.report(beside="log_singular_value")
     report.laws.report("exact")
     output.write(table, partial(simulation_figure, ctx, sweep, report, kinds(given)))
     ctx.exit(int(failed or bool(report.failures)))
@@ -171,7 +166,7 @@ def _check(ctx: click.Context, networks: Sweep, given: dict[str, Any]) -> None:
         refuse(ctx, ("gates", "spectrum"), "with --test freeness, which is about both kinds of gates")
     _check_law(ctx, given)
     least = _LEAST_WIDTH_OF_FREENESS if compares else LEAST_WIDTH
-    widths, trials = given["width"], ctx.params["trials"]
+    widths = given["width"]
     chain = ctx.params["layer_widths"]
     if chain is not None:
         refuse(ctx, ("width",), "with --layer-widths, which gives the width of every layer")
@@ -184,13 +179,7 @@ def _check(ctx: click.Context, networks: Sweep, given: dict[str, Any]) -> None:
         for width, count in Counter(widths).items():
             if count > 1:
                 raise InvalidInputError("width", "a list without repetitions", width)
-    if given["spectrum"]:
-        rule = f"so few that the table has at most {MOST_ROWS} rows"
-        if sum(widths) * networks.size * trials > MOST_ROWS:
-            raise InvalidInputError("trials", rule, trials)
-    elif trials < 2:
-        advice = "With --spectrum it can be 1."
-        raise InvalidInputError("trials", "at least 2, for a standard error", trials, advice)
+    require_few_trials(given["trials"], sum(widths) * networks.size, spectrum=given["spectrum"])
 
 
 def _check_law(ctx: click.Context, given: dict[str, Any]) -> None:

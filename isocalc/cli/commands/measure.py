@@ -2,17 +2,25 @@
 # ruff: noqa: PLC0415 - numerics and PyTorch load when a command computes
 
 import math
-import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from isocalc.cli.help import Guided
+from isocalc.cli.caveats import Caveats
+from isocalc.cli.command import Guided, refuse
+from isocalc.cli.messages import advised, say
 from isocalc.cli.options.law import CAPTIONS, LawsUsed
-from isocalc.cli.options.network import refuse
 from isocalc.cli.options.output import Output, picture_options
-from isocalc.cli.options.types import OneOf, Shape, Whole
+from isocalc.cli.options.run import (
+    SEED_OPTION,
+    SPECTRUM_OPTION,
+    drawn_seed,
+    dtype_option,
+    require_few_trials,
+    trials_option,
+)
+from isocalc.cli.options.types import Shape, Whole
 from isocalc.cli.progress import progress_bar
 from isocalc.cli.rows.simulations import (
     SPECTRUM_COLUMNS,
@@ -23,12 +31,12 @@ from isocalc.cli.rows.simulations import (
     told_ks,
     told_of_outliers,
 )
-from isocalc.cli.sweep import Doubles, Row, say
 from isocalc.errors import InvalidInputError, NoAnswerError
-from isocalc.limits import MOST_ROWS, MOST_SEED, MOST_TRIALS
+from isocalc.limits import MOST_ROWS
 from isocalc.user_code import beside_the_results
 
 if TYPE_CHECKING:
+    from isocalc.cli.sweep import Row
     from isocalc.display.figure import Figure
     from isocalc.judging.judge import Array
     from isocalc.laws.law import Law
@@ -106,22 +114,9 @@ Examples:
     metavar="FILE.npy",
     help="Instead, one input or an array of them, which trials take in turn.",
 )
-@click.option(
-    "--trials",
-    type=Whole(1, MOST_TRIALS),
-    metavar="N",
-    default="8",
-    show_default=True,
-    help="Modules, or inputs of one.",
-)
-@click.option("--seed", type=Whole(0, MOST_SEED), metavar="N", help="Drawn, and reported, if not given.")
-@click.option(
-    "--dtype",
-    type=OneOf(["own", "float64", "float32"]),
-    default="own",
-    show_default=True,
-    help="Convert a copy of the module first; float64 resolves smaller singular values.",
-)
+@trials_option("Modules, or inputs of one.")
+@SEED_OPTION
+@dtype_option("Convert a copy of the module first; float64 resolves smaller singular values.", "own")
 @click.option(
     "--largest", type=Whole(1, MOST_ROWS), metavar="K", help="Find the K largest alone, by Lanczos."
 )
@@ -130,7 +125,7 @@ Examples:
     is_flag=True,
     help="Set the statistics of batch normalisation first, by 256 inputs in training mode.",
 )
-@click.option("--spectrum", is_flag=True, help="Print the singular values instead.")
+@SPECTRUM_OPTION
 @picture_options
 @click.pass_context
 def command(ctx: click.Context, /, target: str | None, output: Output, **given: Any) -> None:
@@ -146,7 +141,7 @@ def command(ctx: click.Context, /, target: str | None, output: Output, **given: 
     from isocalc.pytorch.module import require_torch
 
     require_torch()
-    seed = given["seed"] if given["seed"] is not None else int.from_bytes(os.urandom(4))
+    seed = given["seed"] if given["seed"] is not None else drawn_seed()
     with beside_the_results():
         found = _measured(target, seed, given)
     if given["seed"] is None:
@@ -154,9 +149,9 @@ def command(ctx: click.Context, /, target: str | None, output: Output, **given: 
     _tell(found)
     caption = _caption(found, given, seed)
     if given["spectrum"]:
-        doubles = Doubles()
-        rows = [list(row.values()) for row in spectrum_rows(found.log_s, doubles)]
-        doubles.report(beside="log_singular_value")
+        caveats = Caveats()
+        rows = [list(row.values()) for row in spectrum_rows(found.log_s, caveats)]
+        caveats.report(beside="log_singular_value")
         law = _law(found) if output.plot is not None else None
         output.write(Table(SPECTRUM_COLUMNS, rows, caption), partial(_figure, target, found, law))
         return
@@ -177,12 +172,7 @@ def _check(ctx: click.Context, given: dict[str, Any]) -> None:
         raise InvalidInputError("input_variance", "a finite number greater than 0", variance)
     if given["inputs"] is not None:
         refuse(ctx, ("input_variance",), "with --input, whose numbers are taken as they are")
-    if given["trials"] < 2 and not given["spectrum"]:
-        advice = "With --spectrum it can be 1."
-        raise InvalidInputError("trials", "at least 2, for a standard error", given["trials"], advice)
-    if given["spectrum"] and given["trials"] * math.prod(given["input_shape"]) > MOST_ROWS:
-        rule = f"so few that the table has at most {MOST_ROWS} rows"
-        raise InvalidInputError("trials", rule, given["trials"])
+    require_few_trials(given["trials"], math.prod(given["input_shape"]), spectrum=given["spectrum"])
 
 
 def _measured(target: str, seed: int, given: dict[str, Any]) -> "Measurement":
@@ -233,7 +223,7 @@ def _tell(found: "Measurement") -> None:
     if found.norms != "none":
         say(f"measured in evaluation mode, in which batch normalisation takes {_NORMS[found.norms]}")
     if found.recognised is None:
-        say(f"no law of this module is known: {found.reason}")
+        say(advised(f"no law of this module is known: {found.reason}", found.next_steps))
     else:
         say(f"recognised: {found.recognised.words}")
     trials = len(found.log_s)
@@ -257,7 +247,7 @@ def _judged(found: "Measurement") -> "tuple[list[Row], Law | None, bool]":
     try:
         judgement = found.judged_by(law)
     except NoAnswerError as error:
-        _tell_unsolved(error)
+        say(f"its law is not known: {error}")
         law, judgement = None, found.judged_by(None)
     if judgement.outliers:
         say(told_of_outliers(judgement.outliers, len(found.log_s)))
@@ -279,21 +269,16 @@ def _law(found: "Measurement") -> "Law | None":
     try:
         law = laws.law_of(network) if isinstance(network, ResNet) else network.law
     except NoAnswerError as error:
-        _tell_unsolved(error)
+        say(f"its law is not known: {error}")
         return None
     name = laws.caption if laws.laws else CAPTIONS["layered"]
     say(f"{name}; theory and tolerance are those at this width, {found.inputs}")
     return law
 
 
-def _tell_unsolved(error: NoAnswerError) -> None:
-    why, _, _ = str(error).partition(": ask for")  # other values, of a command that is not this one
-    say(f"its law is not known: {why}")
-
-
 def _figure(target: str, found: "Measurement", law: "Law | None", told: str = "") -> "Figure":
     """Return the histogram of the singular values, with the density of the law where it is solved."""
-    from isocalc.laws.figure import Simulated, simulation_figure
+    from isocalc.judging.histogram import Simulated, simulation_figure
 
     count = len(found.log_s)
     plural = "s" * (count > 1)
@@ -307,7 +292,7 @@ def _figure(target: str, found: "Measurement", law: "Law | None", told: str = ""
     try:
         return simulation_figure([seen], (), title)
     except NoAnswerError as error:
-        _tell_unsolved(error)
+        say(f"its law is not known: {error}")
         return simulation_figure([seen._replace(law=None)], (), title)
 
 

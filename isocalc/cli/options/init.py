@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from isocalc.cli.options.network import HIDDEN_NAMES, NETWORK_NAMES, is_given, networks_of, refuse
+from isocalc.cli.command import is_given, refuse
+from isocalc.cli.messages import option_of
+from isocalc.cli.options.network import NETWORK_NAMES, networks_of, refuse_of_other_blocks
 from isocalc.cli.options.types import Activations, Numbers, OneOf
 from isocalc.cli.sweep import Sweep
 from isocalc.errors import InvalidInputError
@@ -20,6 +22,7 @@ from isocalc.limits import (
     MOST_Q,
     MOST_SPREAD,
 )
+from isocalc.networks.branches import BRANCHES
 
 if TYPE_CHECKING:
     from isocalc.activations.catalogue import Activation
@@ -102,37 +105,28 @@ def question_of(ctx: click.Context, given: Mapping[str, Any]) -> str:
     """Return which question is asked; refuse none, several, and options that do not belong to it."""
     asked = [name for name in QUESTIONS if is_given(ctx, name)]
     if not asked:
-        shown = ", ".join(map(_option, QUESTIONS))
+        shown = ", ".join(map(option_of, QUESTIONS))
         raise click.UsageError(f"One of {shown} must be given: what is wanted.", ctx)
     question = asked[0]
-    refuse(ctx, asked[1:], f"with {_option(question)}, which is another question")
+    refuse(ctx, asked[1:], f"with {option_of(question)}, which is another question")
     _refuse_beside(ctx, question)
     network = QUESTIONS[question]
     if network and is_given(ctx, "arch") and given["arch"] != network:
-        raise InvalidInputError("arch", f"{network} with {_option(question)}", given["arch"])
+        raise InvalidInputError("arch", f"{network} with {option_of(question)}", given["arch"])
     return question
 
 
 def _refuse_beside(ctx: click.Context, question: str) -> None:
     """Refuse the options that cannot matter to a question."""
-    option = _option(question)
+    option = option_of(question)
     if question not in {"critical", "gain"}:
         refuse(ctx, ["q_star"], f"with {option}, but with --critical or --gain")
     if question not in {"target_c", "target_condition", "target_smax", "like"}:
         refuse(ctx, ["compare"], f"with {option}, but with a target of a residual network")
     if question in {"schemes", "gain"}:
         refuse(ctx, ["emit"], f"with {option}, which describes many networks")
-    for name, shown in (
-        ("compare", "--compare"),
-        ("form", "--format"),
-        ("path", "--output"),
-        ("plot", "--plot"),
-        ("whole", "--all"),
-    ):
-        if is_given(ctx, "emit") and is_given(ctx, name):
-            raise click.UsageError(
-                f"{shown} cannot be given with --emit, which prints code. Leave it out.", ctx
-            )
+    if is_given(ctx, "emit"):
+        refuse(ctx, ("compare", "form", "path", "plot", "whole"), "with --emit, which prints code")
     if question == "gain":
         others = [name for name in NETWORK_NAMES if not name.startswith("act")]
         refuse(ctx, others, "with --gain, which is about an activation at one variance, --q-star")
@@ -143,7 +137,7 @@ def _refuse_beside(ctx: click.Context, question: str) -> None:
         refuse(ctx, ("sigma_w", "sigma_b"), "with --target-variance, which finds it")
     if question == "critical":
         fixed = [name for name in ("sigma_w", "sigma_b", "q_star") if is_given(ctx, name)]
-        refuse(ctx, fixed[1:], f"with {_option((fixed or [''])[0])}, which fixes the critical network")
+        refuse(ctx, fixed[1:], f"with {option_of((fixed or [''])[0])}, which fixes the critical network")
 
 
 def require_in_range(question: str, given: Mapping[str, Any]) -> None:
@@ -219,20 +213,14 @@ def _unknown(ctx: click.Context, question: str, values: Mapping[str, Any]) -> Se
     if question == "critical":
         known = next((name for name in ("sigma_w", "q_star") if is_given(ctx, name)), "sigma_b")
         return [name for name in ("sigma_w", "sigma_b") if name != known]
-    return ("sigma_w2",) if values["block"] == "preln" else ("sigma_w",)
+    return (BRANCHES[values["block"]].scale,)
 
 
 def _require_unknown(ctx: click.Context, question: str, values: Mapping[str, Any]) -> None:
     """Refuse a scale that is looked for; with --like it is that of the other network, and one."""
-    preln = values["block"] == "preln"
-    unknown = "sigma_w2" if preln else "sigma_w"
+    unknown = BRANCHES[values["block"]].scale
     if question != "like":
-        refuse(ctx, [unknown], f"with {_option(question)}, which finds it")
+        refuse(ctx, [unknown], f"with {option_of(question)}, which finds it")
     elif len(values[unknown]) > 1:
         raise InvalidInputError(unknown, "one number with --like", ",".join(map(str, values[unknown])))
-    if not preln:
-        refuse(ctx, HIDDEN_NAMES, "without --block preln, whose blocks alone have two matrices")
-
-
-def _option(name: str) -> str:
-    return "--" + name.replace("_", "-")
+    refuse_of_other_blocks(ctx, values["block"])

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from isocalc.cli.options.network import decorated
+from isocalc.cli.command import decorated
+from isocalc.cli.messages import say
 from isocalc.cli.options.types import OneOf, Whole
-from isocalc.cli.sweep import say
 from isocalc.errors import InvalidInputError
 from isocalc.limits import GOOD_ENOUGH, LEAST_PATHS, MOST_PATHS
 

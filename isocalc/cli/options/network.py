@@ -1,4 +1,4 @@
-"""The options that commands share, declared once."""
+"""The options that describe networks, and the networks they describe."""
 
 import functools
 import itertools
@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
+from isocalc.cli.command import Function, decorated, is_given, refuse
 from isocalc.cli.options.types import Activations, Numbers, OneOf, SeveralOf, Widths
 from isocalc.cli.sweep import Sweep, Value
 from isocalc.errors import InvalidInputError
+from isocalc.networks.branches import BRANCHES, HIDDEN_OPTIONS, owners
 
-Function = Callable[..., Any]
 NETWORK_OPTIONS = (
     click.option(
         "--act",
@@ -35,7 +35,7 @@ NETWORK_OPTIONS = (
     ),
     click.option(
         "--block",
-        type=OneOf(["post", "pre", "preln"]),
+        type=OneOf(tuple(BRANCHES)),
         default="post",
         show_default=True,
         help="Activation after or before the weights of a residual block, or x + W2 phi(W1 LayerNorm(x)).",
@@ -129,7 +129,6 @@ NETWORK_NAMES = (
     "layer_widths",
     "tied",
 )
-HIDDEN_NAMES = ("hidden_ratio", "sigma_w2")
 
 
 C_OPTION = click.option(
@@ -183,11 +182,10 @@ def networks_of(ctx: click.Context, values: Mapping[str, Any]) -> Sweep:
     residual = values["arch"] == "resnet"
     if residual:
         refuse(ctx, ("layer_widths", "tied"), "with --arch resnet, whose layers are square and independent")
-        if values["block"] != "preln":
-            refuse(ctx, HIDDEN_NAMES, "without --block preln, whose blocks alone have two matrices")
+        refuse_of_other_blocks(ctx, values["block"])
     else:
         refuse(
-            ctx, ("block", "skip", *HIDDEN_NAMES), "with --arch feedforward, which has no skip connections"
+            ctx, ("block", "skip", *HIDDEN_OPTIONS), "with --arch feedforward, which has no skip connections"
         )
     from isocalc.networks.descriptions import FeedForward, ResNet  # noqa: PLC0415 - loads numpy
 
@@ -204,8 +202,8 @@ def networks_of(ctx: click.Context, values: Mapping[str, Any]) -> Sweep:
         axes["skip"] = values["skip"]
     if values["input_variance"] is not None:
         axes["input_variance"] = values["input_variance"]
-    if residual and values["block"] == "preln":
-        axes |= {name: values[name] for name in HIDDEN_NAMES}
+    if residual:
+        axes |= {name: values[name] for name in BRANCHES[values["block"]].options}
     fixed = {"block": values["block"]} if residual else {"layer_widths": widths, "tied": values["tied"]}
     build: Callable[..., Any] = functools.partial(ResNet if residual else FeedForward, **fixed)
     if own is not None:
@@ -230,21 +228,9 @@ def _canonical(specs: Sequence[str]) -> list[str]:
         raise
 
 
-def refuse(ctx: click.Context, names: Sequence[str], why: str) -> None:
-    """Refuse options given on the command line that cannot matter to what was asked."""
-    for name in names:
-        if is_given(ctx, name):
-            option = "--" + name.replace("_", "-")
-            raise click.UsageError(f"{option} cannot be given {why}. Leave it out.", ctx)
-
-
-def is_given(ctx: click.Context, name: str) -> bool:
-    """Whether an option is on the command line."""
-    return ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
-
-
-def decorated(function: Function, options: Sequence[Callable[[Function], Function]]) -> Function:
-    """Return a command with options added, shown in their order."""
-    for option in reversed(options):
-        function = option(function)
-    return function
+def refuse_of_other_blocks(ctx: click.Context, block: str) -> None:
+    """Refuse options given on the command line that belong to other blocks than this one."""
+    for name in HIDDEN_OPTIONS:
+        if name not in BRANCHES[block].options:
+            why = f"without --block {owners(name)}, whose blocks alone have two matrices"
+            refuse(ctx, (name,), why)

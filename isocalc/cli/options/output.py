@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from isocalc.cli.options.network import Function, decorated, is_given
+from isocalc.cli.command import Function, decorated, is_given
+from isocalc.cli.messages import SEE_ALL
 from isocalc.cli.options.types import OneOf
 from isocalc.errors import InvalidInputError
 
@@ -96,7 +97,7 @@ class Output:
 
             write_picture(drawn, self.plot)
         if self.on_screen:
-            write(table, self.form, self.path, Screen(figure if preview and drawn is None else None))
+            write(table, self.form, self.path, Screen(figure if preview and drawn is None else None, SEE_ALL))
         else:
             write(table, self.form, self.path)
 

@@ -1,24 +1,58 @@
-"""Where the replicates of a simulation are computed and kept: --workers, --cluster and --checkpoint."""
+"""Of which trials numbers are taken, and where replicates are computed and kept."""
 # ruff: noqa: PLC0415 - numerics load when a command computes
 
 import functools
 import os
 import re
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from isocalc.cli.options.network import Function, decorated, refuse
-from isocalc.cli.options.types import Whole
+from isocalc.cli.command import Function, decorated, refuse
+from isocalc.cli.messages import say
+from isocalc.cli.options.types import OneOf, Whole
 from isocalc.cli.progress import progress_bar
-from isocalc.cli.sweep import say
-from isocalc.limits import MOST_SEED, MOST_WORKERS
+from isocalc.errors import InvalidInputError
+from isocalc.limits import MOST_ROWS, MOST_SEED, MOST_TRIALS, MOST_WORKERS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from isocalc.simulation.replicates import Outcome, Replicate
+
+
+SEED_OPTION = click.option(
+    "--seed", type=Whole(0, MOST_SEED), metavar="N", help="Drawn, and reported, if not given."
+)
+SPECTRUM_OPTION = click.option("--spectrum", is_flag=True, help="Print the singular values instead.")
+
+
+def trials_option(what: str) -> Callable[[Function], Function]:
+    """Return --trials, the number of what the help says."""
+    return click.option(
+        "--trials", type=Whole(1, MOST_TRIALS), metavar="N", default="8", show_default=True, help=what
+    )
+
+
+def dtype_option(what: str, *others: str) -> Callable[[Function], Function]:
+    """Return --dtype of what the help says: float64, float32 or one of ``others``, the first by default."""
+    kinds = (*others, "float64", "float32")
+    return click.option("--dtype", type=OneOf(kinds), default=kinds[0], show_default=True, help=what)
+
+
+def drawn_seed() -> int:
+    """Return a seed of 32 bits that nobody has chosen."""
+    return int.from_bytes(os.urandom(4))
+
+
+def require_few_trials(trials: int, values_each: int, *, spectrum: bool) -> None:
+    """Refuse too few trials to judge, and too many to print, each with so many singular values."""
+    if spectrum and trials * values_each > MOST_ROWS:
+        rule = f"so few that the table has at most {MOST_ROWS} rows"
+        raise InvalidInputError("trials", rule, trials)
+    if trials < 2 and not spectrum:
+        advice = "With --spectrum it can be 1."
+        raise InvalidInputError("trials", "at least 2, for a standard error", trials, advice)
 
 
 class Runs:
@@ -53,9 +87,9 @@ class Runs:
         """Return the seed: that given, else that of the checkpoint, else one that is drawn."""
         self.is_seed_given = given is not None
         kept = given if given is not None else self._kept_seed()
-        return kept if kept is not None else int.from_bytes(os.urandom(4))
+        return kept if kept is not None else drawn_seed()
 
-    def require_memory(self, tasks: "Sequence[Replicate]") -> None:
+    def require_memory(self, tasks: Sequence["Replicate"]) -> None:
         """Raise NoAnswerError where the replicates of a network do not fit in this machine."""
         if self.cluster is None:
             from isocalc.simulation.replicates import too_large
@@ -63,7 +97,7 @@ class Runs:
             for reason in too_large(tasks, self.workers or 1).values():
                 raise reason
 
-    def compute(self, tasks: "Sequence[Replicate]") -> "list[Outcome]":
+    def compute(self, tasks: Sequence["Replicate"]) -> "list[Outcome]":
         """Return the outcomes of tasks, under a progress bar; report a seed that nobody has given."""
         from isocalc.simulation.replicates import run
 

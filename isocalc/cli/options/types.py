@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
 
-from isocalc.cli.sweep import Typed, parse_number
+from isocalc.cli.numbers import Typed, parse_number
 from isocalc.errors import InvalidInputError
 from isocalc.limits import MOST_VALUES
 

@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-from isocalc.cli.sweep import Doubles, Row, has_signal, say
+from isocalc.cli.caveats import Caveats, has_signal
+from isocalc.cli.messages import say, told
+from isocalc.cli.sweep import Row
 from isocalc.errors import NoAnswerError
 
 if TYPE_CHECKING:
@@ -59,13 +61,13 @@ GAIN = (
 )
 
 
-def solved_row(net: "ResNet", doubles: Doubles, law: "Law | None" = None, paths: int | None = None) -> Row:
+def solved_row(net: "ResNet", caveats: Caveats, law: "Law | None" = None, paths: int | None = None) -> Row:
     """Return the row of a residual network, with the edges of the law that it takes, or of one."""
     from isocalc.signal.propagation import propagate
 
     signal = propagate(net)
     known = {"sigma_w": net.sigma_w, "sigma_b": net.sigma_b, "sigma_w2": net.sigma_w2}
-    return _row(net, signal, doubles, law or partial(_own_law, net, paths=paths)) | known
+    return _row(net, signal, caveats, law or partial(_own_law, net, paths=paths)) | known
 
 
 def _own_law(net: "ResNet", signal: "Propagation", choice: "Choice", paths: int | None) -> "Law":
@@ -77,19 +79,19 @@ def _own_law(net: "ResNet", signal: "Propagation", choice: "Choice", paths: int 
 
 
 def _row(
-    net: "ResNet", signal: "Propagation", doubles: Doubles, law: "Law | Callable[..., Law]"
+    net: "ResNet", signal: "Propagation", caveats: Caveats, law: "Law | Callable[..., Law]"
 ) -> dict[str, str | float | None]:
     """Return a row from the signal in a network and its law, or what makes that."""
     from isocalc.laws.spectrum import choose
 
-    variance = doubles.positive if has_signal(net) else doubles.finite
+    variance = caveats.positive if has_signal(net) else caveats.finite
     row: dict[str, str | float | None] = dict.fromkeys(RESNET) | {
         "activation": net.act.name,
         "depth": net.depth,
-        "c": doubles.positive("c", signal.c) if net.has_weights else 0.0,
+        "c": caveats.positive("c", signal.c) if net.has_weights else 0.0,
         "q_first": variance("q_first", signal.q_first),
         "q_last": variance("q_last", signal.q_last),
-        "mean_lambda": doubles.positive("mean_lambda", signal.mean_lambda),
+        "mean_lambda": caveats.positive("mean_lambda", signal.mean_lambda),
         "status": "ok",
     }
     try:
@@ -97,42 +99,41 @@ def _row(
         row["universal_error"] = choice.errors and choice.errors.universal
         law = law(signal=signal, choice=choice) if callable(law) else law
         row["law"] = law.name
-        row |= _edges(law, doubles)
-        doubles.strays.look_at(net, signal)
+        row |= _edges(law, caveats)
+        caveats.look_at(net, signal)
     except NoAnswerError as error:
         row["law"] = None
-        row["status"] = f"{', '.join(EDGES)} are not known: {error}"
+        row["status"] = f"{', '.join(EDGES)} are not known: {told(error)}"
     return row
 
 
-def _edges(law: "Law", doubles: Doubles) -> dict[str, float | None]:
+def _edges(law: "Law", caveats: Caveats) -> dict[str, float | None]:
     ends = law.log_edge_lower, law.log_edge_upper
     width = ends[1] - ends[0] if -math.inf not in ends else math.inf
     return {
-        "edge_lower": doubles.at("edge_lower", law.edge_lower, ends[0]),
-        "edge_upper": doubles.at("edge_upper", law.edge_upper, ends[1]),
-        "bulk_condition_number": doubles.at("bulk_condition_number", law.bulk_condition_number, width),
+        "edge_lower": caveats.at("edge_lower", law.edge_lower, ends[0]),
+        "edge_upper": caveats.at("edge_upper", law.edge_upper, ends[1]),
+        "bulk_condition_number": caveats.at("bulk_condition_number", law.bulk_condition_number, width),
     }
 
 
-def compared_rows(net: "ResNet", doubles: Doubles) -> Iterator[Row]:
+def compared_rows(net: "ResNet", caveats: Caveats) -> Iterator[Row]:
     """Yield the rows of a network with the common initialisations."""
     from isocalc.design.schemes import INITIALISATIONS, initialised
 
-    scale = "sigma_w2" if net.block == "preln" else "sigma_w"
     for scheme in INITIALISATIONS:
         start, branch = initialised(net, scheme), initialised(net, scheme._replace(last=1.0))
         row: dict[str, str | float | None] = dict.fromkeys(RESNET) | {"activation": net.act.name}
         row |= {"depth": net.depth, "sigma_b": start.sigma_b, "sigma_w": start.sigma_w}
         try:
-            row |= solved_row(start, doubles, paths=FEW_PATHS)
+            row |= solved_row(start, caveats, paths=FEW_PATHS)
         except NoAnswerError as error:
-            row["status"] = str(error)
+            row["status"] = told(error)
         yield said(
             {
                 **row,
                 "sigma_w2": start.sigma_w2,
-                scale: getattr(branch, scale),
+                net.branch.scale: branch.branch_scale,
                 "scheme": scheme.name,
                 "branch_factor": scheme.last,
             }
@@ -147,7 +148,7 @@ def said(row: dict[str, str | float | None]) -> Row:
     return row
 
 
-def scheme_rows(net: "ResNet", *, doubles: Doubles) -> Iterator[Row]:
+def scheme_rows(net: "ResNet", *, caveats: Caveats) -> Iterator[Row]:
     """Yield the row of a residual network under each way to scale its branches."""
     from isocalc.design.schemes import BRANCH_SCALES, law_scaled, propagate_scaled, scaled
 
@@ -159,15 +160,15 @@ def scheme_rows(net: "ResNet", *, doubles: Doubles) -> Iterator[Row]:
             uniform = scaled(net, factors)
             if uniform is None:
                 law = partial(law_scaled, net, factors)
-                row |= _row(net, propagate_scaled(net, factors), doubles, law)
+                row |= _row(net, propagate_scaled(net, factors), caveats, law)
             else:
-                row |= solved_row(uniform, doubles, paths=FEW_PATHS)
+                row |= solved_row(uniform, caveats, paths=FEW_PATHS)
         except NoAnswerError as error:
-            row["status"] = str(error)
+            row["status"] = told(error)
         yield said({**row, "scheme": scheme.name, "branch_scale": scheme.formula})
 
 
-def critical_rows(net: "FeedForward", point: "CriticalPoint", doubles: Doubles) -> Row:
+def critical_rows(net: "FeedForward", point: "CriticalPoint", caveats: Caveats) -> Row:
     """Return the row of a critical network."""
     fixed = point.fixed_point
     _explain_start(point)
@@ -180,8 +181,8 @@ def critical_rows(net: "FeedForward", point: "CriticalPoint", doubles: Doubles) 
         "xi_q": fixed.xi_q,
         "weights": net.weights,
         "depth": net.depth,
-        "relative_variance": doubles.finite("relative_variance", point.relative_variance(net.weights)),
-        "sigma2_jjt": doubles.finite("sigma2_jjt", point.sigma2_jjt(net.depth, net.weights)),
+        "relative_variance": caveats.finite("relative_variance", point.relative_variance(net.weights)),
+        "sigma2_jjt": caveats.finite("sigma2_jjt", point.sigma2_jjt(net.depth, net.weights)),
         "stability": point.stability,
         "other_q_star": ";".join(repr(other.q_star) for other in point.others) or None,
     }

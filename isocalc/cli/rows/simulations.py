@@ -16,8 +16,10 @@ from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from isocalc.cli.caveats import Caveats, explain_start
+from isocalc.cli.messages import say
 from isocalc.cli.options.law import LawsUsed
-from isocalc.cli.sweep import Doubles, Row, Sweep, explain_start, say
+from isocalc.cli.sweep import Row, Sweep
 from isocalc.errors import NoAnswerError
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 SPECTRUM_COLUMNS = ("trial", "singular_value", "log_singular_value")
 
 
-def spectrum_rows(log_s: "Array", doubles: Doubles) -> Iterator[Row]:
+def spectrum_rows(log_s: "Array", caveats: Caveats) -> Iterator[Row]:
     """Yield the singular values of each trial, trials counted from 1."""
     import numpy as np
 
@@ -42,17 +44,16 @@ def spectrum_rows(log_s: "Array", doubles: Doubles) -> Iterator[Row]:
         for value, log in zip(*pairs, strict=True):
             yield {
                 "trial": trial,
-                "singular_value": doubles.at("singular_value", value, log),
+                "singular_value": caveats.at("singular_value", value, log),
                 "log_singular_value": log,
             }
 
 
 FREENESS_COLUMNS = ("statistic", "own_gates", "independent_gates", "standard_error", "tolerance", "verdict")
-_WHY = {
-    "pre": "blocks x + W phi(x) see nearly the same x in every layer, so their gates are correlated across "
-    "layers, and disagree at any depth, the more clearly the larger the width",
-    "": "as width grows they must agree; take a larger one",
-}
+_CORRELATED = (
+    "see nearly the same x in every layer, so their gates are correlated across layers, and disagree at any "
+    "depth, the more clearly the larger the width"
+)
 
 
 def freeness_rows(
@@ -71,7 +72,9 @@ def freeness_rows(
     if left:
         tell(f"not judged: {', '.join(left)} (singular values that are 0 decide them)")
     if wrong:
-        why = _WHY.get(getattr(network, "block", ""), _WHY[""])
+        why = "as width grows they must agree; take a larger one"
+        if network.branch.acts_on_stream:
+            why = f"blocks x + {network.branch.formula()} {_CORRELATED}"
         failures.append(f"own gates and independent ones disagree: {', '.join(wrong)}; {why}")
         tell(failures[-1])
     for contrast in found:
@@ -297,7 +300,7 @@ class Report:
     ) -> None:
         self.seen: list[tuple[Any, int | None, list[Array], Law | None, str]] = []
         self._keeps = keeps
-        self.doubles = Doubles()
+        self.caveats = Caveats()
         self.failures: list[str] = []
         self._sweep, self._given = sweep, given
         self._outcomes = iter(outcomes)
@@ -326,7 +329,7 @@ class Report:
         log_s = list(map(_stacked, found))
         if self._given["spectrum"]:
             self._keep(network, width, log_s, ())
-            return spectrum_rows(log_s[0], self.doubles)
+            return spectrum_rows(log_s[0], self.caveats)
         tell = _teller(self._sweep, network, width)
         if self._given["test"] == "freeness":
             self._keep(network, width, log_s, ())

@@ -1,17 +1,13 @@
-"""The equations of a free product, Newton's iteration, and the path that leads it to the right root.
+"""The equations of a free product of factors and the path that leads Newton's iteration to the right root.
 
-The equations of a product of free factors, and Newton's iteration for them.
+One equation ties ζ to log z, theory (22); each factor ties its unknowns to ζ. So the Jacobian is an arrow,
+and the time of an iteration is in proportion to the number of distinct factors.
 
-One equation ties ζ to log z; each factor ties its unknowns to ζ. So the Jacobian is an arrow, and the time of
-an iteration is in proportion to the number of distinct factors.
-
-The solver: the root m(z) of a product of free factors, on a path that cannot leave the right branch.
-
-m is analytic in the strip 0 < Im log z < π. From far right, where m ≈ E λ/z, the path runs left along
-Im log z = π/2 and then down to the real axis. A step is taken by three Newton iterations and kept if each
-is a tenth of the one before or less: then (Kantorovich) the root is the only one near, for every log z
-between the ends of the step, and so the continuation of the last one. Else the step is halved. Inside a
-band, where solutions have no singularity, the real axis is a path too.
+m is analytic in the strip 0 < Im log z < π. From far right, where m ≈ E λ/z, the path runs left along Im log
+z = π/2 and then down to the real axis. A step is taken by three Newton iterations and kept if each is a tenth
+of the one before or less: then (Kantorovich) the root is the only one near, for every log z between the ends
+of the step, and so the continuation of the last one. Else the step is halved. Inside a band, where solutions
+have no singularity, the real axis is a path too.
 """
 
 import math
@@ -452,8 +448,8 @@ class FreeSolver(FreeEquations):
 def _unsolved(y: float) -> NoAnswerError:
     """Return the error of a law that the solver does not reach at y = log λ less the law's centre."""
     return NoAnswerError(
-        f"the equations of the law were not solved at log λ = {y:.6g} (less a constant of the law): "
-        "ask for other values with --at, or simulate with isocalc mc"
+        f"the equations of the law were not solved at log λ = {y:.6g} (less a constant of the law)",
+        ("ask for other values", "simulate"),
     )
 
 

@@ -19,25 +19,18 @@ from math import (
 import numpy as np
 import numpy.typing as npt
 
-from isocalc.laws.free.factors import (
-    NARROWING,
-    ORTHOGONAL,
-    RESIDUAL_ORTHOGONAL,
-    RESIDUAL_TWO_GAUSSIAN,
-    ROTATION,
-    SMOOTH,
-    UNIVERSAL,
-    FreeProductArrays,
-    GateArrays,
-)
-from isocalc.laws.gates.nodes import FAR, REACH_FAR, REACH_NEAR, SHIFT
+from isocalc.laws.free.factors import FreeProductArrays, GateArrays
 from isocalc.numerics.jit import kernel, summing
 
 Array = npt.NDArray[np.float64]
 Complex = npt.NDArray[np.complex128]
 Whole = npt.NDArray[np.int64]
 
-
+# What follows is also in `equations`, `product`, `factors` and `tolerances`: a test holds them together.
+ORTHOGONAL, NARROWING, RESIDUAL_TWO_GAUSSIAN = 1, 2, 3
+RESIDUAL_ORTHOGONAL, UNIVERSAL, SMOOTH, ROTATION = 5, 6, 7, 9
+REACH_NEAR, REACH_FAR = 18.5, 37.0
+FAR, SHIFT = 340.0, 300.0
 CONTRACTION = 0.1
 LONGEST_STEP, LONGEST_ALONG, LONGEST_POLISH = 64.0, 1.0, 1e-2
 # Steps along the real axis at least as long a part of the whole; other steps; what may be left beside a pole.

@@ -1,18 +1,11 @@
-"""The law of a network at the depth asked for, a free product of its layers.
-
-Nodes and masses that stand for a continuous law: Gauss quadrature on panels that resolve it.
-
-The law of one orthogonal layer, square or narrowing: that of its gate, d = φ'(x)², x normal.
-
-The law of a free product as a source of `tabulated.SolvedLaw`.
-
-Point masses of a free product of layers.
+"""The law of a network at the depth asked for, a free product of its layers: `LayeredLaw`.
 
 A product of free positive laws has a point mass at Π a_l where Σ (1 − w_l) < 1, w_l the mass of factor l at
-a_l, and none elsewhere but at 0; its mass is 1 − Σ (1 − w_l) (Bercovici and Voiculescu 1998; Belinschi
-2003). At most one factor can then be at a place that has not its largest mass, since two would miss 1/2 each.
+a_l, and none elsewhere but at 0; its mass is 1 − Σ (1 − w_l) (Bercovici and Voiculescu 1998; Belinschi 2003).
+At most one factor can then be at a place that has not its largest mass, since two would miss 1/2 each.
 
-The law of the singular values of a network at the depth asked for: a free product of its layers.
+The law of one orthogonal layer, square or narrowing, is that of its gate, d = φ'(x)², x normal. Nodes and
+masses that stand for a continuous law are Gauss quadrature on panels that resolve it.
 """
 
 import math
@@ -29,12 +22,13 @@ from isocalc.activations.catalogue import Activation
 from isocalc.errors import NoAnswerError, require_choice
 from isocalc.laws.free.network_factors import Layers, layers
 from isocalc.laws.free.product import FreeProduct, bands_of
-from isocalc.laws.gates.contours import REACH, Piece, gate_pieces, slope_and_bend
+from isocalc.laws.gates.contours import Piece, gate_pieces, slope_and_bend
 from isocalc.laws.gates.nodes import gate_rule
 from isocalc.laws.gates.sums import gate_mean_log
 from isocalc.laws.law import VARIABLES, Centred, Law, Pairs, Variable
-from isocalc.laws.support import SAME_PLACE, Band, PointMasses, Scan
-from isocalc.laws.tabulated import SolvedLaw
+from isocalc.laws.solved_law import SolvedLaw
+from isocalc.laws.support import Band, PointMasses, Scan
+from isocalc.laws.tolerances import REACH, SAME
 from isocalc.networks.descriptions import FeedForward, ResNet
 from isocalc.numerics.quadrature import legendre_rule
 from isocalc.numerics.special import erf
@@ -155,7 +149,7 @@ _BESIDE = 1e-12
 
 
 class GateLaw:
-    """The law of y = log d as a source of `tabulated.SolvedLaw`.
+    """The law of y = log d as a source of `solved_law.SolvedLaw`.
 
     Parameters
     ----------
@@ -190,7 +184,7 @@ class GateLaw:
     @property
     def resolution(self) -> float:
         """Distance in y that rounding leaves from a point mass."""
-        return SAME_PLACE
+        return SAME
 
     @cached_property
     def _images(self) -> list[tuple[float, float]]:
@@ -384,7 +378,7 @@ class ProductSource:
 
     def _counts(self, y: Array) -> Flags:
         left, missed = self.product.left, self.product.missed
-        below = (y < left - SAME_PLACE * max(1.0, abs(left))) & (y > -math.inf)
+        below = (y < left - SAME * max(1.0, abs(left))) & (y > -math.inf)
         if missed and below.any():
             raise NoAnswerError(
                 f"the law is not solved so near λ = 0, where {missed:.0e} of its mass is: ask further up"
@@ -413,7 +407,7 @@ class ProductSource:
     @property
     def resolution(self) -> float:
         """Distance in y that rounding leaves from a point mass, which adds up over layers."""
-        return max(SAME_PLACE, _PER_LAYER * sum(self.product.counts))
+        return max(SAME, _PER_LAYER * sum(self.product.counts))
 
 
 def _steps(most: float) -> Array:

@@ -1,10 +1,7 @@
-"""Layers as factors of a free product: feed-forward, residual, and linear residual ones.
+"""Layers as factors of a free product: theory (24) to (30).
 
-The feed-forward layer as a factor: a gate and weights.
-
-The residual layer as a factor: a free sum of the skip connection and a layer.
-
-The residual layer of a linear activation and orthogonal weights: 1 + √v O, whose law is known in full.
+A feed-forward layer is a gate and weights, a residual one the free sum of the skip connection and a layer. Of
+a linear activation and orthogonal weights that is 1 + √v O, whose law is known in full.
 """
 
 import math

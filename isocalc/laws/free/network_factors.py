@@ -1,16 +1,10 @@
-"""From a network to the factors of its law.
-
-A few layers that stand for many: Gauss quadrature of the variances of a network's pre-activations.
+"""From a network to the factors of its law: one for each layer that differs, with how often it occurs.
 
 A network's law depends on its layers through sums over them of functions that are analytic in log q, with
 singularities 2 to 3 away from the real axis. Sums over the layers whose q lie within a factor of e⁶ are
 replaced by the Gauss quadrature of the discrete measure that those layers are, exact for polynomials in log
-q. Where φ is as good as straight on either side of 0 they are analytic in √q, and where it bends next to 0
-only, seen from far out, in 1/√q: one quadrature does for all such layers.
-
-From a residual network's gates to the factors of its law.
-
-From a network to the factors of its law: one for each layer that differs, with how often it occurs.
+q: a few layers stand for many. Where φ is as good as straight on either side of 0 they are analytic in √q,
+and where it bends next to 0 only, seen from far out, in 1/√q: one quadrature does for all such layers.
 """
 
 import math
@@ -28,7 +22,8 @@ from isocalc.errors import NoAnswerError
 from isocalc.laws.free.factors import Factor
 from isocalc.laws.free.layer_factors import Layer, ResidualLayer, Rotation
 from isocalc.laws.gates.contours import unit_length
-from isocalc.laws.gates.nodes import NOTHING, GateRule, gate_rule
+from isocalc.laws.gates.nodes import GateRule, gate_rule
+from isocalc.laws.tolerances import NOTHING
 from isocalc.networks.descriptions import FeedForward, ResNet
 from isocalc.signal.propagation import Propagation, propagate
 
@@ -181,7 +176,7 @@ def residual_factors(
     NoAnswerError
         The variance of the weights is no double, or c of two matrices too small.
     """
-    if network.block == "preln":
+    if network.branch.has_hidden_layer:
         parts = list(two_matrices(network, gates[0][0], propagate(network)))
     else:
         variance = _variance(network)

@@ -1,14 +1,8 @@
 """The law of y = log λ of a free product of positive factors: density, edges and bands.
 
-The law of y = log λ of a free product of positive factors.
-
-Edges of the support of a free product: where log z turns back on the real axis.
-
-Beside the support all unknowns are real but for a multiple of iπ, so real parts are all that is needed, and
-no logarithm's branch matters: they are taken a little way inside, which changes real parts to second order
-only.
-
-The intervals that carry the density of a free product.
+An edge of the support is where log z turns back on the real axis. Beside the support all unknowns are real
+but for a multiple of iπ, so real parts are all that is needed, and no logarithm's branch matters: they are
+taken a little way inside, which changes real parts to second order only.
 """
 
 import math

@@ -1,18 +1,15 @@
 """Where a gate d = φ'(x)² rises and falls, and paths in the complex x plane to average it along.
 
-Where d = φ'(x)² rises, falls and stays: what a path of integration over x has to know about it.
-
 Turning points of d are zeros of φ' and of φ''. They are found by sampling and refined to the last digit; φ''
 is exact, by a complex step of φ'.
 
-Paths through the complex x plane on which averages of 1/(1 - d t) over a gate converge fast for every t.
-
-On a monotone piece of d = φ'(x)² choose an analytic F that rises from one end to the other. The path is the
-curve Im F = -π/2, on the side of the real axis where Im d < 0, and nodes are equidistant in Re F. With 1/t in
-the closed upper half-plane the integrand is analytic at least for -π < Im F < 0: its poles lie on the real
-axis, where Im F = 0, or beyond it, or beyond the next curve on which d is real, where Im F < -π if F' is
-nowhere less than the derivative of log((d - d_min)/(d_max - d)). So the trapezoidal rule of step h has an
-error of exp(-π²/h), however near a pole comes to the real axis.
+On a path through the complex x plane averages of 1/(1 - d t) converge fast for every t. On a monotone piece
+of d choose an analytic F that rises from one end to the other. The path is the curve Im F = -π/2, on the side
+of the real axis where Im d < 0, and nodes are equidistant in Re F. With 1/t in the closed upper half-plane
+the integrand is analytic at least for -π < Im F < 0: its poles lie on the real axis, where Im F = 0, or
+beyond it, or beyond the next curve on which d is real, where Im F < -π if F' is nowhere less than the
+derivative of log((d - d_min)/(d_max - d)). So the trapezoidal rule of step h has an error of exp(-π²/h),
+however near a pole comes to the real axis.
 
 F has a logarithm at each end of the piece, so that the path is a ray there. Nodes reach down to a smallest
 distance from the end and then, in steps that grow exponentially, to 0.
@@ -28,22 +25,39 @@ import numpy.typing as npt
 
 from isocalc.activations.catalogue import Activation
 from isocalc.errors import NoAnswerError
+from isocalc.laws.tolerances import (
+    COMPLEX_STEP,
+    ENDS_REACH,
+    EPS,
+    LAST_SAMPLE,
+    LAST_TURN,
+    MOST_ROUNDS,
+    NEGLIGIBLE,
+    NOTHING,
+    PATH_MARGIN,
+    PATH_SAMPLES,
+    PATH_STEP,
+    REACH,
+    RESOLVED_POLE,
+    SAME,
+    SMALLEST_ORDER,
+    TURN_STEP,
+    WIDEST,
+    ZERO_GATE,
+)
 
 Array = npt.NDArray[np.float64]
 Complex = npt.NDArray[np.complex128]
 Numbers = npt.NDArray[Any]  # real or complex
 
-# Spacing of samples, |x| up to which turning points may lie, last sample, all in lengths over which φ varies.
-_STEP, _LAST_TURN, _FAR = 0.05, 50.0, 1e4
 _OFFSETS = np.concatenate(
-    [np.geomspace(1e-3, _STEP, 8)[:-1], np.arange(_STEP, 60.0, _STEP), np.geomspace(60.0, _FAR, 100)]
+    [
+        np.geomspace(1e-3, TURN_STEP, 8)[:-1],
+        np.arange(TURN_STEP, 60.0, TURN_STEP),
+        np.geomspace(60.0, LAST_SAMPLE, 100),
+    ]
 )
-_PLACES_BETWEEN = np.arange(1, 400) / 400
-_COMPLEX_STEP = 1e-30
-# A tail is flat where d is this close to its limit, relatively, or is this small.
-_ROUNDING, NOTHING = 1.2e-16, 1e-300
-_BUMP = 1e-13
-_ZERO = 1e-24
+_PLACES_BETWEEN = np.linspace(0, 1, 401)[1:-1]
 
 
 class End(NamedTuple):
@@ -97,7 +111,7 @@ def gate_values(act: Activation, x: Complex) -> Complex:
 
 def slope_and_bend(act: Activation, x: Array) -> tuple[Array, Array]:
     """Return φ' and φ'' at real x."""
-    step = _COMPLEX_STEP * min(1.0, unit_length(act), act.period)
+    step = COMPLEX_STEP * min(1.0, unit_length(act), act.period)
     with np.errstate(over="ignore", under="ignore"):
         slope = _slope(act, x + 1j * step)
     return slope.real, slope.imag / step
@@ -124,8 +138,8 @@ def gate_pieces(act: Activation) -> GatePieces:
     for low, high in pairwise(edges):
         x = _samples(low, high, unit)
         turns = [turn for turn in _turning_points(act, x) if _is_seen(act, turn, 1e-3 * unit)]
-        if turns and max(-turns[0], turns[-1]) > _LAST_TURN * unit:
-            known_to = _LAST_TURN * unit
+        if turns and max(-turns[0], turns[-1]) > LAST_TURN * unit:
+            known_to = LAST_TURN * unit
             first, last = np.searchsorted(turns, (-known_to, known_to)).tolist()
             turns = turns[max(first - 1, 0) : last + 1]
         for ends in pairwise([low, *turns, high]):
@@ -190,7 +204,7 @@ def _is_seen(act: Activation, turn: float, step: float) -> bool:
     """Whether d changes about a turning point by more than the rounding or underflow of a user's own φ'."""
     with np.errstate(over="ignore", under="ignore"):
         d = act.dphi(turn + step * np.array([-2.0, -1.0, 0.0, 1.0, 2.0])) ** 2
-    return bool(d.max() >= NOTHING and d.max() - d.min() > _BUMP * d.max())
+    return bool(d.max() >= NOTHING and d.max() - d.min() > SAME * d.max())
 
 
 def _sign_change(act: Activation, which: int, low: float, high: float) -> float:
@@ -210,7 +224,7 @@ def _between(act: Activation, low: float, high: float, x: Array) -> tuple[list[P
         x = low + (high - low) * _PLACES_BETWEEN
     with np.errstate(over="ignore", under="ignore"):
         d = act.dphi(x) ** 2
-    if d.max() < NOTHING or d.max() - d.min() <= 2 * _ROUNDING * d.max():
+    if d.max() < NOTHING or d.max() - d.min() <= EPS * d.max():
         return [], [Flat(low, high, float(d[0]) if d.max() >= NOTHING else 0.0)]
     step = 1e-3 * min(unit_length(act), high - low)
     left, right = _end(act, low, step), _end(act, high, -step)
@@ -230,7 +244,7 @@ def _end(act: Activation, place: float, step: float) -> End:
             return End(place, float(act.dphi(np.array([math.copysign(1e300, place)]))[0] ** 2))
         inside = np.nextafter(place, math.copysign(math.inf, step)) if place in act.breakpoints else place
         value, *near = (float(d) for d in act.dphi(np.array([inside, place + step, place + 2 * step])) ** 2)
-        if value < _ZERO * near[1]:
+        if value < ZERO_GATE * near[1]:
             value = 0.0
         if near[0] == value:
             raise NoAnswerError(f"the gate of {act.name} is not resolved near x = {place!r}")
@@ -242,23 +256,9 @@ def _flat_from(d: Array, limit: float) -> int:
     """Return the sample from which on d is constant; 0 if it never is."""
     if math.isinf(limit):
         return 0
-    apart = np.flatnonzero(np.abs(d - limit) > (_ROUNDING * limit or NOTHING))
+    apart = np.flatnonzero(np.abs(d - limit) > (EPS / 2 * limit or NOTHING))
     last = int(apart[-1])
     return last + 1 if last + 1 < d.size else 0
-
-
-_PATH_STEP = 0.28
-# Standard deviations beyond which the normal law has a mass of 1e-25, and up to which ends are left in place.
-REACH, _BEYOND = 10.5, 14.0
-# exp(-z²/2) grows off the real axis: |Im z| stays below half of this.
-_WIDEST = 3.0
-# Kinks: a smaller order would let the path leave at right angles, where Re x does not tell the pieces apart.
-_SMALLEST_ORDER = 1.25
-# Poles are resolved where |1/t - d| > 1e-10 d at critical values d, and near d = 0 while P(d < 1/t) > 1e-10.
-_RESOLUTION, _PATH_ROUNDING, _MASS_NEAR_0 = 1e-10, 1e-13, 1e-10
-# What of Re F is spent beyond that, and the distance from an end at which nodes stop.
-_MARGIN, _CLOSED = 2.5, 1e-18
-_SAMPLES, _ITERATIONS = 200, 30
 
 
 class Path(NamedTuple):
@@ -342,7 +342,7 @@ def gate_path(act: Activation, piece: Piece, sigma_low: float, sigma_high: float
     need = _need(act, piece, span)
     inside = np.nextafter(piece.low.place, math.inf), np.nextafter(piece.high.place, -math.inf)
     for slack in (1.1, 1.6, 2.4, 3.6, 5.0):
-        frame = _frame(span, need, slack, math.pi / (_WIDEST * sigma_low))
+        frame = _frame(span, need, slack, math.pi / (WIDEST * sigma_low))
         s, ds = _nodes(frame, _smallest(act, frame, span, sigma_low))
         if not span.rising:
             s, ds = s.conj(), ds.conj()
@@ -357,7 +357,7 @@ def gate_path(act: Activation, piece: Piece, sigma_low: float, sigma_high: float
 
 
 def _span(piece: Piece, sigma: float) -> _Span | None:
-    reach, beyond = REACH * sigma, _BEYOND * sigma
+    reach, beyond = REACH * sigma, ENDS_REACH * sigma
     low, high = piece
     if low.place > reach or high.place < -reach:
         return None
@@ -373,11 +373,11 @@ def _need(act: Activation, piece: Piece, span: _Span) -> tuple[Array, Array]:
     """Return s and the least derivative of F there, that of the logarithms of the ends taken off."""
     length = span.high - span.low
     if span.right:
-        s = length / (1 + np.exp(-np.linspace(-7, 7, _SAMPLES)))
+        s = length / (1 + np.exp(-np.linspace(-7, 7, PATH_SAMPLES)))
     elif span.left:
-        s = np.geomspace(min(1e-3 * unit_length(act), 1e-2 * length), length, _SAMPLES)
+        s = np.geomspace(min(1e-3 * unit_length(act), 1e-2 * length), length, PATH_SAMPLES)
     else:
-        s = np.linspace(0, length, _SAMPLES)
+        s = np.linspace(0, length, PATH_SAMPLES)
     slope, bend = slope_and_bend(act, span.sign * (span.low + s))
     low, high = sorted(end.value for end in piece)
     with np.errstate(over="ignore", under="ignore"):
@@ -395,7 +395,7 @@ def _need(act: Activation, piece: Piece, span: _Span) -> tuple[Array, Array]:
 
 
 def _weight(end: End | None) -> float:
-    return max(end.order, _SMALLEST_ORDER) if end else 0.0
+    return max(end.order, SMALLEST_ORDER) if end else 0.0
 
 
 def _frame(span: _Span, need: tuple[Array, Array], slack: float, least: float) -> _Frame:
@@ -432,10 +432,10 @@ def _smallest(act: Activation, frame: _Frame, span: _Span, sigma: float) -> tupl
         if not end.critical:
             return min(0.05 * unit, 1 / float(frame.tail.slope(np.array(s))))
         if end.value == 0:
-            return _MASS_NEAR_0 * min(sigma, unit)
+            return RESOLVED_POLE * min(sigma, unit)
         change = end.coefficient * (2 * sigma) ** end.order
         scale = change if change < 1e-3 * end.value else end.value
-        apart = max(_RESOLUTION * scale, _PATH_ROUNDING * end.value)
+        apart = max(RESOLVED_POLE * scale, SAME * end.value)
         return min(math.pow(apart / end.coefficient, 1 / end.order), 0.05 * unit)
 
     return distance(span.left, 0.0), distance(span.right, frame.length)
@@ -445,21 +445,21 @@ def _nodes(frame: _Frame, nearest: tuple[float, float]) -> tuple[Complex, Comple
     """Return s on the path below the real axis and its steps, poles resolved so near to the ends."""
     low, turn_low, start = _approach(frame, nearest[0], -1.0) if frame.left else _cut(frame, 0.0)
     high, turn_high, stop = _approach(frame, nearest[1], 1.0) if frame.right else _cut(frame, frame.length)
-    v = np.arange(start, stop + _PATH_STEP, _PATH_STEP)
+    v = np.arange(start, stop + PATH_STEP, PATH_STEP)
     with np.errstate(under="ignore"):
         to_low, to_high = np.exp(turn_low - v), np.exp(v - turn_high)
     target = v - to_low + to_high - 0.5j * math.pi
     table = np.linspace(low, high, 400)
     g = np.interp(target.real, frame.at(table)[0], table)
     g = g - 0.5j * math.pi / frame.at(g)[1]
-    for _ in range(_ITERATIONS):
+    for _ in range(MOST_ROUNDS):
         value, rate, s, slope = frame.at(g)
         step = (target - value) / rate
         g = g + step / np.maximum(1.0, np.abs(step))
         if np.abs(step).max() < 1e-9:
             break
     value, rate, s, slope = frame.at(g)
-    return s, slope / rate * (1 + to_low + to_high) * _PATH_STEP
+    return s, slope / rate * (1 + to_low + to_high) * PATH_STEP
 
 
 def _cut(frame: _Frame, s: float) -> tuple[float, float, float]:
@@ -472,7 +472,7 @@ def _approach(frame: _Frame, nearest: float, side: float) -> tuple[float, float,
     """Return the last g at an end, Re F from which steps grow, and where they stop."""
     rest = math.log(frame.length - nearest) if frame.right else 0.0
     g = side * (rest - math.log(nearest))
-    fall = max(5.0, math.log(nearest / frame.length / _CLOSED))
+    fall = max(5.0, math.log(nearest / frame.length / NEGLIGIBLE))
     weight = frame.left if side < 0 else frame.right
-    turn = frame.value_at(g) + side * _MARGIN
-    return g + side * (fall + _MARGIN), turn, turn + side * math.log(weight * fall)
+    turn = frame.value_at(g) + side * PATH_MARGIN
+    return g + side * (fall + PATH_MARGIN), turn, turn + side * math.log(weight * fall)

@@ -19,17 +19,25 @@ import numpy.typing as npt
 from isocalc.activations.catalogue import Activation
 from isocalc.activations.definition import normal_mass
 from isocalc.errors import NoAnswerError
-from isocalc.laws.gates.contours import REACH, Flat, GatePieces, Path, gate_path, gate_pieces
+from isocalc.laws.gates.contours import Flat, GatePieces, Path, gate_path, gate_pieces
+from isocalc.laws.tolerances import (
+    DROPPED,
+    EPS,
+    FAR,
+    GATE_ACCURACY,
+    HARMONICS,
+    LEAST_INVERTIBLE_LOG,
+    MOST_PIECES,
+    PATHS_AN_OCTAVE,
+    REACH,
+    REACH_FAR,
+    REACH_NEAR,
+    SMALL_MEAN,
+)
 
 Array = npt.NDArray[np.float64]
 Complex = npt.NDArray[np.complex128]
 Numbers = npt.NDArray[Any]  # real or complex
-
-# |log |dt|| from where on two terms of a series are enough, and one where squares of t overflow.
-REACH_NEAR, REACH_FAR = 18.5, 37.0
-# log |t| from which on squares overflow, and what is then taken off it and added to log d.
-FAR, SHIFT = 340.0, 300.0
-_INVERTIBLE = -708.0
 
 
 class SortedGate(NamedTuple):
@@ -66,7 +74,7 @@ def sorted_gate(d: Numbers, weights: Numbers) -> SortedGate:
     d.imag[d.imag == 0] = -0.0
     log_d = np.log(np.abs(d))
     inverse = np.zeros_like(d)
-    np.divide(1, d, out=inverse, where=log_d > _INVERTIBLE)
+    np.divide(1, d, out=inverse, where=log_d > LEAST_INVERTIBLE_LOG)
     inverse_square = np.where(log_d > -FAR, inverse, 0) ** 2
     below = np.zeros((3, d.size + 1), dtype=complex)
     below[:, 1:] = np.cumsum([weights, weights * d, weights * d * d], axis=1)
@@ -77,21 +85,6 @@ def sorted_gate(d: Numbers, weights: Numbers) -> SortedGate:
 
 
 Masses = tuple[tuple[float, float], ...]
-
-# Gates whose mean is below this are closed.
-NOTHING = 1e-300
-
-_MOST_PIECES = 200
-# A path serves the standard deviations of half an octave.
-_PATHS_AN_OCTAVE = 2
-# Weights below this are dropped; smaller masses are nodes, but not called point masses.
-_NEGLIGIBLE, _SMALLEST_MASS = 1e-23, 1e-16
-_ACCURACY = 1e-12
-_HARMONICS = 5
-# Means that squares are taken of, and their inverses.
-_SMALL = 1e-60
-# log d up to which d² is a double, with room for what is above the mean.
-_LARGEST_LOG = 340.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +138,9 @@ class GateRule:
     @property
     def in_its_unit(self) -> tuple["GateRule", float]:
         """The law and a unit: in units of the mean, where squares of d are no doubles otherwise."""
-        return (self.scaled(1 / self.mean), self.mean) if not _SMALL < self.mean < 1 / _SMALL else (self, 1.0)
+        if SMALL_MEAN < self.mean < 1 / SMALL_MEAN:
+            return self, 1.0
+        return self.scaled(1 / self.mean), self.mean
 
     def among(self, share: float) -> "GateRule":
         """Return the law of gates of which all but a share in (0, 1] are closed besides."""
@@ -194,21 +189,19 @@ def gate_rule(act: Activation, q: float) -> GateRule:
         return _of_masses(_limit(act))
     degree = _degree(act)
     if degree and q != 1:
-        if degree * math.log(q) > _LARGEST_LOG:
+        if degree * math.log(q) > FAR:
             raise NoAnswerError(f"φ'⁴ of {act.name} overflows at q = {q!r}")
         return gate_rule(act, 1.0).scaled(q**degree)
     sigma = math.sqrt(q)
     pieces = gate_pieces(act)
-    path = _paths(act, round(_PATHS_AN_OCTAVE * math.log2(min(sigma, act.period))))
+    path = _paths(act, round(PATHS_AN_OCTAVE * math.log2(min(sigma, act.period))))
     weights = path.dx * _density(path.x, sigma, act.period)
     if pieces.mirror == 0:
         weights *= 2
     elif pieces.mirror is not None:
         weights += path.dx * _density(2 * pieces.mirror - path.x, sigma, act.period)
-    kept = np.abs(weights) > _NEGLIGIBLE
-    flats = [
-        (flat.value, mass) for flat in pieces.flats if (mass := _mass(flat, pieces, sigma)) > _NEGLIGIBLE
-    ]
+    kept = np.abs(weights) > DROPPED
+    flats = [(flat.value, mass) for flat in pieces.flats if (mass := _mass(flat, pieces, sigma)) > DROPPED]
     # -0: products with real t from below are on the side of the cut of log(1 - d t) that the others are on.
     d = np.concatenate([path.d[kept], [complex(value, -0.0) for value, _ in flats]])
     weights = np.concatenate([weights[kept], [mass for _, mass in flats]])
@@ -228,11 +221,11 @@ def _degree(act: Activation) -> float:
 @lru_cache(maxsize=128)
 def _paths(act: Activation, octave: int) -> Path:
     """Return the paths on all pieces for standard deviations near 2^(octave/2), one after another."""
-    low, high = (2.0 ** ((octave + part) / _PATHS_AN_OCTAVE) for part in (-0.5, 0.5))
+    low, high = (2.0 ** ((octave + part) / PATHS_AN_OCTAVE) for part in (-0.5, 0.5))
     pieces = gate_pieces(act)
     reach = REACH * high
     near = [piece for piece in pieces.pieces if piece.low.place < reach and piece.high.place > -reach]
-    if len(near) > _MOST_PIECES or reach > pieces.known_to:
+    if len(near) > MOST_PIECES or reach > pieces.known_to:
         raise NoAnswerError(
             f"φ'² of {act.name} has too many monotone pieces to be averaged at variance {high * high:.3g}"
         )
@@ -252,7 +245,7 @@ def _density(x: Complex, sigma: float, period: float) -> Complex:
         return np.asarray(_density(images, sigma, math.inf).sum(axis=0))
     frequency = 2 * math.pi / period
     total = np.ones_like(x)
-    for k in range(1, _HARMONICS + 1):
+    for k in range(1, HARMONICS + 1):
         total += (
             2 * math.exp(-0.5 * (k * frequency * min(sigma, 10 * period)) ** 2) * np.cos(k * frequency * x)
         )
@@ -269,7 +262,7 @@ def _moments(act: Activation, q: float, d: Complex, weights: Complex) -> tuple[f
         total, mean, mean_square = (float((weights * d**k).sum().real) for k in range(3))
     if not math.isfinite(mean_square):
         raise NoAnswerError(f"φ'⁴ of {act.name} overflows at q = {q!r}")
-    if abs(total - 1) > _ACCURACY:
+    if abs(total - 1) > GATE_ACCURACY:
         raise NoAnswerError(f"averages over the gate of {act.name} did not reach 1e-12 at q = {q!r}")
     return mean, mean_square
 
@@ -286,7 +279,7 @@ def _limit(act: Activation) -> Masses:
 
 
 def _point_masses(masses: Masses | list[tuple[float, float]]) -> Masses:
-    values = sorted({value for value, mass in masses if mass > _SMALLEST_MASS})
+    values = sorted({value for value, mass in masses if mass > EPS / 2})
     return tuple((value, math.fsum(mass for at, mass in masses if at == value)) for value in values)
 
 

@@ -10,14 +10,11 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from isocalc.laws.gates.nodes import FAR, SHIFT, GateRule
+from isocalc.laws.gates.nodes import GateRule
+from isocalc.laws.tolerances import CACHED_NUMBERS, FAR, LEAST_LOG, NOTHING, SAFE_LOG
 from isocalc.numerics.special import Complex, log1p
 
 Flags = npt.NDArray[np.bool_]
-
-_BLOCK = 8192
-_BARELY = 1e-300
-_HUGE = 1e3
 
 
 def gate_averages(gate: GateRule, u: Complex) -> tuple[Complex, Complex, Complex]:
@@ -68,7 +65,7 @@ def gate_log_mean(gate: GateRule, u: Complex) -> Complex:
         for block in _blocks(d.size, t):
             logs = log1p(-np.multiply.outer(d, t[block]))
             # At a point mass itself, dt = 1.
-            np.maximum(logs.real, -_HUGE, out=logs.real)
+            np.maximum(logs.real, LEAST_LOG, out=logs.real)
             part[block] = (weights * logs).sum(axis=0)
         below, beyond = nodes.below[:, first], nodes.beyond[:, last]
         part -= below[1] * scale * t + beyond[1] / scale / t
@@ -109,7 +106,7 @@ def _near_and_far(u: Complex) -> Iterator[tuple[Flags, float]]:
     if not far.all():
         yield ~far, 0.0
     if far.any():
-        yield far, SHIFT
+        yield far, SAFE_LOG
 
 
 def _between(gate: GateRule, u: Complex) -> tuple[int, int]:
@@ -121,11 +118,11 @@ def _below(u: Complex, shift: float) -> tuple[Complex, Flags]:
     t, above = np.exp(u - shift), u.imag < -np.pi
     t.imag[above] *= -1
     # On the side of the cut of log(1 − dt) that limits from below are on.
-    t.imag = np.minimum(t.imag, -_BARELY * np.abs(t.real))
+    t.imag = np.minimum(t.imag, -NOTHING * np.abs(t.real))
     return t, above
 
 
 def _blocks(nodes: int, t: Complex) -> Iterator[slice]:
     """Cut points into parts whose tables stay in the processor's cache."""
-    size = max(1, _BLOCK // max(nodes, 1))
+    size = max(1, CACHED_NUMBERS // max(nodes, 1))
     return (slice(start, start + size) for start in range(0, t.size, size))

@@ -1,1 +1,5 @@
-"""Residual networks with correlated gates: freeness with amalgamation over the neurons."""
+"""The exact law of residual networks whose gates are correlated from layer to layer.
+
+`gate_paths` draws paths of gates through the layers, `equations` and its `kernels` solve for their law at a
+point, `law` finds its bands and tabulates it: theory (44) to (48).
+"""

@@ -12,7 +12,7 @@ lower half-plane, and 1/√τ = √τ + 1/g. All arguments are from −π to 0, 
 
     E log Π (1 − q_l r_{l−1}) + E log(1 − r_L/z) + Σ v αβ    (orthogonal: − Σ log(1 − τ) in place of the sum),
 
-stationary in the unknowns; its imaginary part over π is the mass above z.
+stationary in the unknowns; its imaginary part over π is the mass above z: theory (44) to (48).
 
 A group of K layers with the same gates has K times the variance and gets half (1 − 1/K) of its p before its
 q: what that residuals is of third order in the variance of the group.
@@ -25,15 +25,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from isocalc.laws.paths.paths import ChainArrays, ChainRoom
+from isocalc.laws.paths.gate_paths import ChainArrays, ChainRoom
+from isocalc.laws.tolerances import MOST_ITERATIONS, SOLVED, SOLVED_BESIDE_EDGE
 
 Array = npt.NDArray[np.float64]
 Complex = npt.NDArray[np.complex128]
-
-_AGREE = 1e-11
-# Beside an edge, or next to λ = 0, rounding can keep the iteration from agreeing as well.
-_ENOUGH = 1e-7
-_MOST_ITERATIONS = 60
 
 
 class Solutions(NamedTuple):
@@ -74,13 +70,13 @@ def solve(chain: ChainArrays, y: npt.NDArray[np.inexact]) -> Solutions:
 
     def solve_part(part: slice) -> None:
         found = states[part], m[part], potential[part], residuals[part]
-        solve_chain(chain, log_z[part], _AGREE, _MOST_ITERATIONS, ChainRoom.of(chain), *found)
+        solve_chain(chain, log_z[part], SOLVED, MOST_ITERATIONS, ChainRoom.of(chain), *found)
 
     threads = min(os.cpu_count() or 1, log_z.size)
     ends = [round(k * log_z.size / threads) for k in range(threads + 1)]
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(solve_part, map(slice, ends[:-1], ends[1:])))
-    return Solutions(m, potential, states, residuals <= _ENOUGH)
+    return Solutions(m, potential, states, residuals <= SOLVED_BESIDE_EDGE)
 
 
 def first_moments(chain: ChainArrays) -> tuple[float, float]:

@@ -7,23 +7,21 @@ from math import atan2, inf, log, pi
 import numpy as np
 import numpy.typing as npt
 
-from isocalc.laws.paths.paths import ChainArrays, ChainRoom
+from isocalc.laws.paths.gate_paths import ChainArrays, ChainRoom
 from isocalc.numerics.jit import kernel
 
 Array = npt.NDArray[np.float64]
 Complex = npt.NDArray[np.complex128]
 
 # Anderson's method: points that are remembered, and what keeps its equations solvable.
-_REMEMBERED = 9
-_LEAST_PIVOT = 1e-14
-# Newton's method: steps, halvings of one, the difference that its Jacobian is taken from.
-_NEWTON_STEPS, _HALVINGS, _DIFFERENCE = 16, 5, 1e-7
+_REMEMBERED, _LEAST_PIVOT = 9, 1e-14
+# Newton's method: steps, halvings of one, the difference that its Jacobian is taken from; where a step leaves
+# so much of the residual it has stalled.
+_NEWTON_STEPS, _HALVINGS, _DIFFERENCE, _STALLED = 16, 5, 1e-7, 0.7
 # Unknowns up to which its Jacobian is worth its time.
 _MOST_UNKNOWNS = 128
 # Residual above which a solution is looked for in other ways, and up to which rounding may keep it.
 _ENOUGH = 1e-8
-# Newton's method has stalled where a step leaves so much of the residual.
-_STALLED = 0.7
 # Arguments of z on the way down to the real axis; steps along it; how far two solutions say what is ahead.
 _ANGLES = (0.5 * pi, 1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.003, 0.001)
 _MOST_STEPS, _FURTHEST_AHEAD = 64.0, 2.0

@@ -1,12 +1,8 @@
-"""The law of a residual network whose gates are correlated from layer to layer: edges, bands, tables.
+"""The law of a residual network whose gates are correlated from layer to layer: `ExactLaw`.
 
-The ends of a density that vanishes like a square root, from points inside of it.
-
-The intervals that carry the density of paths of gates, found by what mass is beyond each.
-
-The law of paths of gates as a source of `tabulated.SolvedLaw`: solved at some hundred points.
-
-The law of a residual network whose gates are correlated from layer to layer, at the depth asked for.
+From below: `edge_from` finds the end of a density that vanishes like a square root, from points inside of it;
+`tables` the intervals that carry the density, by what mass is beyond each; `ChainSource` makes of them a
+source of `solved_law.SolvedLaw`, solved at some hundred points.
 """
 
 import math
@@ -27,23 +23,41 @@ from isocalc.laws.free.law import LayeredLaw
 from isocalc.laws.gates.nodes import gate_rule
 from isocalc.laws.law import VARIABLES, Centred, Law, Pairs, Variable
 from isocalc.laws.paths.equations import first_moments, solve
-from isocalc.laws.paths.paths import GatePaths, gate_paths
-from isocalc.laws.support import SAME_PLACE, Band, PointMasses, Scan
-from isocalc.laws.tabulated import SolvedLaw
-from isocalc.limits import LEAST_PATHS, MOST_PATHS
+from isocalc.laws.paths.gate_paths import GatePaths, gate_paths
+from isocalc.laws.solved_law import SolvedLaw
+from isocalc.laws.support import Band, PointMasses, Scan
+from isocalc.laws.tolerances import (
+    DEFAULT_PATHS,
+    EDGE_FOUND,
+    EDGE_PART,
+    EDGE_POINTS,
+    EDGE_SMOOTH,
+    EDGE_USED,
+    FINE_ROUNDS,
+    FINE_STEP,
+    FINE_STEPS,
+    FINEST,
+    LEAST_MASS,
+    MOST_LONGER,
+    MOST_LOST,
+    MOST_ROUNDS,
+    MOST_UNSOLVED,
+    OTHER_SETS,
+    RETREATS,
+    SAME,
+    SHORTER,
+    SOLVED_BESIDE_EDGE,
+    SPIKE,
+    SURELY,
+    TOUCHES,
+)
+from isocalc.limits import LEAST_C, LEAST_PATHS, MOST_PATHS
 from isocalc.networks.descriptions import ResNet
 from isocalc.numerics.chebyshev import PanelTable
 from isocalc.signal.propagation import Propagation, propagate
 
-# Densities of rounding.
-DEAD = 1e-7
-_MOST_POINTS = 120
-# Points after which the square of the density is not taken for smooth any more.
-_SMOOTH = 30
-_USED = 5
-_AGREE = 1e-10
-# Points go so much of the way to where the last ones say that the edge is.
-_PART = 0.8
+# Smaller densities are what the equations, so nearly solved, leave of 0.
+DEAD = SOLVED_BESIDE_EDGE
 
 
 def edge_from(density: Callable[[float], float], inside: float, step: float) -> float:
@@ -70,9 +84,9 @@ def edge_from(density: Callable[[float], float], inside: float, step: float) -> 
     places, squares = [inside], [density(inside) ** 2]
     sign = math.copysign(1.0, step)
     beyond, found = sign * math.inf, math.inf
-    for count in range(_MOST_POINTS):
+    for count in range(EDGE_POINTS):
         y = places[-1] + step
-        if (y - beyond) * sign >= 0 or (count >= _SMOOTH and math.isfinite(beyond)):
+        if (y - beyond) * sign >= 0 or (count >= EDGE_SMOOTH and math.isfinite(beyond)):
             y = (places[-1] + beyond) / 2
         if y in {places[-1], beyond}:
             return y
@@ -82,14 +96,14 @@ def edge_from(density: Callable[[float], float], inside: float, step: float) -> 
             continue
         places.append(y)
         squares.append(square)
-        previous, found = found, _extrapolated(places[-_USED:], squares[-_USED:])
-        if abs(found - previous) <= _AGREE * max(1.0, abs(found)) and len(places) > _USED:
+        previous, found = found, _extrapolated(places[-EDGE_USED:], squares[-EDGE_USED:])
+        if abs(found - previous) <= EDGE_FOUND * max(1.0, abs(found)) and len(places) > EDGE_USED:
             return found
         towards = (found - y) * sign
         if not 0 < towards < math.inf:  # the density still rises towards there
             step *= 1.5
         else:
-            step = sign * min(_PART * towards, 2 * abs(y - places[-2]) + towards / 8)
+            step = sign * min(EDGE_PART * towards, 2 * abs(y - places[-2]) + towards / 8)
     raise NoAnswerError("an edge of the exact law was not found")
 
 
@@ -107,18 +121,6 @@ def _extrapolated(places: list[float], squares: list[float]) -> float:
 
 Array = npt.NDArray[np.float64]
 Solver = Callable[[Array], tuple[Array, Array]]
-
-# Mass that counts; below the table of a density that reaches down to λ = 0.
-_COUNTS, LEAST_MASS = 1e-8, 1e-8
-# Distance of an atom, over the width of the law, at which a density that has not ended reaches up to it.
-_TOUCHES = 1e-6
-# Steps towards λ = Π a², from outside, and away from it.
-_SHORTER, _MOST_SHORTER, _LONGER, _MOST_LONGER = 0.8, 80, 1.25, 40
-# Share of paths closed for good from which on a law is a table on either side of λ = Π a².
-_SPIKE = 0.2
-_STEPS, _ROUNDS, _FINE = 64, 24, 1 / 128
-# Part of the way down to where the law is not solved on which it surely is.
-_SURELY, _RETREATS = 0.9, 8
 
 
 class UnsolvedError(NoAnswerError):
@@ -163,15 +165,19 @@ def tables(solver: Solver, middle: Middle) -> list[PanelTable]:
         )
         high = _end(solver, seeds[1])
         low = lowest.result()
-    if middle.persistent > _SPIKE and low < 0 < high:
+    if middle.persistent > SPIKE and low < 0 < high:
         inner = [_inner(solver, seed, middle.width) if middle.atom else 0.0 for seed in seeds]
         found = [_table(solver, low, inner[0], middle), PanelTable(solver, inner[1], high)]
     else:
         found = [_table(solver, low, high, middle)]
-    while found[-1].ends[1] > _COUNTS:
+    while found[-1].ends[1] > LEAST_MASS:
         found.append(_next(solver, found[-1].high, middle.width))
-    while not middle.reaches_zero and _mass_below(found[0], middle) > 2 * _COUNTS:
+    while not middle.reaches_zero and _mass_below(found[0], middle) > 2 * LEAST_MASS:
         found.insert(0, _next(solver, found[0].low, -middle.width))
+    for below, above in pairwise(found):
+        lost = below.ends[1] - above.ends[0] - (middle.atom if below.high <= 0 <= above.low else 0.0)
+        if abs(lost) > MOST_LOST:
+            raise NoAnswerError(f"{abs(lost):.2g} of the mass of the exact law was not found")
     return found
 
 
@@ -181,13 +187,13 @@ def _mass_below(table: PanelTable, middle: Middle) -> float:
 
 def _table(solver: Solver, low: float, high: float, middle: Middle) -> PanelTable:
     """Return the lowest table: where there is no lower end, from as far down as the law is solved."""
-    for _ in range(_RETREATS):
+    for _ in range(RETREATS):
         try:
             return PanelTable(solver, low, high)
         except UnsolvedError:
             if not middle.reaches_zero:
                 raise
-            low *= _SURELY
+            low *= SURELY
     return PanelTable(solver, low, high)
 
 
@@ -209,10 +215,10 @@ def _density(solver: Solver) -> Callable[[float], float]:
 def _live(solver: Solver, start: float) -> float:
     """Return the first place with a density on the way from ``start`` to y = 0."""
     density = _density(solver)
-    for _ in range(_MOST_SHORTER):
+    for _ in range(MOST_ROUNDS):
         if density(start) > DEAD:
             return start
-        start *= _SHORTER
+        start *= SHORTER
     raise NoAnswerError("no density of the exact law was found")
 
 
@@ -223,34 +229,34 @@ def _end(solver: Solver, seed: float) -> float:
 def _lowest(solver: Solver, width: float) -> float:
     """Return where next to no mass is left below, or else where the law is still solved."""
     lowest, y = 0.0, -width
-    for _ in range(_MOST_LONGER):
+    for _ in range(MOST_LONGER):
         try:
             survival = solver(np.array([y]))[1][0]
         except UnsolvedError:
-            return _SURELY * lowest
+            return SURELY * lowest
         lowest = y
         if 1 - survival < LEAST_MASS:
             break
-        y *= _LONGER
+        y /= SHORTER
     return lowest
 
 
 def _inner(solver: Solver, seed: float, width: float) -> float:
     """Return the end next to the atom of the density on the side of it where ``seed`` is."""
     density = _density(solver)
-    inside, place = seed, seed * _SHORTER
-    while abs(place) > _TOUCHES * width:
+    inside, place = seed, seed * SHORTER
+    while abs(place) > TOUCHES * width:
         if density(place) <= DEAD:
             return edge_from(density, inside, (place - inside) / 4)
-        inside, place = place, place * _SHORTER
+        inside, place = place, place * SHORTER
     return 0.0
 
 
 def _next(solver: Solver, end: float, width: float) -> PanelTable:
     """Return the table of the next interval beyond an end: above it, or below for a negative ``width``."""
-    step, place = _FINE * width, end
-    for _ in range(_ROUNDS):
-        y = place + step * np.arange(1.0, _STEPS + 1)
+    step, place = FINE_STEP * width, end
+    for _ in range(FINE_ROUNDS):
+        y = place + step * np.arange(1.0, FINE_STEPS + 1)
         live = np.flatnonzero(solver(y)[0] > DEAD)
         if live.size:
             inside = float(y[live[0]])
@@ -258,11 +264,6 @@ def _next(solver: Solver, end: float, width: float) -> PanelTable:
             return PanelTable(solver, *ends)
         place = float(y[-1])
     raise NoAnswerError("some of the mass of the exact law was not found")
-
-
-_ROUNDING = 1e-14
-# Places at which the equations may go unsolved while edges are looked for.
-_MOST_UNSOLVED = 12
 
 
 class ChainSource:
@@ -280,8 +281,8 @@ class ChainSource:
     def __init__(self, paths: GatePaths, log_mean: float, *, unbounded: bool) -> None:
         self.paths, self.log_mean, self._unbounded = paths, log_mean, unbounded
         at_skip = 2 * paths.persistent - 1
-        self.atoms: Pairs = ((0.0, at_skip),) if at_skip > _ROUNDING else ()
-        self.resolution = SAME_PLACE
+        self.atoms: Pairs = ((0.0, at_skip),) if at_skip > FINEST else ()
+        self.resolution = SAME
         self._unsolved = 0
 
     def solved(self, y: Array) -> tuple[Array, Array]:
@@ -298,10 +299,11 @@ class ChainSource:
         if not found.solved.all():
             place = float(y[~found.solved][0])
             self._unsolved += int(np.count_nonzero(~found.solved))
-            kind = UnsolvedError if self._unsolved <= _MOST_UNSOLVED else NoAnswerError
+            kind = UnsolvedError if self._unsolved <= MOST_UNSOLVED else NoAnswerError
             raise kind(
                 f"the equations of the exact law were not solved at log lambda = {place:.6g} (less that of "
-                "the skip connections); the layered law may be, and isocalc mc simulates"
+                "the skip connections)",
+                ("take the layered law", "simulate"),
             )
         return np.maximum(-found.m.imag / np.pi, 0.0), np.clip(found.potential.imag / np.pi, 0.0, 1.0)
 
@@ -398,9 +400,9 @@ class ChainSource:
         """The law at points placed by its mass, beyond both ends of it."""
         low, high = self.tables[0].low, self.tables[-1].high
         if self._reaches_zero:
-            low += SAME_PLACE * abs(low)
+            low += SAME * abs(low)
         else:
-            low -= SAME_PLACE * max(1.0, abs(low))
+            low -= SAME * max(1.0, abs(low))
         return Scan(self.density_and_survival, np.array([low, self.log_mean, high]), self.atoms)
 
 
@@ -415,13 +417,8 @@ def distance(one: ChainSource, other: ChainSource, places: Array) -> float:
     return max(float(apart), of_atoms)
 
 
-DEFAULT_PATHS = 1024
 # Where distribution functions are compared.
 _QUANTILES = np.linspace(0.02, 0.98, 33)
-# Below it doubles do not resolve the law.
-_LEAST_C = 1e-12
-# Sets of other paths to compare with.
-_OTHERS = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -482,8 +479,8 @@ class ExactLaw(Law):
 
     @property
     def _has_chain(self) -> bool:
-        """Whether gates can be correlated; one layer, or fresh hidden gates in each, has the layered law."""
-        return self.network.depth > 1 and self.network.block != "preln"
+        """Whether gates can be correlated; one layer, or hidden gates, fresh in each, has the layered law."""
+        return self.network.depth > 1 and not self.network.branch.hides_gates
 
     @cached_property
     def _signal(self) -> Propagation:
@@ -502,9 +499,9 @@ class ExactLaw(Law):
         """Return the law of paths of gates, ``None`` where it is the point mass of the skip connections."""
         if not self.c:
             return None
-        if self.c < _LEAST_C:
+        if self.c < LEAST_C:
             raise NoAnswerError(
-                f"the exact law is computed for c from {_LEAST_C:g}; here c is {self.c:.3g}: log s shrinks "
+                f"the exact law is computed for c from {LEAST_C:g}; here c is {self.c:.3g}: log s shrinks "
                 "like sigma_w, so take the law of a larger one"
             )
         paths = gate_paths(self.network, self._signal, self.paths, other=other)
@@ -521,5 +518,5 @@ class ExactLaw(Law):
         if not self._has_chain or self._source is None or self._source.paths.exact:
             return 0.0
         places = self._centred.quantile(_QUANTILES)
-        others = (self._source_of(other) for other in range(1, 1 + _OTHERS))
+        others = (self._source_of(other) for other in range(1, 1 + OTHER_SETS))
         return max(1.0 if other is None else distance(self._source, other, places) for other in others)

@@ -1,8 +1,7 @@
-"""Covariances of a neuron's squared gates φ'² in two layers.
+"""Covariances of the squared gates φ'(x)², φ'(y)² of a neuron in two layers, x and y jointly Gaussian.
 
-Squared gates φ'(√q z)² as series of Hermite polynomials of z, for their covariances (Mehler).
-
-Covariances of the squared gates φ'(x)², φ'(y)² of a neuron in two layers, x and y jointly Gaussian.
+Smooth gates are series of Hermite polynomials, whose covariances are sums of powers of the correlation
+(Mehler); steps and waves have closed forms; others are integrated in panels: theory (41).
 """
 
 import math
@@ -12,19 +11,27 @@ import numpy as np
 import numpy.typing as npt
 
 from isocalc.activations.catalogue import Activation
+from isocalc.laws.tolerances import (
+    COVARIANCE_ANGLES,
+    COVARIANCE_ORDER,
+    COVARIANCE_REACH,
+    DIGITS,
+    HERMITE_NODES,
+    HERMITE_TERMS,
+    LARGEST,
+    NO_HARMONIC,
+    PERIOD_SAMPLES,
+    REACH,
+    SERIES_ENOUGH,
+    SERIES_MOST_MISSED,
+    STRIP,
+)
 from isocalc.numerics.quadrature import doubling_edges, legendre_rule, panel_rule
 
 Array = npt.NDArray[np.float64]
 
-_TERMS = 1000
-# Share of the variance beyond the last term: enough, and still bearable after all terms. Sums over pairs of
-# layers have another factor of 1/n in their terms, so that 5 % beyond 1000 terms are 5e-5 of a sum.
-_ENOUGH, _MOST_MISSED = 1e-7, 0.05
 # Panels in which 16 nodes follow a polynomial of so many zeros.
-_EDGES = 0.7 * np.arange(-15, 16)
-# Averages over gates are analytic in log q up to 2 away from the real axis.
-_STRIP, _DIGITS = 2.0, math.log(1e9)
-_MOST_NODES = 100
+_EDGES = np.linspace(-REACH, REACH, 31)
 
 
 class HermiteSeries:
@@ -46,12 +53,12 @@ class HermiteSeries:
     def of(cls, act: Activation, low: float, high: float) -> Self | None:
         """Return the series of a smooth activation, ``None`` where that would need too many terms."""
         span = math.log(high / low)
-        count = 2 + math.ceil(_DIGITS / math.asinh(2 * _STRIP / span)) if span else 2
+        count = 2 + math.ceil(DIGITS / math.asinh(2 * STRIP / span)) if span else 2
         # Polynomials of high degree turn as kinks move across them.
         count += math.ceil(
-            span * math.sqrt(_TERMS) * max(map(abs, act.breakpoints), default=0.0) / math.sqrt(low) / 3
+            span * math.sqrt(HERMITE_TERMS) * max(map(abs, act.breakpoints), default=0.0) / math.sqrt(low) / 3
         )
-        if count > _MOST_NODES:
+        if count > HERMITE_NODES:
             return None
         angle = math.pi * (np.arange(count) + 0.5) / count
         q = np.exp(math.log(low * high) / 2 + span / 2 * np.cos(angle))
@@ -63,13 +70,13 @@ class HermiteSeries:
             return None
         whole, before, here = np.maximum(left, np.finfo(float).tiny), np.zeros_like(z), np.ones_like(z)
         columns = []
-        for n in range(_TERMS):
+        for n in range(HERMITE_TERMS):
             before, here = here, (z * here - math.sqrt(n) * before) / math.sqrt(n + 1)
             columns.append((weights * gate * here).sum(axis=1))
             left = left - columns[-1] ** 2
-            if (left <= _ENOUGH * whole).all():
+            if (left <= SERIES_ENOUGH * whole).all():
                 break
-        if (left > _MOST_MISSED * whole).any():
+        if (left > SERIES_MOST_MISSED * whole).any():
             return None
         to_chebyshev = np.cos(np.outer(np.arange(count), angle)) * 2 / count
         to_chebyshev[0] /= 2
@@ -96,14 +103,7 @@ def _nodes(act: Activation, sigma: Array) -> tuple[Array, Array]:
     return panel_rule(np.sort(edges, axis=1))
 
 
-_ANGLES = 40
-_ORDER = 10
-# Samples of a period of φ'², and the share of its largest harmonic that is none.
-_SAMPLES, _NO_HARMONIC = 256, 1e-15
-_REACH = 8.0
-# Beyond so many standard deviations is nobody; squares are doubles.
-_FAR = 1e150
-_CENTRAL = 2.0 * np.arange(-4, 5)
+_CENTRAL = np.linspace(-COVARIANCE_REACH, COVARIANCE_REACH, 9)
 # The conditional mean of a kinked function bends within so many standard deviations.
 _SMEAR = np.array([-4.0, -1.5, 0.0, 1.5, 4.0])
 
@@ -165,7 +165,7 @@ def _of_steps(act: Activation, sigma_x: Array, sigma_y: Array, correlation: Arra
 
     In the angle whose sine is the correlation that is e^(−(h² + k² − 2hk sin)/(2 cos²)) / 2π (Plackett 1954).
     """
-    t, weights = legendre_rule(_ANGLES)
+    t, weights = legendre_rule(COVARIANCE_ANGLES)
     t = (1 - t) / 2
     end = np.arcsin(correlation)[:, None]
     # Dense at the end, where the density can be narrow.
@@ -174,7 +174,7 @@ def _of_steps(act: Activation, sigma_x: Array, sigma_y: Array, correlation: Arra
     jumps = np.diff(np.square(act.slopes or ()))
 
     def places_of(point: float, sigma: Array) -> Array:
-        return np.clip(point / sigma[:, None], -_FAR, _FAR)
+        return np.clip(point / sigma[:, None], -math.sqrt(LARGEST), math.sqrt(LARGEST))
 
     places = [
         (places_of(point, sigma_x), places_of(point, sigma_y), float(jump))
@@ -192,10 +192,11 @@ def _of_steps(act: Activation, sigma_x: Array, sigma_y: Array, correlation: Arra
 
 def _of_waves(act: Activation, sigma_x: Array, sigma_y: Array, correlation: Array) -> Array:
     """Add up the covariances of e^(iαx) and e^(iβy), e^(−(α² + β²)/2) (e^(−αβr) − 1) for unit variances."""
-    sampled = act.dphi(np.arange(float(_SAMPLES)) * (act.period / _SAMPLES)) ** 2
-    parts = np.fft.fft(sampled) / _SAMPLES
-    heard = np.abs(parts) > _NO_HARMONIC * np.abs(parts).max()
-    parts, waves = parts[heard], 2 * math.pi / act.period * np.fft.fftfreq(_SAMPLES, 1 / _SAMPLES)[heard]
+    sampled = act.dphi(np.arange(float(PERIOD_SAMPLES)) * (act.period / PERIOD_SAMPLES)) ** 2
+    parts = np.fft.fft(sampled) / PERIOD_SAMPLES
+    heard = np.abs(parts) > NO_HARMONIC * np.abs(parts).max()
+    harmonics = np.fft.fftfreq(PERIOD_SAMPLES, 1 / PERIOD_SAMPLES)[heard]
+    parts, waves = parts[heard], 2 * math.pi / act.period * harmonics
     alpha, beta = waves[:, None, None] * sigma_x, waves[:, None] * sigma_y
     decay = -(alpha**2 + beta**2) / 2
     terms = np.exp(decay - alpha * beta * correlation) - np.exp(decay)
@@ -208,8 +209,8 @@ def _by_quadrature(
     """Integrate over z = x/σ_x and w, independent, y/σ_y = r z + √(1 − r²) w, in panels between kinks."""
     spread = math.sqrt((1 - correlation) * (1 + correlation))
     kinks = np.array(act.breakpoints)
-    in_x = np.concatenate((kinks / sigma_x, doubling_edges(act.scale / sigma_x, _REACH)))
-    in_y = np.concatenate((kinks / sigma_y, doubling_edges(act.scale / sigma_y, _REACH)))
+    in_x = np.concatenate((kinks / sigma_x, doubling_edges(act.scale / sigma_x, COVARIANCE_REACH)))
+    in_y = np.concatenate((kinks / sigma_y, doubling_edges(act.scale / sigma_y, COVARIANCE_REACH)))
     if correlation:
         seen = in_y[:, None] / correlation + _SMEAR * (spread / abs(correlation))
         in_x = np.concatenate((in_x, seen.ravel() if kinks.size else in_y / correlation))
@@ -226,8 +227,8 @@ def _by_quadrature(
 
 def _normal_panels(edges: Array) -> tuple[Array, Array]:
     """Return nodes and weights of the normal density in the panels between edges, shape (..., k)."""
-    edges = np.sort(np.clip(edges, -_REACH, _REACH), axis=-1)
-    x, weights = legendre_rule(_ORDER)
+    edges = np.sort(np.clip(edges, -COVARIANCE_REACH, COVARIANCE_REACH), axis=-1)
+    x, weights = legendre_rule(COVARIANCE_ORDER)
     half = np.diff(edges)[..., None] / 2
     z = (edges[..., :-1, None] + half + half * x).reshape(*edges.shape[:-1], -1)
     density = np.exp(-z * z / 2) / math.sqrt(2 * math.pi)

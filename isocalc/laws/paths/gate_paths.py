@@ -1,8 +1,6 @@
-"""Paths of gates that stand for the joint law of a neuron's gates in all layers.
+"""The gates of one neuron in all layers of a residual network: paths that stand for their joint law.
 
-Paths of gates as compiled code takes them.
-
-The gates of one neuron in all layers of a residual network: paths that stand for their joint law.
+`gate_paths` makes them; `ChainArrays` and `ChainRoom` are how compiled code takes them.
 """
 
 import itertools
@@ -13,16 +11,21 @@ import numpy as np
 import numpy.typing as npt
 
 from isocalc.errors import NoAnswerError
-from isocalc.laws.universal_error import is_linear
+from isocalc.laws.tolerances import (
+    COARSER,
+    FORGOTTEN,
+    LANES,
+    MOST_GROUPS,
+    MOST_GROUPS_OF_SHORT_MEMORY,
+    MOST_SCALED,
+    NEGLIGIBLE,
+)
 from isocalc.networks.descriptions import ResNet
 from isocalc.numerics.lattice import lattice
 from isocalc.signal.propagation import Propagation
 
 Array = npt.NDArray[np.float64]
 Complex = npt.NDArray[np.complex128]
-
-# Paths that are computed side by side: their number is a multiple of it.
-LANES = 32
 
 
 class ChainArrays(NamedTuple):
@@ -91,19 +94,6 @@ class ChainRoom(NamedTuple):
         )
 
 
-# Layers that each keep their own gates; of deeper networks groups of layers do.
-_MOST_GROUPS = 128
-_MOST_GROUPS_OF_SHORT_MEMORY = 1024
-# Share that gates may forget from one layer of a group to the last: |a|^(layers of the group).
-_FORGOTTEN = 0.05
-# Groups of layers of a path set to compare with, over those of the first.
-_COARSER = 0.8
-# Share of all that gates let through that changes nothing.
-_NOTHING = 1e-18
-# A mean over the paths that is further off is one of gates that few paths meet.
-_MOST_SCALED = 2.0
-
-
 class GatePaths(NamedTuple):
     """Paths through the groups of layers of a network.
 
@@ -162,9 +152,9 @@ def gate_paths(network: ResNet, signal: Propagation, paths: int, *, other: int =
     open so rarely that few paths or none meet them.
     """
     groups = _grouped(network, signal, coarser=other > 0)
-    pre, seed = network.block == "pre", 1 + other
+    pre, seed = network.branch.acts_on_stream, 1 + other
     exact = False
-    if is_linear(network.act):
+    if network.act.is_linear:
         gates, weights = groups.gate[:, None].copy(), np.ones(1)
         exact = True
     elif not pre and (found := _patterns(network, groups, paths)):
@@ -182,16 +172,17 @@ def _grouped(network: ResNet, signal: Propagation, *, coarser: bool) -> _Groups:
         raise NoAnswerError(f"the signal overflows, so that the gates of {network.act.name} are not known")
     unit = network.skip / network.sigma_w
     gate = signal.c_per_layer * unit * unit
-    if depth <= _MOST_GROUPS:
+    if depth <= MOST_GROUPS:
         return _Groups(np.ones(depth), np.arange(depth, dtype=float), signal.q, gate)
-    wanted = math.ceil(depth * abs(math.log(abs(network.skip))) / _FORGOTTEN) if network.block == "pre" else 0
-    size = min(depth, max(_MOST_GROUPS, wanted))
-    if size > _MOST_GROUPS_OF_SHORT_MEMORY:
+    correlated = network.branch.acts_on_stream
+    wanted = math.ceil(depth * abs(math.log(abs(network.skip))) / FORGOTTEN) if correlated else 0
+    size = min(depth, max(MOST_GROUPS, wanted))
+    if size > MOST_GROUPS_OF_SHORT_MEMORY:
         raise NoAnswerError(
             f"with skip {network.skip!r} gates of {depth} layers forget too fast for the exact law, which "
-            f"would need {size} groups of layers and has {_MOST_GROUPS_OF_SHORT_MEMORY}; take the layered law"
+            f"would need {size} groups of layers and has {MOST_GROUPS_OF_SHORT_MEMORY}; take the layered law"
         )
-    size = round(size * _COARSER) if coarser else size
+    size = round(size * COARSER) if coarser else size
     ends = np.linspace(0.0, depth, size + 1)
     place, layers = (ends[1:] + ends[:-1] - 1) / 2, np.arange(depth)
     counts = np.diff(ends)
@@ -247,7 +238,7 @@ def _gates_at(network: ResNet, groups: _Groups, x: Array) -> Array:
         gates = network.act.dphi(x) ** 2
         if groups.counts.max() == 1:
             return np.asarray(gates)
-        if network.block == "pre":  # one x in all layers of a group, or x and −x in turn
+        if network.branch.acts_on_stream:  # one x in all layers of a group, or x and −x in turn
             return np.asarray((gates + network.act.dphi(-x) ** 2) / 2 if network.skip < 0 else gates)
         mean = gates.mean(axis=1, keepdims=True)
         return np.asarray(mean + (gates - mean) / np.sqrt(groups.counts)[:, None])
@@ -257,9 +248,9 @@ def _of(network: ResNet, groups: _Groups, gates: Array, weights: Array, *, exact
     mean = gates @ weights
     if not np.isfinite(mean).all():
         raise NoAnswerError(f"gates of {network.act.name} overflow on some paths")
-    kept = (mean > 0) & (groups.counts * groups.gate > _NOTHING * (groups.counts @ groups.gate))
+    kept = (mean > 0) & (groups.counts * groups.gate > NEGLIGIBLE * (groups.counts @ groups.gate))
     with np.errstate(over="ignore"):
-        scale = np.clip(groups.gate[kept] / mean[kept], 1 / _MOST_SCALED, _MOST_SCALED)
+        scale = np.clip(groups.gate[kept] / mean[kept], 1 / MOST_SCALED, MOST_SCALED)
     gates = gates[kept] * scale[:, None]
     persistent = float(weights[~gates.any(axis=0)].sum()) if kept.any() else 1.0
     spare = -weights.size % LANES
@@ -268,7 +259,7 @@ def _of(network: ResNet, groups: _Groups, gates: Array, weights: Array, *, exact
     chain = ChainArrays(
         np.ascontiguousarray(gates),
         np.concatenate((weights, np.zeros(spare))),
-        network.block == "post",
+        network.branch.acts_last,
         unit * unit / network.depth * counts,
         counts,
         network.weights == "orthogonal",

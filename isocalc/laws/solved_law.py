@@ -1,8 +1,7 @@
 """A law of y = log λ that is solved point by point: distribution function, quantiles, moments, grid.
 
-Points at which a density is printed: dense at the edges of its bands, so that trapezoid sums are good.
-
-A law of y = log λ that is solved point by point: distribution function, quantiles, moments, grid.
+`SolvedLaw` asks a `Source`: the free product of layers, or paths of correlated gates. `grid_of` places the
+points at which a density is printed: dense at the edges of its bands, so that trapezoid sums are good.
 """
 
 import math
@@ -16,16 +15,24 @@ import numpy.typing as npt
 
 from isocalc.errors import NoAnswerError
 from isocalc.laws.support import Band, Scan
+from isocalc.laws.tolerances import (
+    ATOM_GAP,
+    EPS,
+    FEWEST_OF_A_BAND,
+    FINEST,
+    GRID_FIRST,
+    GRID_GOOD,
+    GRID_GOOD_OF_FEW,
+    GRID_HALVED,
+    MISSED_MASS,
+    MOST_ROUNDS,
+    NEAR_END,
+    NOTHING,
+    TAIL_MASS,
+)
 
 Array = npt.NDArray[np.float64]
 Pairs = tuple[tuple[float, float], ...]
-
-_TINY = 1e-9
-_FEWEST = 7
-# Mass by which trapezoid sums on cosine-spaced points may be off, and the same times their number squared.
-_GOOD, _GOOD_OF_FEW = 3e-4, 10.0
-# Points that are chosen step by step: the share to start with, and of the largest error what is halved.
-_FIRST, _HALVED = 4, 0.2
 
 
 class Solved(Protocol):
@@ -62,10 +69,10 @@ def grid_of(law: Solved, bands: Sequence[Band], reach: Pairs, points: int, power
     """
     ends = list(reach)
     if bands[0].low == -np.inf:
-        lowest = float(law.quantile(np.array([law.mass_at_zero + max(_TINY, 2 * law.missed)]))[0])
+        lowest = float(law.quantile(np.array([law.mass_at_zero + max(TAIL_MASS, 2 * law.missed)]))[0])
         ends[0] = (lowest, ends[0][1])
     if bands[-1].high == np.inf:
-        ends[-1] = (ends[-1][0], float(law.quantile(np.array([1 - _TINY]))[0]))
+        ends[-1] = (ends[-1][0], float(law.quantile(np.array([1 - TAIL_MASS]))[0]))
     parts = [band._replace(low=low, high=high) for band, (low, high) in zip(bands, ends, strict=True)]
     if points < 3 * len(parts):
         whole = Band(parts[0].low, parts[-1].high, parts[0].low_diverges, parts[-1].high_diverges)
@@ -74,9 +81,9 @@ def grid_of(law: Solved, bands: Sequence[Band], reach: Pairs, points: int, power
         [np.diff(law.density_and_its_mass(np.array([part.low, part.high]))[1])[0] for part in parts]
     )
     cells = _Cells(law, parts, _shares(mass, points), points, power)
-    if abs(float(cells.off.sum())) <= max(_GOOD, _GOOD_OF_FEW / points**2) * mass.sum():
+    if abs(float(cells.off.sum())) <= max(GRID_GOOD, GRID_GOOD_OF_FEW / points**2) * mass.sum():
         return cells.y
-    fewer = max(points // _FIRST, 3 * len(parts))
+    fewer = max(points // GRID_FIRST, 3 * len(parts))
     cells = _Cells(law, parts, _shares(mass, fewer), points, power)
     while cells.y.size < points:
         cells.halve(points - cells.y.size)
@@ -113,7 +120,7 @@ class _Cells:
         """Add the middles of the steps on which the sum is off most."""
         off = np.abs(self.off)
         order = np.argsort(off)[::-1][:most]
-        order = order[off[order] >= _HALVED * off[order[0]]]
+        order = order[off[order] >= GRID_HALVED * off[order[0]]]
         middle = (self.y[order] + self.y[order + 1]) / 2
         found = (middle, self._band[order], *self._law.density_and_its_mass(middle))
         joined = [
@@ -126,9 +133,9 @@ class _Cells:
 
 def _shares(mass: Array, points: int) -> list[int]:
     """Share points out like the cube roots of the masses M: trapezoid sums with n points miss M/n²."""
-    fewest = min(_FEWEST, points // mass.size)
+    fewest = min(FEWEST_OF_A_BAND, points // mass.size)
     rest = points - fewest * mass.size
-    wanted = np.cumsum(np.cbrt(np.maximum(mass, 1e-300)))
+    wanted = np.cumsum(np.cbrt(np.maximum(mass, NOTHING)))
     upto = np.rint(rest * wanted / wanted[-1]).astype(int)
     return [fewest + int(count) for count in np.diff(upto, prepend=0)]
 
@@ -156,17 +163,6 @@ def _cosine(band: Band, count: int, points: int) -> Array:
 
 
 Flags = npt.NDArray[np.bool_]
-
-# Wider gaps than this are around point masses.
-_BEYOND = 1e-9
-_FINEST = 1e-14
-_SAME_MASS = 2e-16
-_LEAST_MASS = 1e-300
-# Mass that integrals of the density may miss.
-_MOST_MISSED = 1e-6
-_NEWTON_STEPS = 80
-# Where to look whether a density has died out at an open end.
-_NEAR_END = 0.25
 
 
 class Source(Protocol):
@@ -264,7 +260,7 @@ class SolvedLaw:
         for place, _ in self.atoms:
             at = self._is_at(y, place)
             if at.any():
-                beside = np.array([place + max(_BEYOND, 2 * self._source.resolution) * max(1.0, abs(place))])
+                beside = np.array([place + max(ATOM_GAP, 2 * self._source.resolution) * max(1.0, abs(place))])
                 survival[at] = self._source.density_and_survival(beside)[1]
         return np.clip(1 - survival, self.mass_at_zero, 1.0)
 
@@ -304,7 +300,7 @@ class SolvedLaw:
         """
         y, masses = self.masses
         missed = abs(math.fsum(masses) + math.fsum(mass for _, mass in self.atoms) - 1)
-        if missed > _MOST_MISSED:
+        if missed > MISSED_MASS:
             raise NoAnswerError(f"the density was integrated to within {missed:.0e} of its mass only")
         return y, masses
 
@@ -320,7 +316,7 @@ class SolvedLaw:
         y = self._inverted(flat)
         for place, mass in self.atoms:
             top = float(self._below(np.array([place]))[0])
-            y = np.where((flat > top - mass) & (flat <= top + _SAME_MASS), place, y)
+            y = np.where((flat > top - mass) & (flat <= top + EPS), place, y)
         lowest = min(self._source.bands[0].low, *(place for place, _ in self.atoms), math.inf)
         highest = max(self._source.bands[-1].high, *(place for place, _ in self.atoms), -math.inf)
         y = np.where(flat <= 0, lowest, np.where(flat >= 1, highest, y))
@@ -331,10 +327,10 @@ class SolvedLaw:
         places, below = self._knots
         right = np.clip(np.searchsorted(below, u), 1, places.size - 1)
         low, high = places[right - 1], places[right]
-        share = (u - below[right - 1]) / np.maximum(below[right] - below[right - 1], _LEAST_MASS)
+        share = (u - below[right - 1]) / np.maximum(below[right] - below[right - 1], NOTHING)
         y = low + (high - low) * np.clip(share, 0.0, 1.0)
         open_ = np.flatnonzero(below[right] != u)
-        for _ in range(_NEWTON_STEPS):
+        for _ in range(MOST_ROUNDS):
             if not open_.size:
                 break
             density, survival = self._source.density_and_survival(y[open_])
@@ -349,10 +345,10 @@ class SolvedLaw:
             place = y[open_] + step
             inside = (place > low[open_]) & (place < high[open_])
             place = np.where(inside, place, (low[open_] + high[open_]) / 2)
-            done = np.abs(found - wanted) <= _SAME_MASS
+            done = np.abs(found - wanted) <= EPS
             moved = np.abs(place - y[open_])
             y[open_] = np.where(done, y[open_], place)
-            done |= np.where(inside, moved, high[open_] - low[open_]) <= _FINEST * np.maximum(
+            done |= np.where(inside, moved, high[open_] - low[open_]) <= FINEST * np.maximum(
                 1.0, np.abs(place)
             )
             open_ = open_[~done]
@@ -401,11 +397,27 @@ class SolvedLaw:
         terms = np.log(masses[masses > 0]) + power * y[masses > 0]
         terms = np.append(terms, [math.log(mass) + power * place for place, mass in self.atoms])
         top = float(terms.max())
-        if self._decided_at_open_end(power, top):
+        found = top + math.log(np.exp(terms - top).sum())
+        if 0 < power < 1:
+            self._require_small_above(power, found)
+        elif self._decided_at_open_end(power, top):
             if power < 0:
                 return math.inf
             raise NoAnswerError(f"the moment of λ of order {power!r} is decided by values the density misses")
-        return top + math.log(np.exp(terms - top).sum())
+        return found
+
+    def _require_small_above(self, power: float, found: float) -> None:
+        """Refuse a moment of an order below 1 that values above the nodes may add to.
+
+        They add at most what they add to E λ, which is known, times λ^(power − 1) of the least of them.
+        """
+        y, masses = self.masses
+        log_mean, end = self._source.log_mean, self._reach[-1][1]
+        seen = float(masses @ np.exp(y - log_mean))
+        seen += math.fsum(mass * math.exp(place - log_mean) for place, mass in self.atoms)
+        most = (1 - seen) * math.exp(log_mean - (1 - power) * end - found)
+        if most > MISSED_MASS:
+            raise NoAnswerError(f"{most:.0e} of the moment of λ of order {power!r} is not found")
 
     def _decided_at_open_end(self, power: float, top: float) -> bool:
         """Tell whether e^(power y) times the density has not died out at an end that is not an edge."""
@@ -413,7 +425,7 @@ class SolvedLaw:
         end = self._reach[0][0] if power < 0 else self._reach[-1][1]
         if math.isfinite(low if power < 0 else high):
             return False
-        near = end + (_NEAR_END if power < 0 else -_NEAR_END)
+        near = end + (NEAR_END if power < 0 else -NEAR_END)
         density = float(self._source.density(np.array([near]))[0])
         return density > 0 and math.log(density) + power * near > top - 25
 
@@ -431,7 +443,7 @@ class SolvedLaw:
         values = function(y)
         mean = float((masses * values).sum()) + math.fsum(at_atoms)
         beyond = self.missed * abs(float(function(np.array(self._source.scan.y[0]))))
-        if beyond > _MOST_MISSED * (masses * np.abs(values)).sum():
+        if beyond > MISSED_MASS * (masses * np.abs(values)).sum():
             raise NoAnswerError(f"an average is decided by {self.missed:.0e} of the mass near λ = 0")
         return mean
 

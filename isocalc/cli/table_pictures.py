@@ -1,9 +1,4 @@
-"""The pictures of ``isocalc param`` and ``isocalc init``.
-
-The pictures of ``isocalc param``.
-
-The pictures of ``isocalc init``.
-"""
+"""Pictures of tables of networks, those of ``isocalc param`` and ``isocalc init``; loads what draws."""
 # ruff: noqa: PLC0415 - numerics load when a command computes
 
 from collections.abc import Sequence
