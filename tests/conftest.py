@@ -17,6 +17,9 @@ from running import PROGRAM
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile("repeatable")
 
+# pytest-xdist has a worker for each core: threads of PyTorch's that wait for each other cost ten times more.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # What nohup, a script's & and some CI runners start is deaf to Ctrl-C, and so are its children.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -158,7 +158,7 @@ def test_summary_of_a_given_c():
 
 
 def test_summaries_of_a_sweep():
-    rows = table("density", "--act", "relu,tanh", "--sigma-w", "1,2", "--summary")
+    rows = table("density", "--act", "relu,tanh", "--sigma-w", "0.5,1", "--summary")
     assert ",".join(rows[0]) == "activation,sigma_w,depth," + SUMMARY + ",status"
     assert len(rows) == 4
 

@@ -26,6 +26,7 @@ def test_columns_of_residual_networks():
     assert float(row["bulk_condition_number"]) == pytest.approx(law.bulk_condition_number, rel=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", ["post", "pre", "preln"])
 @pytest.mark.parametrize(
     ("option", "column", "target"),
@@ -37,7 +38,8 @@ def test_columns_of_residual_networks():
 )
 def test_each_target_is_met_at_each_depth(option, column, target, block):
     """By the law that density takes: the universal one is off by 5 % in the condition number at depth 5."""
-    for row in table(*TANH, "--depth", "5,20", option, target, "--block", block, "--sigma-b", "0.1"):
+    depths = "5" if block == "pre" else "5,20"  # the exact law takes its time
+    for row in table(*TANH, "--depth", depths, option, target, "--block", block, "--sigma-b", "0.1"):
         assert float(row[column]) == pytest.approx(target, rel=1e-8)
         scales = ("--sigma-w", row["sigma_w"], "--sigma-b", "0.1", "--block", block)
         second = ("--sigma-w2", row["sigma_w2"]) if block == "preln" else ()
@@ -59,6 +61,7 @@ def test_targets_and_activations_sweep():
     assert {r["status"] for r in rows} == {"ok"}
 
 
+@pytest.mark.slow
 def test_all_activations_at_once():
     rows = table("init", "--act", "all", "--target-c", "0.5", "--depth", "10")
     assert [row["activation"] for row in rows] == [name for name in names() if name != "threshold"]
@@ -156,6 +159,7 @@ def test_scales_by_layer_index_of_scale_free_gates():
     assert same.edge_upper == pytest.approx(own.edge_upper, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_edges_that_take_minutes_are_left_empty_with_a_reason():
     """Pre-activation ReLU of 100 blocks at He's scale: the exact law is not solved."""
     rows = table("init", "--act", "relu", "--block", "pre", "--depth", "100", "--target-c", "50,0.01")

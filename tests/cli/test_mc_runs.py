@@ -137,16 +137,14 @@ def test_a_full_disk_in_the_middle(uninterrupted, tmp_path):
     assert done.stdout == uninterrupted
 
 
-@pytest.mark.process
 def test_the_seed_is_that_of_the_checkpoint(tmp_path):
     path = tmp_path / "run.ckpt"
-    command = f"isocalc {' '.join(map(str, SMALL))}"
-    first = shell(f"{command} --checkpoint {path}")
+    first = call(*SMALL, "--spectrum", "--checkpoint", path)
     seed = int(run_of(str(path))["seed"])
     assert first.stderr == f"isocalc: --seed {seed}\n"
-    again = shell(f"{command} --checkpoint {path}")
+    again = call(*SMALL, "--spectrum", "--checkpoint", path)
     assert (again.stdout, again.stderr) == (first.stdout, first.stderr)
-    assert shell(f"{command} --seed {seed}").stdout == first.stdout
+    assert call(*SMALL, "--spectrum", "--seed", seed).stdout == first.stdout
     words = f"In it, seed is {seed}; here, {seed + 1}. Take another file."
     assert words in refusal(*SMALL, "--seed", seed + 1, "--checkpoint", path)
     assert "In it, depth is 5; here, 6." in refusal(*with_options(SMALL, "--depth", 6), "--checkpoint", path)

@@ -9,6 +9,7 @@ from isocalc import InvalidInputError, NoAnswerError, ResNet, spectrum
 from isocalc.design.initialize import for_condition, for_s_max
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "law"),
     [

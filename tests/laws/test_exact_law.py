@@ -94,6 +94,7 @@ def test_one_layer_is_its_layered_law(block, weights):
     np.testing.assert_allclose(law.pdf(x), layered.pdf(x), rtol=1e-8)
 
 
+@pytest.mark.slow
 def test_without_correlation_it_is_the_layered_law():
     # Gates of post-activation layers are independent: what is left at depth 40 is that they commute.
     net = ResNet("tanh", depth=40, sigma_w=2.0)
@@ -129,6 +130,7 @@ def test_paths_meet_an_atom_of_correlated_gates():
     assert law.error < 0.004
 
 
+@pytest.mark.slow
 def test_strong_correlated_layers_are_not_taken_for_free_ones():
     for net in (
         ResNet("relu", depth=10, block="pre", sigma_w=10.0),
@@ -160,6 +162,7 @@ def test_nothing_that_passes_is_a_point_mass(kwargs):
     assert law.error == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", NETWORKS[:5], ids=lambda net: f"{net.activation}-{net.block}-{net.weights}")
 def test_the_default_number_of_paths_is_enough_and_the_error_says_so(net):
     law, finer = ExactLaw.of(net, "log"), ExactLaw.of(net, "log", paths=8 * 1024)
@@ -180,6 +183,7 @@ def test_deep_networks_are_solved_in_groups_of_layers(weights):
     assert kolmogorov(LayeredLaw.of(net, "log"), ExactLaw.of(net, "log")) < 2e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", ["pre", "post"])
 def test_groups_of_layers_keep_what_gates_know_of_each_other(block, monkeypatch):
     net = ResNet("tanh", depth=48, block=block, sigma_w=2.0, input_variance=4.0)
@@ -258,6 +262,7 @@ def test_what_is_refused():
         ExactLaw.of(ResNet("tanh", depth=10**6, block="pre", skip=0.5)).cdf(1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "net",
     [

@@ -401,6 +401,7 @@ def test_hidden_tails_of_gates_belong_to_the_support(act, depth, settings):
     assert law.cdf(law.log_edge_lower - 1e-9) == pytest.approx(0, abs=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("act", "settings"),
     [
@@ -452,6 +453,7 @@ def test_moments_of_one_gate_by_integrals(sigma_w):
         assert law.moment(k) == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.slow
 def test_growing_one_sided_gates_are_solved_where_they_can_be():
     # Half of the gates of late layers are below 1e-300, so that the path ends before 5e-8 of the mass.
     law = layered(FeedForward("silu", depth=100, sigma_w=1.7, input_variance=1.0), "log")

@@ -234,6 +234,7 @@ def distance(log_s, law):
     return max(np.abs(cdf - steps[1:]).max(), np.abs(cdf - steps[:-1]).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gates", ["own", "independent"])
 @pytest.mark.parametrize(
     "net",

@@ -42,6 +42,7 @@ def factors_one_by_one(net):
             yield Layer(gate, orthogonal)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("net", MANY, ids=ids)
 def test_a_few_layers_stand_for_many(net):
     found, every = layers(net), list(factors_one_by_one(net))

@@ -156,6 +156,7 @@ def test_the_universal_law_is_good_enough_for_a_simulation():
     assert call(*run, "--width", 200, "--depth", 4, "--law", "universal").exit_code == 1
 
 
+@pytest.mark.slow
 def test_the_exact_law_is_chosen_and_agrees():
     """N = 300, 8 trials, seed 1, false-alarm rate 1 %; the law of free layers is found wrong."""
     result = call("mc", *PRE, "--width", 300, "--seed", 1)

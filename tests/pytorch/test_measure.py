@@ -40,6 +40,7 @@ def test_the_jacobian_is_that_of_autograd(name):
     assert not found[: found.size - s.size].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHAPES)
 def test_lanczos_finds_the_largest(name):
     call = call_of(name, SHAPES[name])
@@ -94,6 +95,7 @@ def test_small_singular_values_come_from_the_layers():
     assert np.ptp(found.log_s[0]) > np.log(1e8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mlp", "post", "pre", "preln"])
 def test_layers_and_a_dense_decomposition_agree(name, monkeypatch):
     target = Target(f"torch_models:{name}", dtype="float64")
@@ -113,6 +115,7 @@ AGREE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", AGREE)
 def test_the_law_of_a_module_agrees(name):
     """Seed 2; a right law is rejected in at most 1 % of runs."""
@@ -125,6 +128,7 @@ def test_the_law_of_a_module_agrees(name):
     assert sum(verdict == "agrees" for verdict in judgement.verdicts.values()) >= 9
 
 
+@pytest.mark.slow
 def test_a_wrong_law_is_rejected():
     """Seed 2: c a third too small, and the gates of another activation."""
     found = measure(Target("torch_models:post"), (200,), trials=6, seed=2)
@@ -132,6 +136,7 @@ def test_a_wrong_law_is_rejected():
         assert "ks_distance" in found.judged_by(spectrum(wrong, law="layered")).disagrees
 
 
+@pytest.mark.slow
 def test_the_largest_alone_are_held_against_the_edge():
     """Seed 2; the edge of another law is rejected."""
     found = measure(Target("torch_models:post"), (200,), trials=6, seed=2, largest=2)

@@ -124,9 +124,8 @@ def test_a_worker_is_killed_in_mid_run(dask_cluster, expected):
 
 
 def test_the_command_line_on_a_cluster(dask_cluster, tmp_path):
-    arguments = ["mc", "--act", "tanh", "--depth", "5,20", "--width", "200", "--seed", "3"]
+    arguments = ["mc", "--act", "tanh", "--depth", "5,20", "--width", "200", "--seed", "3", "--spectrum"]
     path = tmp_path / "run.ckpt"
-    # In a process of its own: what ran before decides which of two solvers a law's last digits come from.
     here, done = (
         subprocess.run(
             [PROGRAM, *arguments, *options], capture_output=True, text=True, timeout=LIMIT, check=False

@@ -72,6 +72,7 @@ def test_blocks_of_two_matrices_act_on_the_normalised_signal():
     assert np.mean(branch**2) == pytest.approx(expected, rel=4.5 * math.sqrt(2 / 400 + 2 / 1600))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ratio", "gain"), [(2.5, 1.0), (0.4, 0.4)])
 def test_semi_orthogonal_matrices_keep_lengths_where_they_widen(ratio, gain):
     network = ResNet("linear", depth=1, block="preln", weights="orthogonal", hidden_ratio=ratio, sigma_w2=2.0)

@@ -85,6 +85,7 @@ def test_any_number_of_workers_gives_the_same_bits(workers, expected):
     assert_same(run(iter(TASKS), workers=workers), expected)
 
 
+@pytest.mark.process
 def test_small_work_stays_in_this_process():
     assert isinstance(local_executor(None, 3, 0.1, 100), InThisProcess)
     with local_executor(2, 3, 10.0, 100) as pool:
@@ -203,6 +204,7 @@ def started(pool, workers):
     return pool.pids
 
 
+@pytest.mark.process
 def test_a_worker_that_dies_is_an_error_of_the_run():
     pool = WorkerPool(2)
     for pid in started(pool, 2):
@@ -214,6 +216,7 @@ def test_a_worker_that_dies_is_an_error_of_the_run():
     pool.kill()
 
 
+@pytest.mark.process
 def test_errors_of_tasks_come_back():
     with WorkerPool(1) as pool:
         with pytest.raises(ValueError, match="math domain"):
@@ -225,6 +228,7 @@ def test_errors_of_tasks_come_back():
         assert pool.submit(os.getpid).result(timeout=60) != os.getpid()
 
 
+@pytest.mark.process
 def test_an_activation_that_no_other_process_knows_is_refused():
     own = replace(activation("tanh"), name="own")
     task = Replicate(ResNet(own, depth=2), 10, 0, 0)
@@ -233,18 +237,22 @@ def test_an_activation_that_no_other_process_knows_is_refused():
     assert_same(run([task]), list(spectra(ResNet("tanh", depth=2), 10, 1, 0)))
 
 
+@pytest.mark.process
 def test_what_a_task_prints_does_not_disturb():
     with WorkerPool(1) as pool:
         pool.submit(os.system, "echo a word").result(timeout=60)
         assert pool.submit(math.sqrt, 4).result(timeout=60) == 2.0
 
 
-def test_workers_have_their_variables_and_do_not_see_ctrl_c():
+@pytest.mark.process
+def test_workers_have_their_variables_and_do_not_see_ctrl_c(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     with WorkerPool(1, ("OMP_NUM_THREADS",)) as pool:
         assert pool.submit(os.getenv, "OMP_NUM_THREADS").result(timeout=60) == "1"
         assert pool.submit(os.getpgrp).result(timeout=60) != os.getpgrp()
 
 
+@pytest.mark.process
 def test_a_pool_that_is_shut_down_finishes_or_cancels():
     pool = WorkerPool(1)
     futures = [pool.submit(time.sleep, 0.01) for _ in range(5)]
@@ -258,6 +266,7 @@ def test_a_pool_that_is_shut_down_finishes_or_cancels():
     assert futures[-1].cancelled()
 
 
+@pytest.mark.process
 def test_a_killed_pool_leaves_no_process():
     pool = WorkerPool(2)
     pids = started(pool, 2)
@@ -270,6 +279,7 @@ def test_a_killed_pool_leaves_no_process():
         time.sleep(0.01)
 
 
+@pytest.mark.process
 def test_an_interpreter_that_cannot_start(monkeypatch):
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     with WorkerPool(2) as pool, pytest.raises(BrokenExecutor, match="no worker process can be started"):

@@ -105,6 +105,7 @@ def test_a_chain_has_as_many_singular_values_as_inputs():
     assert dict(LayeredLaw.of(net).atoms)[0.0] == pytest.approx(18 / 30)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "independent"),
     [
