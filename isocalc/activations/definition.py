@@ -75,6 +75,14 @@ class Activation:
         return (*found, *([self.scale] if math.isfinite(self.scale) else [])) or (1.0,)
 
     @property
+    def length_range(self) -> tuple[float, float]:
+        """The shortest and the longest of them, moved to where squares and their ratios are doubles."""
+        shortest, longest = (
+            min(max(length, 1e-70), 1e70) for length in (min(self.lengths), max(self.lengths))
+        )
+        return shortest, longest
+
+    @property
     def scale_free(self) -> bool:
         """Whether φ(k x) = k φ(x) for every k > 0, so that the law of φ'(x) does not depend on q."""
         if self.slopes is None or any(self.breakpoints) or self.jumps:

@@ -35,7 +35,7 @@ from isocalc.laws.law import Law
 from isocalc.laws.spectrum import Choice, choose, law_of, require_quick
 from isocalc.limits import LEAST_C, LEAST_CONDITION, MAX_DEPTH, MOST_C, MOST_CONDITION
 from isocalc.networks.descriptions import ResNet
-from isocalc.numerics.roots import all_roots, root_in_log
+from isocalc.numerics.roots import Array, all_roots, root
 from isocalc.signal.propagation import propagate, propagate_residual
 
 # Scales that are searched, densely where activations change their shape.
@@ -241,13 +241,9 @@ def c_of_s_max(s_max: float, *, depth: int = 1, skip: float = 1.0) -> float:
 
 
 def _c_of_edge(edge: float) -> float:
-    """Solve edge(c) = edge: its slope in log c is √(c (2 + c))."""
-
-    def excess(c: float) -> tuple[float, float]:
-        return universal.edge(c) - edge, math.sqrt(c) * math.sqrt(2 + c)
-
-    # edge is between √(2c) and 2c + 2√(2c).
-    return root_in_log(excess, min(edge * edge, edge) / 32, max(edge * edge, edge), rising=True)
+    """Solve edge(c) = edge, which is between √(2c) and 2c + 2√(2c)."""
+    ends = min(edge * edge, edge) / 32, max(edge * edge, edge)
+    return root(lambda c: math.log(universal.edge(c) / edge), *ends)
 
 
 class _Curve:
@@ -273,7 +269,10 @@ class _Curve:
         return math.log(c / self.target) if 0 < c < math.inf else math.copysign(math.inf, c - 1)
 
     def roots(self) -> list[float]:
-        return all_roots(self.excess, _GRID, [self.excess(scale) for scale in _GRID])
+        def excess(scales: Array) -> Array:
+            return np.array([self.excess(scale) for scale in scales.tolist()])
+
+        return all_roots(excess, np.array(_GRID), excess(np.array(_GRID)))
 
     def followed(self, scale: float, near: "_Curve") -> float:
         """Return the root near that of a less deep network.

@@ -1,245 +1,237 @@
-"""Roots of smooth functions of one number: one of them, all on a range, or of many functions at once.
+"""Roots of functions of one number, of many functions at once: in brackets, or all that a grid shows.
 
-Roots of smooth functions of a positive number.
-
-Roots of many smooth functions of a positive number at once.
-
-All roots of a function on a range, branch by branch.
+`find_roots` is the one loop. SciPy's ``optimize.elementwise.find_root`` does without slopes, logarithms and
+starts, and importing it takes 150 ms.
 """
 
-import math
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from isocalc.errors import NoAnswerError
 
+Array = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+Indices = npt.NDArray[np.intp]
+Function = Callable[[Indices, Array], tuple[Array, Array | None]]
+
+# Two units of rounding: nothing is between points of a bracket that is so narrow.
+_CLOSED = 2 * float(np.finfo(float).eps)
+# Chandrupatla's method closes any bracket of doubles in three times the 63 halvings of the logarithm's range.
+_MOST_STEPS = 200
 # Stands for infinity where values are interpolated.
 _HUGE = 1e3
+# Share of x below which Newton's steps shrink from one to the next, unless rounding decides them.
+_NEAR = 1e-3
 
 
-def root_in_log(
-    function: Callable[[float], tuple[float, float]],
-    low: float,
-    high: float,
+class Found(NamedTuple):
+    """Roots of many functions, arrays of shape (n,)."""
+
+    x: Array
+    """NaN where the root was not reached"""
+    reached: Flags
+
+
+def find_roots(
+    function: Function,
+    low: Array,
+    high: Array,
+    values: tuple[Array, Array],
     *,
-    rising: bool,
-    start: float | None = None,
-) -> float:
-    """Return the root between ``low`` and ``high``, by Newton in log x kept inside the bracket.
+    start: Array | None = None,
+    in_log: bool = True,
+) -> Found:
+    """Return a root of each of many functions, in brackets.
+
+    Steps are Newton's where the function tells its slope, else by inverse quadratic interpolation where
+    Chandrupatla's criterion trusts it [1]_, and halve the bracket where neither leads inside.
 
     Parameters
     ----------
     function : callable
-        x to the value and its derivative in log x.
-    low, high : float
-        0 < low < high, with values of opposite sign (not evaluated).
-    rising : bool
-        Whether the value at ``high`` is positive.
-    start : float, optional
-        Where to begin, between the two.
+        Indices i, shape (m,), and points x, shape (m,), to the values there of the functions number i, finite
+        or not, and to their slopes, in log x if ``in_log``, or ``None``.
+    low, high : array, shape (n,)
+        Ends of the brackets, greater than 0 if ``in_log``.
+    values : tuple of array, shape (n,)
+        Values at both ends, of opposite sign; infinite where only the sign is known.
+    start : array, shape (n,), optional
+        Points to begin with, inside of the brackets.
+    in_log : bool
+        Whether steps are in log x and accuracy is relative to x, however small it is.
 
     Returns
     -------
-    float
-        Good to the rounding of the function: steps shrink until rounding stops them.
+    Found
+        Where a value is 0, changes its sign between neighbours, or Newton's steps are rounding. Not reached
+        where that is nowhere in the bracket, or within 200 steps.
+
+    References
+    ----------
+    .. [1] Chandrupatla, Adv. Eng. Softw. 28 (1997) 145.
+    """
+
+    def moved(step: Array) -> Array:
+        """Return x moved, inside of the bracket to the last digit."""
+        return np.clip(_moved(x, step, in_log), np.minimum(x, b[0]), np.maximum(x, b[0]))
+
+    root, left = np.full(low.size, np.nan), np.arange(low.size)
+    # The root is between a, the last point, and b; c is the point before. Rows: places and values.
+    a, b = np.array((high, values[1])), np.array((low, values[0]))
+    progress = np.array((np.full(low.size, np.inf), np.zeros(low.size)))
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
+        x = _moved(low, _apart(low, high, in_log) / 2, in_log) if start is None else start
+        for _ in range(_MOST_STEPS):
+            if not left.size:
+                break
+            value, slope = function(left, x)
+            value = np.clip(value, -_HUGE, _HUGE)
+            same = (value > 0) == (a[1] > 0)
+            a, b, c = np.array((x, value)), np.where(same, b, a), np.where(same, a, b)
+            width, unit = _apart(x, b[0], in_log), np.ones_like(x) if in_log else np.abs(x)
+            done = (value == 0) | (np.abs(width) <= 2 * _CLOSED * unit)
+            if slope is None:
+                step, near = _interpolated(a, b, c, width, in_log), np.zeros_like(done)
+            else:
+                step = -value / slope
+                near = np.abs(step) < _NEAR * unit
+            known = done & ((value == 0) | (np.isfinite(value) & (np.isfinite(b[1]) | near)))
+            root[left[known]] = np.where(np.abs(value) <= np.abs(b[1]), x, b[0])[known]
+            if slope is not None:
+                # Its square, over the slope, is rounding.
+                last = near & ~done & (np.abs(step) <= np.maximum(1e-8 * np.abs(slope), _CLOSED) * unit)
+                progress = _progress(progress, np.abs(step), near)
+                stalled = ~done & ~last & (progress[1] == 3)
+                root[left[stalled]], root[left[last]] = x[stalled], moved(step)[last]
+                done |= last | stalled
+            inside = near | ((step / width > 0) & (step / width < 1))
+            least = _CLOSED * unit
+            kept_off = np.copysign(np.clip(np.abs(step), least, np.abs(width) - least), width)
+            x = moved(np.where(inside, kept_off, width / 2))
+            left, x, a, b, progress = left[~done], x[~done], a[:, ~done], b[:, ~done], progress[:, ~done]
+    return Found(root, ~np.isnan(root))
+
+
+def _apart(one: Array, other: Array, in_log: bool) -> Array:  # noqa: FBT001 - private, and always given
+    """Return the way from one point to another."""
+    return np.asarray(2 * np.log(np.sqrt(other) / np.sqrt(one)) if in_log else other - one)
+
+
+def _moved(x: Array, step: Array, in_log: bool) -> Array:  # noqa: FBT001 - private, and always given
+    return np.asarray(x * np.exp(step) if in_log else x + step)
+
+
+def _interpolated(a: Array, b: Array, c: Array, width: Array, in_log: bool) -> Array:  # noqa: FBT001 - as above
+    """Return the step from a towards b by inverse quadratic interpolation, NaN where it is not trusted."""
+    f_a, f_b, f_c = a[1], b[1], c[1]
+    to_c = _apart(a[0], c[0], in_log) / width
+    xi, phi = 1 / (1 - to_c), (f_a - f_b) / (f_c - f_b)
+    trusted = (phi * phi < xi) & ((1 - phi) * (1 - phi) < 1 - xi)
+    towards_b, towards_c = f_a / (f_b - f_a) * f_c / (f_b - f_c), f_a / (f_c - f_a) * f_b / (f_c - f_b)
+    return np.where(trusted, width * (towards_b + to_c * towards_c), np.nan)
+
+
+def _progress(progress: Array, size: Array, near: Flags) -> Array:
+    """Return the smallest step of Newton's yet, and how many in a row did not halve it."""
+    smallest, stalled = progress
+    stalled = np.where(near & (size > smallest / 2), stalled + 1, 0)
+    return np.array((np.where(near, np.minimum(smallest, size), smallest), stalled))
+
+
+def root(function: Callable[[float], float], low: float, high: float) -> float:
+    """Return a root of one function of x > 0 between points where its values are of opposite sign.
 
     Raises
     ------
     NoAnswerError
-        100 steps did not suffice (not known to happen).
+        It was not reached (not known to happen).
     """
-    x, smallest, stalled = start or math.sqrt(low) * math.sqrt(high), math.inf, 0
-    for _ in range(100):
-        value, slope = function(x)
-        low, high = (low, x) if (value > 0) == rising else (x, high)
-        step = -value / slope if slope and math.isfinite(value) else math.inf
-        if value == 0 or x * math.exp(min(step, 1.0)) == x:
-            return x
-        if abs(step) < 1e-3:
-            stalled = stalled + 1 if abs(step) > smallest / 2 else 0
-            smallest = min(smallest, abs(step))
-            if stalled == 3:
-                return x
-            x = min(max(x * math.exp(step), low), high)
-        else:
-            newton = x * math.exp(min(step, 700.0))
-            x = newton if low < newton < high else math.sqrt(low) * math.sqrt(high)
-    raise NoAnswerError(f"no root was reached between {low!r} and {high!r}")
+
+    def of_many(_: Indices, x: Array) -> tuple[Array, None]:
+        return np.array([function(value) for value in x.tolist()]), None
+
+    values = np.clip([[function(low)], [function(high)]], -_HUGE, _HUGE)
+    found = find_roots(of_many, np.array([low]), np.array([high]), (values[0], values[1]))
+    if not found.reached[0]:
+        raise NoAnswerError(f"no root was reached between {low!r} and {high!r}")
+    return float(found.x[0])
 
 
-def bracketed_root(function: Callable[[float], float], low: float, high: float) -> float:
-    """Return a root between ``low`` and ``high``, by Chandrupatla's method in log x; no derivative is needed.
-
-    Parameters
-    ----------
-    function : callable
-        x to a value, finite or not.
-    low, high : float
-        0 < low < high, with values of opposite sign.
-
-    Returns
-    -------
-    float
-        Where the value is 0, or changes its sign between neighbours to a few units of rounding.
-
-    References
-    ----------
-    Chandrupatla, Adv. Eng. Softw. 28 (1997) 145.
-    """
-    a, b = math.log(high), math.log(low)
-    f_a, f_b = _finite(function(high)), _finite(function(low))
-    c, f_c, share = a, f_a, 0.5
-    for _ in range(300):
-        x = a + share * (b - a)
-        value = _finite(function(math.exp(x)))
-        if (value > 0) == (f_a > 0):
-            c, f_c = a, f_a
-        else:
-            c, b, f_c, f_b = b, a, f_b, f_a
-        a, f_a = x, value
-        nearest = a if abs(f_a) < abs(f_b) else b
-        least = 2 * sys.float_info.epsilon * max(abs(nearest), 0.5) / abs(b - a)
-        if least > 0.5 or value == 0:
-            return math.exp(nearest)
-        trusted, share = _interpolated((a, b, c), (f_a, f_b, f_c))
-        share = min(max(share, least), 1 - least) if trusted else 0.5
-    return math.exp(a)
-
-
-def _interpolated(x: Sequence[float], f: Sequence[float]) -> tuple[bool, float]:
-    """Return whether inverse quadratic interpolation is to be trusted, and how far from a to b it leads."""
-    (a, b, c), (f_a, f_b, f_c) = x, f
-    xi, phi = (a - b) / (c - b), (f_a - f_b) / (f_c - f_b)
-    if not (phi * phi < xi and (1 - phi) * (1 - phi) < 1 - xi):
-        return False, 0.5
-    towards_b, towards_c = f_a / (f_b - f_a) * f_c / (f_b - f_c), f_a / (f_c - f_a) * f_b / (f_c - f_b)
-    return True, towards_b + (c - a) / (b - a) * towards_c
-
-
-def _finite(value: float) -> float:
-    return min(max(value, -_HUGE), _HUGE)
-
-
-Array = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.intp]
-
-# A step of Newton's in log x this small, in units of the slope there, is the last: its square is rounding.
-_LAST = 1e-8
-
-
-def roots_in_log(
-    function: Callable[[Indices, Array], tuple[Array, Array]],
-    low: Array,
-    high: Array,
-    *,
-    rising: npt.NDArray[np.bool_],
-    start: Array,
-) -> Array:
-    """Return the roots of many functions at once, each as :func:`isocalc.numerics.roots.root_in_log` does.
-
-    Parameters
-    ----------
-    function : callable
-        Indices i, shape (m,), and points x, shape (m,), to the values of the functions number i at x and
-        their derivatives in log x.
-    low, high, start : array, shape (n,)
-        Bracket and beginning of each.
-    rising : array of bool, shape (n,)
-
-    Returns
-    -------
-    array, shape (n,)
-        NaN where 100 steps did not suffice.
-    """
-    root, left, x = np.full(low.size, np.nan), np.arange(low.size), start
-    smallest, stalled = np.full(low.size, np.inf), np.zeros(low.size)
-    for _ in range(100):
-        if not left.size:
-            break
-        value, slope = function(left, x)
-        before = (value > 0) == rising[left]
-        low, high = np.where(before, low, x), np.where(before, x, high)
-        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            step = np.where((slope != 0) & np.isfinite(value), -value / slope, np.inf)
-            newton = x * np.exp(np.minimum(step, 700.0))
-            middle = np.sqrt(low) * np.sqrt(high)
-        size = np.abs(step)
-        near = size < 1e-3
-        stalled = np.where(near & (size > smallest / 2), stalled + 1, 0)
-        smallest = np.where(near, np.minimum(smallest, size), smallest)
-        done = (value == 0) | (stalled == 3)
-        last = near & ~done & ((size <= _LAST * np.abs(slope)) | (newton == x))
-        inside = np.where((low < newton) & (newton < high), newton, middle)
-        following = np.where(near, np.clip(newton, low, high), inside)
-        root[left[done]], root[left[last]] = x[done], following[last]
-        kept = ~(done | last)
-        left, x, low, high, smallest, stalled = (
-            array[kept] for array in (left, following, low, high, smallest, stalled)
-        )
-    return root
-
-
-_GOLDEN = (math.sqrt(5) - 1) / 2
-# A turning point is looked for where the neighbours of a lowest value are this near to a root, ...
-_NEAR = 2.0
-# ... by so many steps, each of which shortens the interval to 0.62 of its length.
-_STEPS = 36
-
-
-def all_roots(
-    function: Callable[[float], float], grid: Sequence[float], values: Sequence[float]
-) -> list[float]:
+def all_roots(function: Callable[[Array], Array], grid: Array, values: Array) -> list[float]:
     """Return every root that a grid shows, ascending: where the sign changes, and where values turn beside 0.
 
     Parameters
     ----------
     function : callable
-        x > 0 to a value of order 1 or, at its ends, infinity.
-    grid, values : sequences of float
+        x > 0, shape (n,), to values of order 1 or, at its ends, infinite.
+    grid, values : array, shape (k,)
         Ascending x, and the values there.
     """
-    roots: list[float] = []
-    for i, (low, value) in enumerate(zip(grid, values, strict=True)):
-        if value == 0:
-            roots.append(low)
-            continue
-        if i and _turns(values[i - 1 : i + 2]):
-            roots += _roots_about(function, grid[i - 1], low, grid[i + 1])
-        if i + 1 < len(grid) and value * values[i + 1] < 0:
-            roots.append(bracketed_root(function, low, grid[i + 1]))
-    return sorted(roots)
+    exact, signs = grid[values == 0], np.sign(values)
+    crossing = np.flatnonzero(signs[:-1] * signs[1:] < 0)
+    brackets = [np.array((grid[crossing], grid[crossing + 1], values[crossing], values[crossing + 1]))]
+    turning = 1 + np.flatnonzero(_turns(values))
+    if turning.size:
+        low, high = turning - 1, turning + 1
+        place, least = turning_points(function, grid[low], grid[high], signs[turning], stop_below=0.0)
+        hit = signs[turning] * least <= 0
+        low, high, place, least = low[hit], high[hit], place[hit], least[hit]
+        brackets.append(np.array((grid[low], place, values[low], least)))
+        brackets.append(np.array((place, grid[high], least, values[high])))
+    low, high, *ends = np.concatenate(brackets, axis=1)
+    ends = np.clip(ends, -_HUGE, _HUGE)
+    found = find_roots(lambda _, x: (function(x), None), low, high, (ends[0], ends[1]))
+    return sorted([*exact.tolist(), *found.x[found.reached].tolist()])
 
 
-def _turns(three: Sequence[float]) -> bool:
-    """Tell whether the middle of three values of one sign is nearest to 0, and near."""
-    if len(three) < 3 or not all(value * three[1] > 0 for value in three):
-        return False
-    left, middle, right = map(abs, three)
-    return middle <= left and middle <= right and middle < _NEAR and left > middle * (1 + 1e-9)
+def _turns(values: Array) -> Flags:
+    """Tell which of the inner values are near 0, and nearer than their neighbours, of the same sign."""
+    left, middle, right = np.abs(values[:-2]), np.abs(values[1:-1]), np.abs(values[2:])
+    signs = np.sign(values)
+    alike = (signs[:-2] == signs[1:-1]) & (signs[2:] == signs[1:-1])
+    lowest = (middle <= left) & (middle <= right) & (left > middle * (1 + 1e-9))
+    # Values are logarithms or ratios: from 2 on none comes down to 0 between neighbours of a grid.
+    return np.asarray(alike & lowest & (middle > 0) & (middle < 2.0))
 
 
-def turning_point(function: Callable[[float], float], low: float, high: float) -> float:
-    """Return where between two points x > 0 a function that falls and then rises is least."""
-    left, right = math.log(low), math.log(high)
-    for _ in range(_STEPS):
-        inner = right - _GOLDEN * (right - left), left + _GOLDEN * (right - left)
-        at = [function(math.exp(x)) for x in inner]
-        left, right = (left, inner[1]) if at[0] <= at[1] else (inner[0], right)
-    return math.exp((left + right) / 2)
+def turning_points(
+    function: Callable[[Array], Array],
+    low: Array,
+    high: Array,
+    sign: Array,
+    stop_below: float = -np.inf,
+) -> tuple[Array, Array]:
+    """Return where between points x > 0 functions, times a sign, are least, and their values there.
 
+    Golden sections in log x, 36 of them, since a minimum is known to half of the digits; those whose value
+    times the sign comes down to ``stop_below`` are ended there.
 
-def _roots_about(function: Callable[[float], float], low: float, middle: float, high: float) -> list[float]:
-    """Return the two roots beside a turning point of values of one sign, or none."""
-    sign = math.copysign(1.0, function(middle))
-    left, right = math.log(low), math.log(high)
-    for _ in range(_STEPS):
-        inner = right - _GOLDEN * (right - left), left + _GOLDEN * (right - left)
-        at = [sign * function(math.exp(x)) for x in inner]
-        best = math.exp(inner[at[1] < at[0]])
-        if min(at) <= 0:
-            return [bracketed_root(function, low, best), bracketed_root(function, best, high)]
-        left, right = (left, inner[1]) if at[0] <= at[1] else (inner[0], right)
-    return []
+    Parameters
+    ----------
+    function : callable
+        x, shape (m,), to values; one function for all intervals.
+    low, high, sign : array, shape (n,)
+    stop_below : float
+    """
+    golden = (5**0.5 - 1) / 2
+    left, right = np.log(low), np.log(high)
+    place, least = np.empty(low.size), np.empty(low.size)
+    open_ = np.arange(low.size)
+    for _ in range(36):
+        if not open_.size:
+            break
+        length = golden * (right - left)
+        inner = np.array((right - length, left + length))
+        at = sign[open_] * function(np.exp(inner.ravel())).reshape(inner.shape)
+        first = at[0] <= at[1]
+        left, right = np.where(first, left, inner[0]), np.where(first, inner[1], right)
+        place[open_], least[open_] = np.exp(np.where(first, *inner)), np.minimum(*at)
+        going = least[open_] > stop_below
+        open_, left, right = open_[going], left[going], right[going]
+    if open_.size:
+        place[open_] = np.exp((left + right) / 2)
+        least[open_] = sign[open_] * function(place[open_])
+    return place, sign * least

@@ -1,30 +1,27 @@
-"""The correlation of two inputs in a feed-forward network: its map, its stable value c* and its rate.
+"""The correlation c of two inputs in feed-forward networks: its stable value c* and how fast it is reached.
 
-The correlation maps of networks of one piecewise linear activation, by one-dimensional integrals.
+Theory (15) and (16): q (1 − C(c)) = σ_w² E (φ(u1) − φ(u2))² / 2, and the slope of the map C is
+σ_w² E φ'(u1) φ'(u2). Three classes have the two means, of many variances q at a time:
 
-φ' jumps by Δ_i at b_i, so that d/dc E φ'(u1) φ'(u2) = q Σ Δ_i Δ_j p(b_i, b_j), p the density of (u1, u2)
-(Price's theorem); with c = cos t the root of 1 − c² in p cancels. Where φ itself jumps, by J_i, its slope
-has J_i δ(u − b_i) too: E φ'(u1) φ'(u2) gains 2 Σ J_i p(b_i) E[φ'(u2) | u1 = b_i] + Σ J_i J_j p(b_i, b_j), and
-E (φ(u1) − φ(u2))² / 2q the integral of that over c.
+`CorrelationSeries`, where φ has no kink but at 0. With b_n the coefficients of φ'(√q z) in normalised Hermite
+polynomials, E φ'(u1) φ'(u2) = Σ b_n² cⁿ (Mehler), and E (φ(u1) − φ(u2))² / 2q = Σ b_n² (1 − cⁿ⁺¹)/(n + 1): no
+term is negative, nothing cancels as c → 1.
 
-The correlation maps of networks of one activation as power series of the correlation.
+`CorrelationKinks`, of piecewise linear φ. φ' jumps by Δ_i at b_i, so that d/dc E φ'(u1) φ'(u2) =
+q Σ Δ_i Δ_j p(b_i, b_j), p the density of (u1, u2) (Price's theorem); with c = cos t the root of 1 − c² in p
+cancels. Where φ itself jumps, by J_i, its slope has J_i δ(u − b_i) too: E φ'(u1) φ'(u2) gains
+2 Σ J_i p(b_i) E[φ'(u2) | u1 = b_i] + Σ J_i J_j p(b_i, b_j), and E (φ(u1) − φ(u2))² / 2q the integral of that
+over c.
 
-With b_n the coefficients of φ'(√q z) in normalised Hermite polynomials, E φ'(u1) φ'(u2) = Σ b_n² cⁿ (Mehler),
-and E (φ(u1) − φ(u2))² / 2q = Σ b_n² (1 − cⁿ⁺¹)/(n + 1): no term is negative, nothing cancels as c → 1.
-
-The stable correlations of many networks of one activation.
-
-The correlation of two inputs in a feed-forward network: its stable value c* and how fast it is reached.
-
-Two pre-activations of variance q and correlation c are u = √q (α x ± β y), x and y standard normal and
-independent, α² = (1 + c)/2, β² = (1 − c)/2. In these coordinates 1 − c is a difference of neighbours,
-computed without cancellation: q (1 − C(c)) = σ_w² E (φ(u1) − φ(u2))² / 2.
-The map and its rate are theory (15) and (16).
+`CorrelationPairs`, of any φ, by integrals over the plane, one q after another. Pre-activations of correlation
+c are u = √q (α x ± β y), x and y standard normal and independent, α² = (1 + c)/2, β² = (1 − c)/2: 1 − c is a
+difference of neighbours, computed without cancellation.
 """
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, partial
 from typing import Self
 
 import numpy as np
@@ -32,20 +29,26 @@ import numpy.typing as npt
 
 from isocalc.activations.averages import averages, normal_rule
 from isocalc.activations.catalogue import Activation
-from isocalc.networks.descriptions import FeedForward
-from isocalc.numerics.quadrature import doubling_edges, legendre_rule, panel_rule
-from isocalc.numerics.roots import root_in_log, roots_in_log
+from isocalc.numerics.quadrature import central_edges, doubling_edges, legendre_rule, panel_rule
+from isocalc.numerics.roots import find_roots
 from isocalc.numerics.special import erfc
-from isocalc.signal.variance_map import CRITICAL
+from isocalc.signal.tolerances import (
+    AT_ONCE,
+    CANCELS,
+    CRITICAL,
+    ENOUGH,
+    LAST_DIGITS,
+    LAST_TERM,
+    LEAST_GAP,
+    LEAST_GAP_OF_JUMPS,
+    LEFT_OUT,
+    LOG_UNDERFLOW,
+    NEAR_ONE,
+)
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.intp]
-
-# Exponents from which exp(-x) is 0; panels down to 2⁻⁴⁰.
-_UNDERFLOW, _MOST_PANELS = 750.0, 40
-# Share of E φ'² below which the mean of two gates is a difference that has lost digits.
-_DIFFERENCE = 1e-2
 
 
 class CorrelationKinks:
@@ -110,22 +113,22 @@ class CorrelationKinks:
         """Return nodes and weights on [0, 1], in panels that halve towards 0 until nothing changes there."""
         apart = min((abs(a - b) for a, b, _ in self._pairs if a != b), default=math.inf)
         steepest = max(
-            math.sqrt(2 * float(q.max()) * _UNDERFLOW) / apart, self._farthest / math.sqrt(float(q.min()))
+            math.sqrt(-2 * float(q.max()) * LOG_UNDERFLOW) / apart, self._farthest / math.sqrt(float(q.min()))
         )
-        count = 1 + math.log2(1 + angle * steepest)
-        ends = np.concatenate(([0.0], 0.5 ** np.arange(min(math.ceil(count), _MOST_PANELS), -1, -1)))
+        count = min(math.ceil(1 + math.log2(1 + angle * steepest)), 40)  # 2⁻⁴⁰ of an angle is nothing
+        ends = np.concatenate(([0.0], 0.5 ** np.arange(count, -1, -1)))
         x, weights = legendre_rule()
         half = np.diff(ends)[:, None] / 2
         return (ends[:-1, None] + half * (1 + x)).ravel(), (half * weights).ravel()
 
-    def first_gap(self, weight: Array) -> Array:
-        """Return a gap to begin at."""
-        return np.full(weight.size, 0.1)
+    def bracket(self, weight: Array, least: Array) -> tuple[Array, Array, Array]:
+        """Return gaps between which σ_w² times the ratio is 1, or beyond ``least``, and where to begin."""
+        return least, np.ones_like(weight), np.full_like(weight, 0.1)
 
     def holds(self, gap: Array) -> Flags:
         """Whether the means keep their digits at a gap, for each q."""
         _, slope = self.at(np.arange(gap.size), gap)
-        return np.asarray(slope > _DIFFERENCE * self._gate)
+        return np.asarray(slope > CANCELS * self._gate)
 
 
 def _height(act: Activation, point: float) -> float:
@@ -159,15 +162,8 @@ def _density(pairs: Sequence[tuple[float, float, float]], q: Array, t: Array) ->
 # How many degrees there can be, and the panels of 16 nodes each that follow the polynomials' turns.
 _PANELS = {128: 13, 384: 18, 1024: 26, 4096: 52, 16384: 104}
 DEGREES = tuple(_PANELS)
+# Of them at a time, as the terms are often few.
 _AT_A_TIME = 64
-# Beyond, a normalised Hermite polynomial times the normal density is below 1e-18.
-_SERIES_REACH = 13.0
-# Shares of the whole: of a last term, where those left out fall like it, and of all left out.
-_LAST_TERM, _LEFT_OUT = 1e-19, 1e-16
-# Least gap over which the rounding of all terms less those known, some 1e-15, may be divided.
-_FAR = 2e-2
-# exp(-40) is nothing beside 1, exp(-745) nothing at all.
-_ENOUGH, _LOG_UNDERFLOW = 40.0, -745.0
 
 
 class CorrelationSeries:
@@ -194,7 +190,7 @@ class CorrelationSeries:
         self._last = squares[:, -_AT_A_TIME // step :].max(axis=1) / squares.sum(axis=1)
         if variance is not None:
             ends = squares[:, -8:].max(axis=1) / squares.sum(axis=1)
-            left_out = np.where(ends > _LEFT_OUT, variance - self._first, 0.0)
+            left_out = np.where(ends > LEFT_OUT, variance - self._first, 0.0)
             self._first = self._first + left_out
             self._later += left_out[:, None]
 
@@ -202,8 +198,9 @@ class CorrelationSeries:
     def of(cls, act: Activation, q: Array, most: int = DEGREES[-1]) -> Self:
         """Return the series at variances q > 0, shape (n,), of an activation with no breakpoint but 0."""
         sigma = np.sqrt(q)
-        narrow = doubling_edges(act.scale / float(sigma.max()), _SERIES_REACH)
-        wide = np.linspace(0, _SERIES_REACH, 1 + _PANELS[most])
+        # A normalised Hermite polynomial times the normal density is below 1e-18 beyond 13.
+        narrow = doubling_edges(act.scale / float(sigma.max()), 13.0)
+        wide = np.linspace(0, 13.0, 1 + _PANELS[most])
         z, weights = panel_rule(np.sort(np.concatenate((wide, narrow[narrow > 0]))))
         with np.errstate(over="ignore", under="ignore"):
             right = act.dphi(sigma[:, None] * z)
@@ -220,35 +217,37 @@ class CorrelationSeries:
             for parity, part in enumerate(parities):
                 block[:, parity :: len(parities)] = part @ rows[parity::2].T
             blocks.append(block * block)
-            if (blocks[-1] <= _LAST_TERM * gate[:, None]).all():
+            if (blocks[-1] <= LAST_TERM * gate[:, None]).all():
                 return cls(np.concatenate(blocks, axis=1), step, None)
         return cls(np.concatenate(blocks, axis=1), step, _variance(act, sigma, z, weights))
 
     def at(self, chosen: Indices, gap: Array) -> tuple[Array, Array]:
         """Return E (φ(u1) − φ(u2))² / 2q (1 − c) and E φ'(u1) φ'(u2) of the chosen, with 1 − c = ``gap``."""
         with np.errstate(divide="ignore"):
-            logs = np.maximum(np.log1p(-gap), _LOG_UNDERFLOW)
-        enough = min(-_ENOUGH / min(float(logs.max()), -1e-9), self._degrees[-1])
+            logs = np.maximum(np.log1p(-gap), LOG_UNDERFLOW)
+        enough = min(-ENOUGH / min(float(logs.max()), -1e-9), self._degrees[-1])
         terms = 1 + math.ceil(enough / self._step)
         with np.errstate(under="ignore"):
-            powers = np.exp(np.maximum(logs[:, None] * self._degrees[:terms], _LOG_UNDERFLOW))
+            powers = np.exp(np.maximum(logs[:, None] * self._degrees[:terms], LOG_UNDERFLOW))
         later = np.einsum("ij,ij->i", self._later[chosen, :terms], powers)
         slope = np.einsum("ij,ij->i", self._squares[chosen, :terms], powers)
         c = 1 - gap
         return self._first[chosen] + (c if self._step == 1 else c * (1 + c)) * later, slope
 
-    def first_gap(self, weight: Array) -> Array:
-        """Return a gap below that where σ_w² times the ratio is 1: a step of Newton's from 0."""
+    def bracket(self, weight: Array, least: Array) -> tuple[Array, Array, Array]:
+        """Return gaps as `CorrelationKinks.bracket` does, to begin with a step of Newton's from 0."""
         excess = weight * self._squares.sum(axis=1) - 1
-        return np.asarray(excess / (weight * (self._squares @ self._degrees / 2)))
+        start = excess / (weight * (self._squares @ self._degrees / 2))
+        return least, np.ones_like(weight), np.clip(start, 2 * least, 0.5)
 
     def holds(self, gap: Array) -> Flags:
         """Whether the terms left out are nothing at a gap, for each q."""
         terms = self._degrees[-1] + 1
         with np.errstate(divide="ignore", under="ignore"):
-            power = np.exp(np.maximum(terms * np.log1p(-gap), _LOG_UNDERFLOW))
-        far = (terms * self._last * power <= _LEFT_OUT) & (gap >= max(_FAR, 25 / terms))
-        return np.asarray((self._last <= _LAST_TERM) | far)
+            power = np.exp(np.maximum(terms * np.log1p(-gap), LOG_UNDERFLOW))
+        # By the gap the rounding of all terms less those known, some 1e-15, is divided.
+        far = (terms * self._last * power <= LEFT_OUT) & (gap >= max(2e-2, 25 / terms))
+        return np.asarray((self._last <= LAST_TERM) | far)
 
 
 def _hermite_polynomials(z: Array) -> Iterator[Array]:
@@ -267,14 +266,81 @@ def _variance(act: Activation, sigma: Array, z: Array, weights: Array) -> Array:
     return np.asarray(((right - mean) ** 2 + (left - mean) ** 2) @ weights / sigma**2)
 
 
-# Closer to criticality, where a series' σ_w² E φ² / q has lost these digits, the solution is left to others.
-_TOO_CLOSE = 1e-9
-# Terms of all series at a time: they fill some ten megabytes.
-_TOGETHER = 2**19
+class CorrelationPairs:
+    """Means of φ and φ' over pairs of inputs at many variances q > 0, of any activation."""
+
+    def __init__(self, act: Activation, q: Array) -> None:
+        self._act, self._q = act, q
+
+    def at(self, chosen: Indices, gap: Array) -> tuple[Array, Array]:
+        """Return E (φ(u1) − φ(u2))² / 2q (1 − c) and E φ'(u1) φ'(u2) of the chosen, with 1 − c = ``gap``."""
+        q = self._q[chosen]
+        pairs = [moments_of_pair(self._act, *pair) for pair in zip(q.tolist(), gap.tolist(), strict=True)]
+        half_square, slope = np.array(pairs).reshape(-1, 2).T
+        return half_square / (q * gap), slope
+
+    def bracket(self, weight: Array, least: Array) -> tuple[Array, Array, Array]:
+        """Return gaps as the others do; near c = 1 the ratio is E φ'² and a power of the gap."""
+        near = np.full(weight.size, NEAR_ONE)
+        ratio, slope = (weight * mean for mean in self.at(np.arange(weight.size), near))
+        chi = weight * averages(self._act, self._q).gate
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            power = (slope - ratio) / (ratio - chi)
+            start = NEAR_ONE * ((1 - chi) / (ratio - chi)) ** (1 / power)
+        low, high = np.where(ratio > 1, near, least), np.where(ratio > 1, 1.0, near)
+        return low, high, np.where((low < start) & (start < high), start, np.sqrt(low) * np.sqrt(high))
+
+    def holds(self, gap: Array) -> Flags:
+        """Whether the means keep their digits at a gap, for each q."""
+        return np.ones(gap.size, dtype=bool)
+
+
+Means = CorrelationKinks | CorrelationSeries | CorrelationPairs
+
+
+class StableCorrelations:
+    """Stable correlations c* of two inputs at fixed points of networks of one activation, and slopes there.
+
+    Those that are quick to solve for are solved for together when one of them is asked for, the others one
+    by one.
+
+    Parameters
+    ----------
+    act : Activation
+    q, weight, bias, chi : array, shape (n,)
+        q*, NaN where every q is a fixed point, σ_w², σ_b² and χ of each point; χ is the slope of the
+        correlation map at 1, which is infinite where φ jumps.
+    """
+
+    def __init__(self, act: Activation, q: Array, weight: Array, bias: Array, chi: Array) -> None:
+        self._act, self._q, self._weight, self._bias, self._chi = act, q, weight, bias, chi
+
+    def at(self, i: int) -> tuple[float | None, float | None]:
+        """Return c* and the slope of the correlation map there, ``None`` where no correlation is stable."""
+        act, q, weight, chi = self._act, *(float(each[i]) for each in (self._q, self._weight, self._chi))
+        critical = abs(chi - 1) <= CRITICAL
+        if (critical or chi < 1) and not (act.jumps and weight):
+            return 1.0, 1.0 if critical else chi
+        if not q > 0:  # φ jumps
+            return None, None
+        if act.odd and self._bias[i] == 0:
+            return 0.0, weight * _squared_mean_slope(act, q)
+        gap, slope = self._together[:, i].tolist()
+        if math.isnan(gap):
+            one = (array[[i]] for array in (self._q, self._weight, self._chi))
+            gap, slope = (float(*found) for found in _solve(act, CorrelationPairs, *one))
+        return (1 - gap if gap < 1 - LAST_DIGITS else 0.0), slope
+
+    @cached_property
+    def _together(self) -> Array:
+        found = np.full((2, self._q.size), np.nan)
+        chosen = (self._q > 0) & (self._weight > 0) & ((self._bias > 0) | (not self._act.odd))
+        found[:, chosen] = _quick_gaps(self._act, *(a[chosen] for a in (self._q, self._weight, self._chi)))
+        return found
 
 
 def stable_correlations(act: Activation, q: Array, weight: Array, chi: Array) -> tuple[Array, Array]:
-    """Return the stable correlation c* of chaotic networks and the slope of the correlation map there.
+    """Return c* of chaotic networks with a bias and the slope of their maps there, where it is quick.
 
     Parameters
     ----------
@@ -285,33 +351,40 @@ def stable_correlations(act: Activation, q: Array, weight: Array, chi: Array) ->
     Returns
     -------
     c_star, slope : array, shape (n,)
-        As `stable_correlation` has them, to 1e-13 times the conditioning of the problem; NaN where that is
-        not reached.
+        To 1e-13 times the conditioning of the problem; NaN where that is not reached.
     """
-    gap, slope = np.full(q.size, np.nan), np.full(q.size, np.nan)
+    gap, slope = _quick_gaps(act, q, weight, chi)
+    return np.where(gap < 1 - LAST_DIGITS, 1 - gap, np.where(np.isnan(gap), gap, 0.0)), slope
+
+
+def _quick_gaps(act: Activation, q: Array, weight: Array, chi: Array) -> Array:
+    """Return 1 − c* and the slope, shape (2, n), NaN where it takes integrals over the plane."""
+    found = np.full((2, q.size), np.nan)
     kinked = act.slopes is not None
     if math.isfinite(act.period) or ((act.jumps or any(act.breakpoints)) and not kinked):
-        return gap, slope
-    left = np.argsort(chi)
-    left = left[(chi[left] > 1 + (CRITICAL if kinked else _TOO_CLOSE)) | bool(act.jumps)]
+        return found
+    # Nearer to criticality a series' σ_w² E φ² / q has lost the digits.
+    left = np.flatnonzero((chi > 1 + (CRITICAL if kinked else 1e-9)) | bool(act.jumps))
+    left = left[np.argsort(chi[left])]
     for degree in DEGREES[:1] if kinked else DEGREES:
-        count = _TOGETHER // degree
+        # Many terms are worth it for many networks: else integrals over the plane are quicker.
+        if degree > 1024 * left.size:
+            break
+        count = 64 * AT_ONCE // degree
         for start in range(0, left.size, count):
             chosen = left[start : start + count]
-            some = q[chosen]
-            means = CorrelationKinks(act, some) if kinked else CorrelationSeries.of(act, some, degree)
-            gap[chosen], slope[chosen] = _solve(means, weight[chosen], chi[chosen])
-            if act.jumps:
-                # As `stable_correlation` has it: closer to 1 than can be told.
-                ratio, _ = means.at(np.arange(chosen.size), np.full(chosen.size, _SMALLEST_GAP))
-                none = weight[chosen] * ratio <= 1
-                gap[chosen[none]], slope[chosen[none]] = 0.0, 1 - abs(chi[chosen[none]] - 1) / 2
-        left = left[np.isnan(gap[left])]
-    return np.where(gap < 1 - 1e-15, 1 - gap, np.where(np.isnan(gap), gap, 0.0)), slope
+            means = CorrelationKinks if kinked else partial(CorrelationSeries.of, most=degree)
+            found[:, chosen] = _solve(act, means, q[chosen], weight[chosen], chi[chosen])
+        left = left[np.isnan(found[0, left])]
+    return found
 
 
-def _solve(means: CorrelationKinks | CorrelationSeries, weight: Array, chi: Array) -> tuple[Array, Array]:
-    """Return where σ_w² E (φ(u1) − φ(u2))² / 2q is 1 − c, and the slope of the correlation map there."""
+def _solve(
+    act: Activation, means_of: Callable[[Activation, Array], Means], q: Array, weight: Array, chi: Array
+) -> tuple[Array, Array]:
+    """Return the gap 1 − c where σ_w² E (φ(u1) − φ(u2))² / 2q is it, and the slope of the correlation map."""
+    means = means_of(act, q)
+    least = np.full(q.size, LEAST_GAP_OF_JUMPS if act.jumps else LEAST_GAP)
 
     def beyond_one(chosen: Indices, gap: Array) -> tuple[Array, Array]:
         """Return σ_w² E (φ(u1) − φ(u2))² / 2q (1 − c) and the slope of the correlation map, less 1."""
@@ -327,67 +400,27 @@ def _solve(means: CorrelationKinks | CorrelationSeries, weight: Array, chi: Arra
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.log1p(ratio), (slope - ratio) / (1 + ratio)
 
-    every = np.ones_like(weight)
-    gap = roots_in_log(
-        excess,
-        _SMALLEST_GAP * every,
-        every,
-        rising=np.zeros(weight.size, dtype=bool),
-        start=np.clip(means.first_gap(weight), 2 * _SMALLEST_GAP, 0.5),
+    low, high, start = means.bracket(weight, least)
+    # Where φ has breakpoints, 1 − c may be too small to be told.
+    none = np.zeros(q.size, dtype=bool)
+    if act.jumps or (act.breakpoints and isinstance(means, CorrelationPairs)):
+        lowest = np.flatnonzero(low == least)
+        none[lowest] = beyond_one(lowest, least[lowest])[0] <= 0
+    some = np.flatnonzero(~none)
+    found = find_roots(
+        lambda chosen, gap: excess(some[chosen], gap),
+        low[some],
+        high[some],
+        (np.full(some.size, np.inf), np.full(some.size, -np.inf)),
+        start=start[some],
     )
-    solved = ~np.isnan(gap)
-    gap = np.where(solved, gap, 1.0)
-    _, slope = beyond_one(np.arange(gap.size), gap)
-    good = solved & means.holds(gap)
-    return np.where(good, gap, np.nan), np.where(good, 1 + slope, np.nan)
-
-
-_REACH = 9.0
-# Where φ jumps, and where not; then c* is further from 1 than the square of the least χ − 1.
-_SMALLEST_GAP_OF_JUMPS, _SMALLEST_GAP = 1e-17, 1e-32
-# Nearer to 1, differences of φ lose digits.
-_NEAR = 1e-4
-_CENTRAL = 1.5 * np.arange(-6, 7)
-
-
-def stable_correlation(
-    network: FeedForward, q: float | None, chi: float, *, critical: bool
-) -> tuple[float | None, float | None]:
-    """Return the stable correlation c* at a fixed point and the slope of the correlation map there.
-
-    Parameters
-    ----------
-    network : FeedForward
-    q : float or None
-        The fixed point q*, None where every q is one.
-    chi : float
-        Slope of the correlation map at 1; it is infinite where φ jumps.
-    critical : bool
-        Whether χ is 1 to rounding.
-
-    Returns
-    -------
-    c_star, slope : float or None
-        Both None where φ jumps and q = 0: no correlation is stable then.
-    """
-    act = network.act
-    if not (act.jumps and network.sigma_w) and (critical or chi < 1):
-        return 1.0, 1.0 if critical else chi
-    if not q:
-        return None, None
-    weight = network.sigma_w * network.sigma_w
-    if act.odd and network.sigma_b == 0:
-        return 0.0, weight * _squared_mean_slope(act, q)
-    if act.slopes is not None and act.closed_correlation is None:
-        # Integrals in one dimension keep digits that differences of φ lose.
-        known = [float(*found) for found in stable_correlations(act, *np.array([[q], [weight], [chi]]))]
-        if not math.isnan(known[0]):
-            return known[0], known[1]
-    gap = _solve_gap(act, q, weight, chi)
-    if gap == 0:
-        # With k > 0, 1 − C is χ (1 − c) ± k √(1 − c) or ± k (1 − c)^1.5: this is its slope where it is 1 − c.
-        return 1.0, 1 - abs(chi - 1) / 2
-    return (1 - gap if gap < 1 - 1e-15 else 0.0), weight * moments_of_pair(act, q, gap)[1]
+    # With k > 0, 1 − C is χ (1 − c) ± k √(1 − c) or ± k (1 − c)^1.5: its slope where it is 1 − c.
+    gap, slope, good = np.zeros(q.size), 1 - np.abs(chi - 1) / 2, none.copy()
+    if some.size:
+        gap[some] = np.where(found.reached, found.x, 1.0)
+        slope[some] = 1 + beyond_one(some, gap[some])[1]
+        good[some] = found.reached & means.holds(np.where(none, 1.0, gap))[some]
+    return np.where(good, gap, np.nan), np.where(good, slope, np.nan)
 
 
 def _squared_mean_slope(act: Activation, q: float) -> float:
@@ -396,37 +429,6 @@ def _squared_mean_slope(act: Activation, q: float) -> float:
         return _slope(act, q, 1.0)
     z, weights = normal_rule(act, np.array([q]))
     return float((weights * act.phi(math.sqrt(q) * z) * z).sum()) ** 2 / q
-
-
-def _solve_gap(act: Activation, q: float, weight: float, chi: float) -> float:
-    """Solve σ_w² E (φ(u1) − φ(u2))² / 2q = 1 − c for 1 − c in (0, 1], where the left side is concave.
-
-    Returns 0 where the solution is smaller than can be told.
-    """
-
-    def excess(gap: float) -> tuple[float, float]:
-        half_square, slope = moments_of_pair(act, q, gap)
-        ratio = weight * half_square / (q * gap)
-        return (math.log(ratio), weight * slope / ratio - 1) if ratio else (-math.inf, 0.0)
-
-    near, tilt = excess(_NEAR)
-    if near > 0:
-        return root_in_log(excess, _NEAR, 1.0, rising=False)
-    smallest = _SMALLEST_GAP_OF_JUMPS if act.jumps else _SMALLEST_GAP
-    if act.breakpoints and excess(smallest)[0] <= 0:
-        return 0.0
-    start = _extrapolated(math.exp(near), tilt, chi)
-    return root_in_log(
-        excess, smallest, _NEAR, rising=False, start=start if smallest < start < _NEAR else None
-    )
-
-
-def _extrapolated(ratio: float, tilt: float, chi: float) -> float:
-    """Return where χ plus a power of the gap is 1, from value and log-slope at _NEAR; 0 for nowhere."""
-    power_law, slope = ratio - chi, tilt * ratio
-    if not power_law or not slope or not (1 - chi) / power_law > 0:
-        return 0.0
-    return _NEAR * math.exp(min(math.log((1 - chi) / power_law) * power_law / slope, 0.0))
 
 
 def moments_of_pair(act: Activation, q: float, gap: float) -> tuple[float, float]:
@@ -443,7 +445,7 @@ def moments_of_pair(act: Activation, q: float, gap: float) -> tuple[float, float
     if act.jumps:
         return _moments_with_jumps(act, q, gap)
     slope = _slope(act, q, gap)
-    if gap < _NEAR * min(1.0, act.scale / q * act.scale):
+    if gap < NEAR_ONE * min(1.0, act.scale / q * act.scale):
         # The integral of the slope, which is smooth in √(1 − c), in 4 nodes.
         nodes, weights = legendre_rule(4)
         t = (1 + nodes) / 2
@@ -486,17 +488,19 @@ def _plane_rule(act: Activation, sigma: float, alpha: float, beta: float) -> tup
     The integrand is even in y. Panels end where u1 or u2 is at a breakpoint of φ, and double away from 0.
     """
     lines = np.array([*act.breakpoints, *([0.0] if math.isfinite(act.scale) else [])]) / sigma
-    doubling = doubling_edges(act.scale / sigma, _REACH)
+    central = central_edges(6)
+    reach = float(central[-1])
+    doubling = doubling_edges(act.scale / sigma, reach)
     crossings = (lines[:, None] + lines).ravel() / (2 * alpha)
     smear = doubling_edges(beta / alpha, 3.0)
     outer = np.concatenate(
-        (_CENTRAL, doubling / alpha, crossings, (crossings[:, None] + smear).ravel()),
+        (central, doubling / alpha, crossings, (crossings[:, None] + smear).ravel()),
     )
-    x, x_weights = panel_rule(np.sort(np.clip(outer, -_REACH, _REACH)))
+    x, x_weights = panel_rule(np.sort(np.clip(outer, -reach, reach)))
     if 1.5 * beta * sigma > act.scale:
         lines = np.concatenate((lines, doubling))
     inner = np.abs(lines - alpha * x[:, None]) / beta
-    middle = np.broadcast_to(_CENTRAL[_CENTRAL >= 0], (x.size, 7))
-    edges = np.sort(np.concatenate((middle, np.minimum(inner, _REACH)), axis=1), axis=1)
+    middle = np.broadcast_to(central[central >= 0], (x.size, 7))
+    edges = np.sort(np.concatenate((middle, np.minimum(inner, reach)), axis=1), axis=1)
     y, y_weights = panel_rule(edges)
     return x[:, None], y, 2 * x_weights[:, None] * y_weights

@@ -36,9 +36,9 @@ from isocalc.limits import (
     MOST_WEIGHT,
 )
 from isocalc.networks.descriptions import WEIGHTS, FeedForward, Weights
-from isocalc.numerics.roots import all_roots, turning_point
+from isocalc.numerics.roots import all_roots, turning_points
 from isocalc.signal.fixed_points import FixedPoint, fixed_point_at, fixed_points
-from isocalc.signal.variance_map import CRITICAL, VarianceMap
+from isocalc.signal.tolerances import CRITICAL
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -137,13 +137,10 @@ class CriticalLine:
         return [places.at([i]) for i in np.flatnonzero(self.holding(places)).tolist()]
 
     def _zeros(self, deviation: Quantity) -> list[float]:
-        def at(q: float) -> float:
-            return float(deviation(self.places(np.array([q])))[0])
-
         with np.errstate(divide="ignore", invalid="ignore"):
             values = deviation(self.grid)
         clear = np.isfinite(values) & (np.abs(values) > _NOISE)
-        return all_roots(at, self.grid.q[clear].tolist(), values[clear].tolist())
+        return all_roots(lambda q: deviation(self.places(q)), self.grid.q[clear], values[clear])
 
     @cached_property
     def turns(self) -> list[Places]:
@@ -188,15 +185,12 @@ class CriticalLine:
 
     def _extreme(self, quantity: Quantity, places: Places, values: Array, sign: float) -> Bound:
         """Return where ``sign`` times a quantity is least, between points of the grid too."""
-
-        def at(q: float) -> float:
-            return sign * float(quantity(self.places(np.array([q])))[0])
-
         i = int((sign * values).argmin())
         place = places.at([i])
         if 0 < i < values.size - 1:
-            q = turning_point(at, float(places.q[i - 1]), float(places.q[i + 1]))
-            place = self.places(np.array([q])) if at(q) < sign * values[i] else place
+            ends = places.q[[i - 1]], places.q[[i + 1]]
+            q, value = turning_points(lambda q: quantity(self.places(q)), *ends, np.array([sign]))
+            place = self.places(q) if sign * value[0] < sign * values[i] else place
         return Bound(float(quantity(place)[0]), place)
 
     def is_at_end(self, place: Places) -> bool:
@@ -291,9 +285,9 @@ class CriticalPoint:
         """From which side the variance tends to a half-stable q*; ``None`` where it is not half-stable."""
         if self.stability != "half-stable" or self.q_star is None:
             return None
-        variance_map = VarianceMap(self.network(1))
+        slope = second_moment_and_slope(self.activation, np.array([self.q_star * BESIDE]))[1][0]
         # There the map is above the diagonal on both sides, or below it.
-        return "below" if variance_map.slope_at(self.q_star * BESIDE) > 1 else "above"
+        return "below" if self.sigma_w * self.sigma_w * slope > 1 else "above"
 
     @cached_property
     def _all_stable(self) -> tuple[FixedPoint, ...]:
