@@ -137,8 +137,8 @@ def test_nothing_is_left_of_a_tiny_signal():
 @pytest.mark.parametrize("start", [1e-12, 1e-20, 1e-98, 5e-324])
 def test_a_constant_that_the_skip_cancels(start, monkeypatch):
     """x² = φ(h²) − φ(h¹) + x⁰ is next to nothing: rounding must not leave a negative mean square."""
-    for numba_from in (module._NUMBA_FROM, 1):  # noqa: SLF001 - both recursions
-        monkeypatch.setattr(module, "_NUMBA_FROM", numba_from)
+    for numba_from in (module.NUMBA_FROM, 1):
+        monkeypatch.setattr(module, "NUMBA_FROM", numba_from)
         for sigma_w in (1e-3, 1e-149, 0.0):
             net = ResNet("sigmoid", depth=9, skip=-1.0, sigma_w=sigma_w, input_variance=start)
             result = propagate(net)
@@ -182,7 +182,7 @@ def test_a_signal_that_explodes_has_no_c(block):
 def test_compiled_recursion_is_the_interpreted_one(spec, block, monkeypatch):
     net = ResNet(spec, depth=3000, sigma_w=2.0, skip=0.999, sigma_b=0.01, block=block)
     interpreted = propagate(net)
-    monkeypatch.setattr(module, "_NUMBA_FROM", 1)
+    monkeypatch.setattr(module, "NUMBA_FROM", 1)
     compiled = propagate(net)
     for name in ("q", "c_per_layer", "second_moment", "mean"):
         expected = getattr(interpreted, name)

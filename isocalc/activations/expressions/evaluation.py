@@ -345,7 +345,8 @@ def _require_defined(tree: Node, low: float, high: float) -> None:
         case _:
             return
     if places:
-        raise RefusedError(DEFINED, f"{what} at x = {min(places, key=abs) + 0.0:.4g}.")
+        nearest = min(places, key=lambda x: (float(f"{abs(x):.4g}"), x))
+        raise RefusedError(DEFINED, f"{what} at x = {nearest + 0.0:.4g}.")
 
 
 def _zeros(v: Node, low: float, high: float) -> list[float]:
