@@ -1,9 +1,4 @@
-"""Files that are written as a whole or not at all, and what an interrupted process leaves tidy.
-
-What a process that is interrupted leaves tidy before it ends.
-
-Files that are replaced as a whole or not at all.
-"""
+"""Files that are written as a whole or not at all, and what an interrupted process leaves tidy."""
 
 import errno
 import os

@@ -1,41 +1,37 @@
-"""Averages of an activation over a Gaussian pre-activation, computed or tabulated.
+"""Averages over a Gaussian pre-activation, E f = E f(√q z), z standard normal: at many q, or tabulated.
 
-Averages over a Gaussian pre-activation: E f = E f(√q z) with z standard normal.
+They are composite Gauss-Legendre quadrature in z. Panels end at the breakpoints of φ; where the pieces
+between them vary over a length (``Activation.scale``) panels double in size away from 0 in units of it, so
+that an integrand that is narrow in z (large q) is resolved too.
 
-Composite Gauss-Legendre quadrature in z. Panels end at the breakpoints of φ; where the pieces between them
-vary over a length (``Activation.scale``) panels double in size away from 0 in units of it, so that an
-integrand that is narrow in z (large q) is resolved too.
-
-E φ, E φ² and E φ'² as functions of q, tabulated octave by octave for recursions over many layers.
-
-Each average is analytic in log q in a strip about the real axis, so Chebyshev interpolation of degree 15 on
-an octave is exact to rounding; where its last coefficients say otherwise direct quadrature takes over.
+`AverageTable` has E φ, E φ² and E φ'² octave by octave, for recursions over many layers. Each is analytic in
+log q in a strip about the real axis, so Chebyshev interpolation of degree 15 on an octave is exact to
+rounding; where its last coefficients say otherwise direct quadrature takes over.
 """
 
 import math
 from collections import Counter
 from collections.abc import Iterator
-from functools import cached_property
+from functools import cache, cached_property
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from isocalc.activations.catalogue import Activation
-from isocalc.numerics.quadrature import doubling_edges, panel_rule
+from isocalc.activations.tolerances import (
+    IN_CACHE,
+    NEXT_TO_NOTHING,
+    NO_MEAN,
+    OCTAVE_ACCURACY,
+    OCTAVE_NODES,
+    SMALLEST_Q,
+    WORTH_A_TABLE,
+)
+from isocalc.numerics.quadrature import central_edges, doubling_edges, panel_rule
+from isocalc.numerics.tolerances import LEAST, NORMAL_IS_0
 
 Array = npt.NDArray[np.float64]
-# Beyond 10.5 the normal density is below 1e-24; it underflows at 38.6.
-_CENTRAL = 1.5 * np.arange(-7, 8)
-_REACH = 10.5
-_UNDERFLOW = 38.6
-# Panels behind a breakpoint in the tail, where the integrand falls like exp(-38 z) at worst. Those of a
-# breakpoint below 10.5 reach beyond it too: soft shrink is 0 up to there.
-_TAIL = np.array([0.0, 0.25, 0.75, 1.5, 3.0, 5.0])
-_APART = -(10**6)
-# Variances whose nodes, some hundreds each, fit a processor's cache: more take twice the time each.
-_IN_CACHE = 256
-_TINY = float(np.finfo(float).smallest_subnormal)
 
 
 class Averages(NamedTuple):
@@ -66,16 +62,20 @@ def normal_rule(act: Activation, q: Array) -> tuple[Array, Array]:
     -------
     z, weights : arrays, shape (n, k)
     """
-    sigma = np.sqrt(q)[:, None]
-    in_x = doubling_edges(act.scale, _REACH * float(sigma.max()))
+    sigma, central = np.sqrt(q)[:, None], central_edges(7)
+    reach = float(central[-1])
+    # Panels behind a breakpoint in the tail, where the integrand falls like exp(-38 z) at worst. Those of a
+    # breakpoint within reach go beyond it too: soft shrink is 0 up to there.
+    behind = np.array([0.0, 0.25, 0.75, 1.5, 3.0, 5.0])
+    in_x = doubling_edges(act.scale, reach * float(sigma.max()))
     with np.errstate(over="ignore"):
-        edges = [np.broadcast_to(_CENTRAL, (q.size, _CENTRAL.size)), np.clip(in_x / sigma, -_REACH, _REACH)]
+        edges = [np.broadcast_to(central, (q.size, central.size)), np.clip(in_x / sigma, -reach, reach)]
         for point in act.breakpoints:
             if point:
-                place = np.clip(point / sigma, -_UNDERFLOW, _UNDERFLOW)
-                in_tail = np.abs(place).max() > _REACH - _TAIL[-1]
-                tail = math.copysign(1.0, point) * _TAIL if in_tail else _TAIL[:1]
-                edges.append(np.clip(place + tail, -_UNDERFLOW, _UNDERFLOW))
+                place = np.clip(point / sigma, -NORMAL_IS_0, NORMAL_IS_0)
+                in_tail = np.abs(place).max() > reach - behind[-1]
+                tail = math.copysign(1.0, point) * behind if in_tail else behind[:1]
+                edges.append(np.clip(place + tail, -NORMAL_IS_0, NORMAL_IS_0))
     return panel_rule(np.sort(np.concatenate(edges, axis=1), axis=1))
 
 
@@ -109,12 +109,12 @@ def averages(act: Activation, q: npt.ArrayLike) -> Averages:
 
 def _batches(q: Array) -> Iterator[npt.NDArray[np.intp]]:
     """Part the indices of q, 16 octaves together: the panels of a batch are those of its largest q."""
-    batch = np.where(q > 0, np.frexp(q)[1] // 16, _APART)
+    batch = np.where(q > 0, np.frexp(q)[1] // 16, np.iinfo(np.int32).min)
     # set, not np.unique: the latter imports numpy.ma, 8 ms.
     for key in set(batch.tolist()):
         together = np.flatnonzero(batch == key)
-        for start in range(0, together.size, _IN_CACHE):
-            yield together[start : start + _IN_CACHE]
+        for start in range(0, together.size, IN_CACHE):
+            yield together[start : start + IN_CACHE]
 
 
 def _quadrature(act: Activation, q: Array) -> Averages:
@@ -123,7 +123,7 @@ def _quadrature(act: Activation, q: Array) -> Averages:
         x = np.sqrt(q)[:, None] * z
     else:
         z, weights = np.array([[-1.0, 1.0]]), np.array([[0.5, 0.5]])
-        x = _TINY * z
+        x = LEAST * z
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         return _averages_on(act, x, z, weights, q)
 
@@ -176,19 +176,16 @@ def second_moment_and_slope(act: Activation, q: Array) -> tuple[Array, Array]:
     return second, slope
 
 
-_DEGREE = 15
-_ANGLE = np.pi * (np.arange(_DEGREE + 1) + 0.5) / (_DEGREE + 1)
-# Octave e holds 2^(e-1) <= q < 2^e; nodes are in t = 2 log2(q) - 2e + 1.
-_NODES = np.exp2((np.cos(_ANGLE) - 1) / 2)
-_TO_COEFFICIENTS = np.cos(np.outer(np.arange(_DEGREE + 1), _ANGLE)) * 2 / (_DEGREE + 1)
-_TO_COEFFICIENTS[0] /= 2
-_ACCURACY = 1e-14
-# A table costs as much as a few averages taken directly.
-_WORTH_A_TABLE = 4
-# Averages that underflow somewhere in an octave and are below this are 0 in all of it.
-_NEXT_TO_NOTHING = 1e-250
-_NO_MEAN = 1e-12
-SMALLEST_Q = 2.0**-900
+@cache
+def _octave_rule(count: int) -> tuple[Array, Array]:
+    """Return nodes q/2^e in octave e, 2^(e-1) <= q < 2^e, and the matrix to Chebyshev coefficients.
+
+    The variable is t = 2 log2(q) − 2e + 1. numpy.polynomial, which has both, takes some 5 ms to import.
+    """
+    angle = np.pi * (np.arange(count) + 0.5) / count
+    matrix = np.cos(np.outer(np.arange(count), angle)) * 2 / count
+    matrix[0] /= 2
+    return np.exp2((np.cos(angle) - 1) / 2), matrix
 
 
 class LayerAverages(NamedTuple):
@@ -234,18 +231,19 @@ class AverageTable:
     def _tabulate(self, exponent: int) -> Octave | None:
         if exponent > self._far:
             return self._scaled_from_far(exponent)
-        mean, second, gate, _, _ = averages(self.act, np.ldexp(_NODES, exponent))
+        nodes, to_coefficients = _octave_rule(OCTAVE_NODES)
+        mean, second, gate, _, _ = averages(self.act, np.ldexp(nodes, exponent))
         for positive in (second, gate):
-            if not positive.all() and positive.max() < _NEXT_TO_NOTHING:
+            if not positive.all() and positive.max() < NEXT_TO_NOTHING:
                 positive[:] = 0.0
         units = np.array([math.sqrt(second[0]), second[0], gate[0]])
         with np.errstate(divide="ignore", invalid="ignore"):
             values = np.stack([mean / units[0], np.log(second / units[1]), np.log(gate / units[2])])
             # φ or φ' can be 0 at every node that counts (hard shrink at small q): a series of unit 0.
             values[[not mean.any() or not second.any(), not second.any(), not gate.any()]] = 0.0
-            coefficients = values @ _TO_COEFFICIENTS.T
+            coefficients = values @ to_coefficients.T
         size = np.maximum(np.abs(values).max(axis=1), 1.0)
-        converged = np.abs(coefficients[:, -2:]).max(axis=1) <= _ACCURACY * size
+        converged = np.abs(coefficients[:, -2:]).max(axis=1) <= OCTAVE_ACCURACY * size
         return Octave(units, coefficients) if converged.all() else None
 
     @cached_property
@@ -258,7 +256,7 @@ class AverageTable:
         """The powers of q, multiples of 1/2, in which mean, second moment and gate grow beyond `_far`."""
         near, far = (averages(self.act, 2.0 ** (self._far - step)) for step in (40, 0))
         second = _growth(float(near.second), float(far.second), 40)
-        has_mean = abs(far.mean) > _NO_MEAN * math.sqrt(far.second)
+        has_mean = abs(far.mean) > NO_MEAN * math.sqrt(far.second)
         mean = _growth(float(abs(near.mean)), float(abs(far.mean)), 40) if has_mean else second / 2
         return np.array([mean, second, _growth(float(near.gate), float(far.gate), 40)])
 
@@ -278,7 +276,7 @@ class AverageTable:
         mantissa, exponent = math.frexp(q)
         if exponent not in self._lists:
             self._visits[exponent] += 1
-            worth_it = exponent > self._far or self._visits[exponent] >= _WORTH_A_TABLE
+            worth_it = exponent > self._far or self._visits[exponent] >= WORTH_A_TABLE
             octave = self.octave(exponent) if worth_it else None
             if octave is None:
                 return self._directly(q)

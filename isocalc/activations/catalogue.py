@@ -89,7 +89,7 @@ FAMILIES: dict[str, Family] = {
             "selu",
             "1.0507 (x if x > 0 else 1.6733 (exp(x) - 1))",
             "torch.nn.SELU",
-            lambda: _from_pair(formulas.elu(formulas.SELU_ALPHA, scale=formulas.SELU_SCALE), (0.0,)),
+            lambda: _from_pair(formulas.selu(), (0.0,)),
         ),
         Family(
             "gelu",

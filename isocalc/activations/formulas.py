@@ -1,13 +1,9 @@
-"""φ and φ' of the activations that isocalc knows, written out.
+"""φ and φ' of the activations that isocalc knows, written out: smooth ones, polynomial pieces, sin and snake.
 
-φ and φ' of the smooth activations, written so that no finite x overflows and no tail cancels.
-
-Activations made of polynomial pieces. At a kink φ' is what PyTorch's gradient is there.
-
-sin and snake: φ, φ' and their Gaussian averages in closed form.
-
-With x ~ N(0, q), ``E cos(t x) = exp(-t² q/2)`` and ``E cos(t x) (x²/q - 1) = -t² q exp(-t² q/2)``.
-Differences of exponentials are written with expm1, so that small q loses nothing.
+No finite x overflows and no tail cancels. At a kink φ' is what PyTorch's gradient is there. The Gaussian
+averages of sin and snake are closed: with x ~ N(0, q), ``E cos(t x) = exp(-t² q/2)`` and
+``E cos(t x) (x²/q - 1) = -t² q exp(-t² q/2)``. Differences of exponentials are written with expm1, so that
+small q loses nothing.
 """
 # ruff: noqa: D103 - each function is the formula it is named for
 
@@ -18,15 +14,16 @@ from functools import partial
 import numpy as np
 
 from isocalc.activations.definition import Activation, Function
-from isocalc.numerics.special import Array, capped, erfc, magnitude, negative_part, positive_part
-
-SELU_ALPHA = 1.6732632423543772848170429916717
-SELU_SCALE = 1.0507009873554804934193349852946
-_GELU_CUBIC = 0.044715
-_GELU_SLOPE = math.sqrt(8.0 / math.pi)
-_SQRT_HALF = math.sqrt(0.5)
-_EXP_SQUARE_IS_0 = 40.0
-_TANHSHRINK_SERIES = tuple(2 * k / math.factorial(2 * k + 1) for k in range(10, 0, -1))
+from isocalc.numerics.special import (
+    SQRT_HALF,
+    Array,
+    capped,
+    erfc,
+    magnitude,
+    negative_part,
+    positive_part,
+)
+from isocalc.numerics.tolerances import EXP_IS_0, LARGEST, NORMAL_IS_0
 
 Pair = tuple[Callable[[Array], Array], Callable[[Array], Array]]
 quiet = np.errstate(over="ignore")
@@ -92,24 +89,30 @@ def dmish(x: Array) -> Array:
 
 
 def gelu(x: Array) -> Array:
-    return x * (0.5 * erfc(-_SQRT_HALF * x))
+    return x * (0.5 * erfc(-x * SQRT_HALF))
 
 
 def dgelu(x: Array) -> Array:
-    t = capped(x, _EXP_SQUARE_IS_0)
-    return 0.5 * erfc(-_SQRT_HALF * t) + t * np.exp(-0.5 * t * t) / math.sqrt(2.0 * math.pi)
+    t = capped(x, NORMAL_IS_0)
+    return 0.5 * erfc(-t * SQRT_HALF) + t * np.exp(-0.5 * t * t) / math.sqrt(2.0 * math.pi)
+
+
+def _gelu_angle(t: Array) -> tuple[Array, Array]:
+    """Return √(8/π) (t + 0.044715 t³), PyTorch's approximation of Φ by a sigmoid, and t times its slope."""
+    slope, cubic = math.sqrt(8.0 / math.pi), 0.044715 * (t * t)
+    return slope * t * (1.0 + cubic), slope * t * (1.0 + 3.0 * cubic)
 
 
 def gelu_tanh(x: Array) -> Array:
-    t = np.clip(x, -_EXP_SQUARE_IS_0, _EXP_SQUARE_IS_0)
-    return x * sigmoid(_GELU_SLOPE * t * (1.0 + _GELU_CUBIC * t * t))
+    t = np.clip(x, -NORMAL_IS_0, NORMAL_IS_0)
+    return x * sigmoid(_gelu_angle(t)[0])
 
 
 def dgelu_tanh(x: Array) -> Array:
-    t = capped(x, _EXP_SQUARE_IS_0)
-    square = t * t
-    w, v, total = _odds(_GELU_SLOPE * t * (1.0 + _GELU_CUBIC * square))
-    return w / total * (1.0 + _GELU_SLOPE * t * (1.0 + 3.0 * _GELU_CUBIC * square) * (v / total))
+    t = capped(x, NORMAL_IS_0)
+    angle, growth = _gelu_angle(t)
+    w, v, total = _odds(angle)
+    return w / total * (1.0 + growth * (v / total))
 
 
 def dtanh(x: Array) -> Array:
@@ -123,7 +126,8 @@ def tanhshrink(x: Array) -> Array:
     near = np.abs(x) < 1.0
     y = np.asarray(x)[near]
     square = y * y
-    result[near] = y * square * np.polyval(_TANHSHRINK_SERIES, square) / np.cosh(y)
+    series = [2 * k / math.factorial(2 * k + 1) for k in range(10, 0, -1)]
+    result[near] = y * square * np.polyval(series, square) / np.cosh(y)
     return result
 
 
@@ -137,12 +141,12 @@ def derf(x: Array) -> Array:
 
 
 def gaussian(x: Array) -> Array:
-    t = capped(x, _EXP_SQUARE_IS_0)
+    t = capped(x, NORMAL_IS_0)
     return np.exp(-t * t)
 
 
 def dgaussian(x: Array) -> Array:
-    t = capped(x, _EXP_SQUARE_IS_0)
+    t = capped(x, NORMAL_IS_0)
     return -2.0 * t * np.exp(-t * t)
 
 
@@ -172,6 +176,11 @@ def elu(alpha: float, length: float = 1.0, scale: float = 1.0) -> Pair:
         return np.where(x.real > 0.0, scale, scale * alpha / length * np.exp(negative_part(x) / length))
 
     return phi, dphi
+
+
+def selu() -> Pair:
+    """Return the pair of Klambauer et al., arXiv 1706.02515, with the constants of PyTorch."""
+    return elu(1.6732632423543772848170429916717, scale=1.0507009873554804934193349852946)
 
 
 def linear() -> Activation:
@@ -279,10 +288,6 @@ def squared_relu() -> Activation:
     return Activation(phi=phi, dphi=dphi, breakpoints=(0.0,))
 
 
-_EXP_IS_0 = 800.0
-_LARGEST = float(np.finfo(np.float64).max)
-
-
 def sin() -> Activation:
     return Activation(
         phi=np.sin,
@@ -296,7 +301,7 @@ def sin() -> Activation:
 
 
 def _sin_averages(q: Array) -> tuple[Array, Array, Array, Array, Array]:
-    q = np.minimum(q, _EXP_IS_0)
+    q = np.minimum(q, EXP_IS_0)
     e = np.exp(-2.0 * q)
     return (
         np.zeros_like(e),
@@ -313,19 +318,19 @@ def _sin_correlation(q: float, correlation: Array) -> tuple[Array, Array]:
 
 def _product_of_sines(q: float, correlation: Array) -> Array:
     size = np.abs(correlation)
-    q = min(q, _LARGEST / 4.0)
+    q = min(q, LARGEST / 4.0)
     return -0.5 * np.sign(correlation) * np.exp(-q * (1.0 - size)) * np.expm1(-2.0 * q * size)
 
 
 def _product_of_cosines(q: float, correlation: Array) -> Array:
-    q = min(q, _LARGEST / 4.0)
+    q = min(q, LARGEST / 4.0)
     return 0.5 * (np.exp(-q * (1.0 - correlation)) + np.exp(-q * (1.0 + correlation)))
 
 
 def snake(a: float) -> Activation:
     def angle(x: Array) -> Array:
         with np.errstate(over="ignore"):
-            return capped(a * x, _LARGEST)
+            return capped(a * x, LARGEST)
 
     def phi(x: Array) -> Array:
         sine = np.sin(angle(x))
@@ -349,7 +354,7 @@ def snake(a: float) -> Activation:
 
 @np.errstate(over="ignore")
 def _snake_averages(a: float, q: Array) -> tuple[Array, Array, Array, Array, Array]:
-    s = np.minimum(np.square(a * np.sqrt(q)), _EXP_IS_0)
+    s = np.minimum(np.square(a * np.sqrt(q)), EXP_IS_0)
     u = -np.expm1(-2.0 * s)
     e8 = np.exp(-8.0 * s)
     return (
@@ -363,7 +368,7 @@ def _snake_averages(a: float, q: Array) -> tuple[Array, Array, Array, Array, Arr
 
 @np.errstate(over="ignore")
 def _snake_correlation(a: float, q: float, correlation: Array) -> tuple[Array, Array]:
-    s = min(abs(a) * math.sqrt(q), math.sqrt(_LARGEST) / 8.0) ** 2
+    s = min(abs(a) * math.sqrt(q), math.sqrt(LARGEST) / 8.0) ** 2
     mean = math.expm1(-2.0 * s) / a
     cosine = 2.0 * _product_of_sines(2.0 * s, correlation) / a
     product = q * correlation + (mean * mean + 0.5 * cosine * cosine) / 4.0

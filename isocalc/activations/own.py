@@ -12,6 +12,7 @@ from isocalc.activations.definition import Activation
 from isocalc.activations.expressions.evaluation import Pieces
 from isocalc.activations.expressions.shape import resolved
 from isocalc.activations.expressions.tree import RefusedError, X
+from isocalc.activations.tolerances import EQUAL
 from isocalc.errors import InvalidInputError, NoAnswerError
 from isocalc.user_code import loaded, told_as
 
@@ -20,12 +21,7 @@ Numbers = npt.NDArray[Any]
 
 RULE = "module:function or module:function,derivative of Python functions that take and return NumPy arrays"
 
-_COMPLEX_STEP = 1e-20
 _PROBES = np.concatenate([-np.geomspace(1e-3, 30.0, 40)[::-1], np.geomspace(1e-3, 30.0, 40)]) * 1.0037
-# Central differences in φ are good to 1e-10; a derivative that is off by more than this is another's.
-_DIFFERENCE, _AGREES = 1e-5, 1e-6
-_FARTHEST = 1e6
-_NOISE = 1e-15
 
 
 class OwnActivation(Activation):
@@ -136,7 +132,8 @@ class _Own:
         if self._derivative is not None:
             return np.asarray(self._called(self._derivative, x), dtype=np.float64)
         with np.errstate(all="ignore"):
-            return np.asarray(self._called(self._function, x + 1j * _COMPLEX_STEP).imag / _COMPLEX_STEP)
+            step = 1e-20  # whose square is nothing beside any x
+            return np.asarray(self._called(self._function, x + 1j * step).imag / step)
 
     def _called(self, function: Callable[[Numbers], Numbers], x: Numbers) -> Numbers:
         with (
@@ -172,17 +169,18 @@ class _Own:
             raise InvalidInputError("act_from", RULE, self.spec, f"{error}.") from None
 
     def _check(self) -> None:
-        far = np.geomspace(1e-12, _FARTHEST, 400)
+        far = np.geomspace(1e-12, 1e6, 400)
         x = np.concatenate([-far[::-1], far, _PROBES])
         for values in (self.phi(x), self.dphi(x)):
             if not np.isfinite(values).all():
                 raise NoAnswerError(
                     f"The function or derivative is not finite at x = {x[~np.isfinite(values)][0]:.4g}"
                 )
-        step = _DIFFERENCE * np.maximum(1.0, np.abs(_PROBES))
+        # Central differences in φ are good to 1e-10: a derivative that is off by 1e-6 is another's.
+        step = 1e-5 * np.maximum(1.0, np.abs(_PROBES))
         slope = self.dphi(_PROBES)
         near = (self.phi(_PROBES + step) - self.phi(_PROBES - step)) / (2 * step)
-        apart = np.abs(slope - near) > _AGREES * (1.0 + np.abs(near).max())
+        apart = np.abs(slope - near) > 1e-6 * (1.0 + np.abs(near).max())
         if apart.mean() > 0.1:  # a few may be kinks
             at = _PROBES[apart][0]
             what = "Its derivative" if self._derivative else "Its complex step (give a derivative instead)"
@@ -218,4 +216,4 @@ class _Shaped(NamedTuple):
 
     def noise(self, x: Array, /) -> tuple[Array, Array]:
         """Return how far rounding may move φ and φ', a guess."""
-        return _NOISE * (1.0 + np.abs(self.own.phi(x))), _NOISE * (1.0 + np.abs(self.own.dphi(x)))
+        return EQUAL * (1.0 + np.abs(self.own.phi(x))), EQUAL * (1.0 + np.abs(self.own.dphi(x)))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from isocalc.cli.amounts import COARSE, FINE, MOST_LAWS, MOST_SIMULATIONS
 from isocalc.cli.command import is_given
 from isocalc.cli.sweep import Sweep
 from isocalc.errors import InvalidInputError
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 
 _SYMBOLS = {"sigma_w": "σ_w", "sigma_b": "σ_b", "sigma_w2": "σ_w2"}
 _ALWAYS = ("activation", "depth", "width")
-_COARSE, _FINE = 200, 600  # points of a curve in a terminal, in a file
-_MOST_LAWS, _MOST_SIMULATIONS = 8, 6
 
 
 def title_of(ctx: click.Context, sweep: Sweep) -> str:
@@ -67,8 +66,8 @@ def subject_record(subject: Any, swept: Sequence[str]) -> "dict[str, Cell]":
 
 def require_few_simulations(sweep: Sweep) -> None:
     """Refuse a picture of more histograms than can be seen."""
-    if sweep.size > _MOST_SIMULATIONS:
-        rule = f"of at most {_MOST_SIMULATIONS} simulations"
+    if sweep.size > MOST_SIMULATIONS:
+        rule = f"of at most {MOST_SIMULATIONS} simulations"
         raise InvalidInputError("plot", rule, sweep.size, "Give fewer values.")
 
 
@@ -91,9 +90,9 @@ class LawPictures:
     """
 
     def __init__(self, ctx: click.Context, sweep: Sweep, plot: str | None, *, summary: bool) -> None:
-        if plot is not None and not summary and sweep.size > _MOST_LAWS:
+        if plot is not None and not summary and sweep.size > MOST_LAWS:
             advice = "Give fewer values, or --summary, which draws how far they reach."
-            raise InvalidInputError("plot", f"of at most {_MOST_LAWS} densities", sweep.size, advice)
+            raise InvalidInputError("plot", f"of at most {MOST_LAWS} densities", sweep.size, advice)
         self._ctx, self._sweep, self._plot, self._summary = ctx, sweep, plot, summary
         self._laws: list[tuple[Any, Law]] = []
 
@@ -121,7 +120,7 @@ class LawPictures:
             title,
             asked_for=is_given(self._ctx, "variable"),
             caption=table.caption,
-            points=_COARSE if self._plot in {None, "-"} else _FINE,
+            points=COARSE if self._plot in {None, "-"} else FINE,
         )
 
 

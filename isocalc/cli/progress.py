@@ -11,7 +11,7 @@ from isocalc.files import tidied
 
 # Seconds over which the remaining time is estimated: replicates may take minutes.
 _PERIOD = 600.0
-_WHOLE = 10**6
+_WHOLE = 10**6  # parts of the bar, which Rich counts
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from isocalc.cli.amounts import MARGIN, MOST_DIAGRAMS, MOST_LAYERS, MOST_LINES
 from isocalc.cli.pictures import acts_of, title_of
 from isocalc.cli.sweep import Sweep
 from isocalc.display.figure import (
@@ -43,8 +44,6 @@ FEEDFORWARD_LAYERS = (
     RESNET_LAYERS[0],
     Chart(_CHI, (Quantity("χ", "chi"),), rule=(1.0, "edge of chaos, χ = 1")),
 )
-_MOST_LAYERS = 2000
-_MOST_DIAGRAMS = 4
 
 
 def param_figure(ctx: click.Context, sweep: Sweep, table: Table) -> "Figure":
@@ -68,7 +67,7 @@ def param_figure(ctx: click.Context, sweep: Sweep, table: Table) -> "Figure":
     if not residual and _is_diagram(sweep):
         from isocalc.signal.phase_diagram import phase_figure
 
-        require_few("phase diagrams", len(sweep.axes["activation"]), _MOST_DIAGRAMS)
+        require_few("phase diagrams", len(sweep.axes["activation"]), MOST_DIAGRAMS)
         return phase_figure(table, acts_of(sweep), sweep.axes["sigma_w"], sweep.axes["sigma_b"], title)
     if residual:
         return replace(table_figure(table, sweep.axes, RESNET, title), caption=table.caption)
@@ -83,7 +82,7 @@ def profile(network: ResNet | FeedForward) -> Table:
     from isocalc.signal.propagation import propagate
 
     signal = propagate(network)
-    layers = np.unique(np.linspace(1, network.depth, min(network.depth, _MOST_LAYERS)).round().astype(int))
+    layers = np.unique(np.linspace(1, network.depth, min(network.depth, MOST_LAYERS)).round().astype(int))
     rows = zip(
         layers.tolist(), signal.q[layers - 1].tolist(), signal.c_per_layer[layers - 1].tolist(), strict=True
     )
@@ -116,8 +115,6 @@ CHARTS = {
     ),
     "gain": (Chart("gain: σ_w of weights of variance σ_w²/N", _GAINS),),
 }
-_MOST_LINES = 8
-_ROOM = 0.1
 
 
 def init_figure(ctx: click.Context, sweep: Sweep, table: Table, question: str) -> Figure:
@@ -152,7 +149,7 @@ def _once(table: Table) -> Table:
 
 def _critical_lines(table: Table, acts: "Sequence[Activation]", title: str) -> Figure:
     """Return σ_b over σ_w of critical networks, the rows on the whole lines between their ends."""
-    require_few("critical lines", len(acts), _MOST_LINES)
+    require_few("critical lines", len(acts), MOST_LINES)
     places = [list(table.columns).index(name) for name in ("activation", "sigma_w", "sigma_b")]
     rows = [tuple(row[place] for place in places) for row in table.rows]
     known = [(str(act), float(w), float(b)) for act, w, b in rows if w is not None and b is not None]
@@ -173,5 +170,5 @@ def _critical_lines(table: Table, acts: "Sequence[Activation]", title: str) -> F
 
 def _widened(values: Sequence[float]) -> tuple[float, float]:
     low, high = min(values, default=0.0), max(values, default=1.0)
-    room = _ROOM * (high - low)
+    room = MARGIN * (high - low)
     return max(0.0, low - room), high + room

@@ -1,11 +1,4 @@
-"""Pictures of characters, for terminals: the canvas, the legend, the drawing.
-
-A canvas of characters: braille dots, eight to a cell, or one ASCII symbol to a cell.
-
-What the marks of a picture of characters mean.
-
-Pictures of characters, for terminals.
-"""
+"""Pictures of characters, for terminals: braille dots, eight to a cell, or one ASCII symbol to a cell."""
 
 import bisect
 import itertools
@@ -15,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from isocalc.display.figure import Bars, Field, Figure, Line, Note, Panel, Rule, Stem
+from isocalc.display.layout import LEAST_PANEL, MOST_DECADES, NARROWEST_PICTURE
 from isocalc.errors import NoAnswerError
 
 # Bits of the dots of a braille cell, by row and column from the top left.
@@ -175,12 +169,7 @@ def _key(mark: Line | Stem | Bars, *, symbols: bool) -> str:
     return {"solid": "⠒⠒", "dashed": "⠒ ⠒", "dotted": "⠂⠂", "dashdot": "⠒⠂"}[mark.style]
 
 
-NARROWEST = 16
-_LEAST_ROWS = 3
-_MOST_DECADES = 300  # of doubles
 _DASH = {"solid": 0, "dashed": 4, "dotted": 1, "dashdot": 2}
-# Colours of ``figure`` by number, readable on black and on white.
-COLOURS = ("#0087d7", "#d75f00", "#00a06a", "#c06ea0", "#8a8a8a", "#b8860b", "#3a8fbd", "#8f8000")
 
 
 class Paper(NamedTuple):
@@ -200,10 +189,10 @@ def drawing(figure: Figure, paper: Paper, *, bare: bool = False) -> Iterator[Spa
     Raises
     ------
     NoAnswerError
-        The paper is narrower than `NARROWEST`.
+        The paper is narrower than `NARROWEST_PICTURE`.
     """
-    if paper.width < NARROWEST:
-        raise NoAnswerError(f"a picture takes {NARROWEST} columns; here are {paper.width}")
+    if paper.width < NARROWEST_PICTURE:
+        raise NoAnswerError(f"a picture takes {NARROWEST_PICTURE} columns; here are {paper.width}")
     if figure.title and not bare:
         yield from _words(figure.title, paper)
     for number, panel in enumerate(figure.panels):
@@ -228,7 +217,7 @@ def _panel(panel: Panel, paper: Paper) -> Iterator[Spans]:
     head: Spans = [] if panel.rows else [(panel.y.label, None)]
     yield from beside([*([head] if head else []), *explained], paper.width)
     x, y = _ends(panel, "x"), _ends(panel, "y")
-    high = max(_LEAST_ROWS, paper.rows - 3)
+    high = max(LEAST_PANEL, paper.rows - 3)
     if panel.rows:
         high, y = len(panel.rows), (len(panel.rows) - 0.5, -0.5)
         labels = dict(enumerate(panel.rows))
@@ -297,7 +286,7 @@ def _ends(panel: Panel, which: str) -> tuple[float, float]:
 def _at(log: bool, ends: tuple[float, float], share: float) -> str:  # noqa: FBT001 - of an axis
     value = ends[0] * (1 - share) + ends[1] * share
     if log:
-        return f"{10**value:.3g}" if abs(value) < _MOST_DECADES else f"1e{value:.0f}"
+        return f"{10**value:.3g}" if abs(value) < MOST_DECADES else f"1e{value:.0f}"
     return f"{0.0 if abs(value) < 1e-12 * (ends[1] - ends[0]) else value:.3g}"
 
 

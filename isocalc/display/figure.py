@@ -1,10 +1,7 @@
-"""What a picture shows, as plain data, and the picture of a table.
+"""What a picture shows, as plain data: panels of marks over labelled axes; and the picture of a table.
 
-What a picture shows, as plain data: panels of marks over labelled axes. Renderers draw it.
-
-A number that is NaN is a gap. Marks with the same ``colour`` belong together.
-
-The picture of a table: its numbers along a swept quantity, or row by row where none is swept.
+`characters` draws it in a terminal, `image_files` into files. A number that is NaN is a gap. Marks with the
+same ``colour`` belong together.
 """
 
 import itertools
@@ -13,13 +10,21 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from isocalc.display.layout import (
+    BLACK,
+    MOST_COLOURS,
+    MOST_MARKED,
+    MOST_NAMED_ROWS,
+    WIDE,
+    WIDE_SINGULAR,
+    WIDE_SWEEP,
+)
 from isocalc.display.table import Cell, Table
 from isocalc.errors import InvalidInputError
 
 Numbers = Sequence[float]
 Style = Literal["solid", "dashed", "dotted", "dashdot", "none"]
 STYLES: tuple[Style, ...] = ("solid", "dashed", "dotted", "dashdot")
-MOST_COLOURS = 8
 
 
 @dataclass(frozen=True)
@@ -147,11 +152,6 @@ AXES = {
 # What tells curves apart but is no quantity to draw along.
 _NAMES = ("activation", "weights", "scheme")
 _WHOLE = ("depth", "layer")
-_BLACK = 4  # the number of that colour
-_MOST_ROWS = 60
-_MOST_POINTS = 40
-# From here on an axis is logarithmic.
-_WIDE, _WIDE_S, _WIDE_X = 30, 4, 15
 
 
 class Quantity(NamedTuple):
@@ -262,7 +262,7 @@ def _curves(
                 marks += _curve(rows, along, quantity, label, colour)
         if marks:
             if len(groups) > 1 and len(chart.quantities) > 1:
-                marks += [Line((), (), one.name, _BLACK, one.style) for one in chart.quantities]
+                marks += [Line((), (), one.name, BLACK, one.style) for one in chart.quantities]
             panels.append(Panel(x, _axis(chart, marks), [*marks, *_rule(chart, "y")]))
     return panels
 
@@ -274,7 +274,7 @@ def _curve(rows: Sequence[Record], along: str, quantity: Quantity, label: str, c
         y = [quantity.at(row) for row in branch]
         if any(map(math.isfinite, y)):
             x = [float(row[along] or 0) for row in branch]
-            dots = len(x) <= _MOST_POINTS
+            dots = len(x) <= MOST_MARKED
             curves.append(Line(x, y, "" if curves else label, colour, quantity.style, points=dots))
     return curves
 
@@ -293,7 +293,7 @@ def _branches(rows: Sequence[Record], along: str) -> list[list[Record]]:
 
 
 def _rows(records: Sequence[Record], others: Sequence[str], charts: Sequence[Chart]) -> list[Panel]:
-    require_few("rows", len(records), _MOST_ROWS)
+    require_few("rows", len(records), MOST_NAMED_ROWS)
     names = [
         named(record, others or [name for name in ("activation",) if name in record]) for record in records
     ]
@@ -305,7 +305,7 @@ def _rows(records: Sequence[Record], others: Sequence[str], charts: Sequence[Cha
             for row, values in enumerate(found):
                 known = [value for value in values if math.isfinite(value)]
                 if known:
-                    marks.append(Line((min(known), max(known)), (row, row), colour=_BLACK))
+                    marks.append(Line((min(known), max(known)), (row, row), colour=BLACK))
         for colour, quantity in enumerate(chart.quantities):
             x = [values[colour] for values in found]
             if any(map(math.isfinite, x)):
@@ -322,7 +322,7 @@ def _axis(chart: Chart, marks: Sequence[Mark], which: str = "y") -> Axis:
     lines = [mark for mark in marks if isinstance(mark, Line)]
     values = [value for line in lines for value in getattr(line, which) if math.isfinite(value)]
     above = [value for value in values if value > 0]  # of singular values: 0 is below every decade
-    wide = bool(above) and max(above) > min(above) * (_WIDE_S if chart.log else _WIDE)
+    wide = bool(above) and max(above) > min(above) * (WIDE_SINGULAR if chart.log else WIDE)
     wide &= min(values, default=0.0) > 0 or (chart.log and min(values) == 0)
     return Axis(chart.label, log=wide)
 
@@ -337,7 +337,7 @@ def _rule(chart: Chart, axis: str) -> list[Mark]:
 def _spread_out(values: Sequence[float]) -> bool:
     """Whether the places of a sweep are spaced as on a logarithmic axis."""
     places = sorted(set(values))
-    if len(places) < 3 or places[0] <= 0 or places[-1] < _WIDE_X * places[0]:
+    if len(places) < 3 or places[0] <= 0 or places[-1] < WIDE_SWEEP * places[0]:
         return False
     steps = [after - before for before, after in itertools.pairwise(places)]
     return max(steps) > 2.5 * min(steps)

@@ -9,6 +9,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from isocalc.display.figure import Axis, Bars, Field, Figure, Line, Note, Panel, Rule, Stem
+from isocalc.display.layout import DOTS_PER_INCH, NAMED_ROW, PRINTED, WIDTH
 from isocalc.errors import InvalidInputError
 from isocalc.files import check_writable, replace_file
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 
 
 FORMATS = ("png", "svg", "pdf")
-# Okabe and Ito's colours, told apart by the colour-blind; ordered so that grey levels alternate.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9", "#7F6D00")
 _DASHES: dict[str, Any] = {
     "solid": "-",
     "dashed": (0, (5, 2)),
@@ -43,8 +42,6 @@ _RC = {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
-_WIDTH, _DOTS_PER_INCH = 6.2, 150
-_ROW = 0.19  # inches of a named row
 # Of ratios, each with its inverse.
 _TICKS, _FINE_TICKS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0), (0.25, 0.5, 0.8, 1.0, 1.25, 2.0, 4.0)
 
@@ -79,9 +76,9 @@ def picture(figure: Figure, form: str) -> bytes:
 
     stream = io.BytesIO()
     with mpl.rc_context(_RC):  # type: ignore[arg-type] # its stubs list the names that it takes
-        heights = [0.8 + _ROW * len(panel.rows) if panel.rows else 2.4 for panel in figure.panels]
+        heights = [0.8 + NAMED_ROW * len(panel.rows) if panel.rows else 2.4 for panel in figure.panels]
         height = sum(heights) + 0.3 + 0.15 * len(figure.caption) / 90
-        canvas = Canvas((_WIDTH, max(height, 3.2)), layout="constrained")
+        canvas = Canvas((WIDTH, max(height, 3.2)), layout="constrained")
         grid = canvas.subplots(len(heights), squeeze=False, height_ratios=heights)
         canvas.suptitle(figure.title, fontsize=10, x=0.02, ha="left", wrap=True)
         for axes, panel in zip(grid[:, 0], figure.panels, strict=True):
@@ -89,7 +86,7 @@ def picture(figure: Figure, form: str) -> bytes:
         if figure.caption:
             canvas.supxlabel(_wrapped(figure.caption), fontsize=7.5, x=0.02, ha="left", color="0.25")
         dates = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
-        canvas.savefig(stream, format=form, dpi=_DOTS_PER_INCH, metadata=dates[form])
+        canvas.savefig(stream, format=form, dpi=DOTS_PER_INCH, metadata=dates[form])
     return _small(stream) if form == "png" else stream.getvalue()
 
 
@@ -103,7 +100,7 @@ def _small(stream: io.BytesIO) -> bytes:
         palette = image.convert("RGB").quantize(
             256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
         )
-        palette.save(small, "png", optimize=True, dpi=(_DOTS_PER_INCH, _DOTS_PER_INCH))
+        palette.save(small, "png", optimize=True, dpi=(DOTS_PER_INCH, DOTS_PER_INCH))
     return small.getvalue()
 
 
@@ -170,7 +167,7 @@ def _tick(ticks: Any, axis: Axis) -> None:
 def _draw_line(axes: "Axes", line: Line) -> None:
     from matplotlib.colors import to_rgb
 
-    colour = COLOURS[line.colour % len(COLOURS)]
+    colour = PRINTED[line.colour % len(PRINTED)]
     marker = _MARKERS[line.colour % len(_MARKERS)] if line.points else ""
     dash = _DASHES[line.style]
     form = {"marker": marker, "linestyle": dash, "color": colour, "markersize": 3.5, "linewidth": 1.5}
@@ -188,7 +185,7 @@ def _draw_bars(axes: "Axes", bars: Bars) -> None:
 
 
 def _draw_stem(axes: "Axes", stem: Stem) -> None:
-    colour = COLOURS[stem.colour % len(COLOURS)]
+    colour = PRINTED[stem.colour % len(PRINTED)]
     across = axes.get_xaxis_transform()
     axes.plot([stem.x] * 2, [0, stem.mass], "-", transform=across, color=colour, lw=2.2, clip_on=False)
     marker = _MARKERS[stem.colour % len(_MARKERS)]
@@ -205,7 +202,7 @@ def _draw_stem(axes: "Axes", stem: Stem) -> None:
 
 
 def _draw_rule(axes: "Axes", rule: Rule) -> None:
-    colour = _GREY if rule.colour is None else COLOURS[rule.colour % len(COLOURS)]
+    colour = _GREY if rule.colour is None else PRINTED[rule.colour % len(PRINTED)]
     draw = axes.axvline if rule.axis == "x" else axes.axhline
     draw(rule.at, color=colour, linewidth=0.8, linestyle=(0, (1, 2)), label=rule.label or "_edge")
 

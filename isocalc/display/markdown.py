@@ -5,7 +5,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.markdown import Markdown
 
-_WIDEST = 100  # columns: longer lines of prose are hard to read
+from isocalc.display.layout import WIDEST_PROSE
 
 
 def markdown_text(text: str, stream: TextIO) -> str:
@@ -14,5 +14,5 @@ def markdown_text(text: str, stream: TextIO) -> str:
     # Addresses in words: not every terminal can follow a link. Code in the terminal's own colours.
     document = Markdown(text, hyperlinks=False, code_theme="ansi_dark")
     with console.capture() as capture:
-        console.print(document, width=min(console.width, _WIDEST))
+        console.print(document, width=min(console.width, WIDEST_PROSE))
     return "\n".join(line.rstrip() for line in capture.get().split("\n"))

@@ -1,9 +1,4 @@
-"""What a terminal shows: tables for eyes, captions, pictures.
-
-Tables for eyes: six significant digits, nothing cut off.
-
-What a terminal shows: a caption, a picture, the ends of a long table.
-"""
+"""What a terminal shows, by Rich: tables of six significant digits, a picture, the ends of a long table."""
 
 import io
 import os
@@ -20,14 +15,24 @@ from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from isocalc.display.characters import COLOURS, NARROWEST, Paper, Spans, drawing
+from isocalc.display.characters import Paper, Spans, drawing
 from isocalc.display.figure import Figure
+from isocalc.display.layout import (
+    LEAST_ENDS,
+    LEAST_PREVIEW,
+    MOST_PREVIEW,
+    NARROW_TERMINAL,
+    NARROWEST_PICTURE,
+    NARROWEST_SENTENCE,
+    ON_SCREEN,
+    PANEL,
+    TABLE_HEAD,
+    UNBOUNDED,
+)
 from isocalc.display.table import Cell, Table
 from isocalc.errors import IsocalcError, NoAnswerError
 
-UNBOUNDED = 100_000
 WRAPPED = "status"  # the one column of sentences
-NARROWEST_TABLE = 24
 PAIRS = ("support", "atoms")  # pairs of numbers as text
 LEFT_OUT = ("…", "...")  # what stands for rows that are not shown
 NUMBER = re.compile(r"[^:;]+")
@@ -96,7 +101,7 @@ def _block(table: Table, rows: Sequence[Sequence[Cell]], chosen: Sequence[int]) 
         shown = [_shown(row[column]) for row in rows]
         if name == WRAPPED:
             longest = max([len(name), *map(len, shown)])
-            block.add_column(name, overflow="fold", min_width=min(longest, NARROWEST_TABLE))
+            block.add_column(name, overflow="fold", min_width=min(longest, NARROWEST_SENTENCE))
         else:
             text = any(isinstance(row[column], str) and row[column] not in LEFT_OUT for row in rows)
             block.add_column(name, justify="left" if text else "right", no_wrap=True)
@@ -121,7 +126,7 @@ def _width(block: RichTable, console: Console) -> int:
     for column in block.columns:
         if not column.no_wrap:
             longest = max(Measurement.get(console, options, cell).maximum for cell in column.cells)
-            width -= max(0, longest - NARROWEST_TABLE)
+            width -= max(0, longest - NARROWEST_SENTENCE)
     return width
 
 
@@ -134,11 +139,6 @@ def _shown(cell: Cell) -> str:
 _IN_ASCII = str.maketrans(
     {"σ": "sigma", "λ": "lambda", "χ": "chi", "φ": "phi", "²": "^2", "±": "+-", "→": "->", "∞": "infinity"}
 )
-_LEAST_ROWS, _MOST_ROWS = 7, 17  # of a picture beside a table
-_LEAST_ENDS = 6  # rows of a table that is cut
-_NARROW = 40  # columns below which a terminal is no place for what does not fit
-_HEAD = 2  # lines: names and a rule
-_ROWS_ALONE = 20
 
 
 def screen_text(
@@ -160,17 +160,17 @@ def screen_text(
     size = get_terminal_size()
     caption = Text(table.caption).wrap(Console(width=size.columns), size.columns)
     # Below it: names, rows, what is said of the others, the next prompt.
-    left = size.lines - len(caption) - _HEAD - 2
+    left = size.lines - len(caption) - TABLE_HEAD - 2
     drawn = ""
-    if figure is not None and size.columns >= NARROWEST:
-        room = left - _LEAST_ENDS - 1
-        drawn = _preview(figure, stream, min(max(room, _LEAST_ROWS), _MOST_ROWS))
+    if figure is not None and size.columns >= NARROWEST_PICTURE:
+        room = left - LEAST_ENDS - 1
+        drawn = _preview(figure, stream, min(max(room, LEAST_PREVIEW), MOST_PREVIEW))
         left -= drawn.count("\n")
     bare = replace(table, caption="")
     head = "".join(f"{line.plain.rstrip()}\n" for line in caption) if table.caption else ""
     ends = _ends(bare, rows, stream, left, see_all)
     widest = max(Text.from_ansi(line).cell_len for line in ends.splitlines())
-    if size.columns < _NARROW and size.columns < widest:
+    if size.columns < NARROW_TERMINAL and size.columns < widest:
         raise NoAnswerError(
             f"the table takes {widest} columns and this terminal has {size.columns}", ("write a file",)
         )
@@ -180,9 +180,9 @@ def screen_text(
 def picture_text(figure: Figure, stream: TextIO) -> str:
     """Return a picture for a terminal, or in plain characters for a pipe."""
     size = get_terminal_size()
-    rows = _ROWS_ALONE
+    rows = PANEL
     if stream.isatty():
-        rows = min(max(size.lines // len(figure.panels) - 4, _LEAST_ROWS), 2 * _ROWS_ALONE)
+        rows = min(max(size.lines // len(figure.panels) - 4, LEAST_PREVIEW), 2 * PANEL)
     console, paper = _paper(stream, rows, size.columns)
     return _coloured(drawing(_readable(figure, stream), paper), console)
 
@@ -228,7 +228,7 @@ def _coloured(lines: Iterable[Spans], console: Console) -> str:
         for spans in lines:
             line = Text()
             for text, colour in spans:
-                line.append(text, "" if colour is None else COLOURS[colour % len(COLOURS)])
+                line.append(text, "" if colour is None else ON_SCREEN[colour % len(ON_SCREEN)])
             line.rstrip()
             console.print(line, soft_wrap=True, highlight=False)
     return capture.get()
@@ -237,15 +237,15 @@ def _coloured(lines: Iterable[Spans], console: Console) -> str:
 def _ends(table: Table, rows: Sequence[Sequence[Cell]], stream: TextIO, left: int, see_all: str) -> str:
     """Return a table, and of one longer than ``left`` lines its first and its last rows."""
     dots = LEFT_OUT[0] if _encodes(stream, LEFT_OUT[0]) else LEFT_OUT[1]
-    kept = _LEAST_ENDS
+    kept = LEAST_ENDS
     if len(rows) <= kept:
         return text_table(table, rows, stream)
     sample = text_table(table, _cut(rows, kept, dots), stream).count("\n")
-    blocks = max(1, round((sample + 1) / (kept + 2 + _HEAD)))
-    whole = blocks * (len(rows) + _HEAD + 1) - 1
-    if whole <= left + _HEAD + 1:
+    blocks = max(1, round((sample + 1) / (kept + 2 + TABLE_HEAD)))
+    whole = blocks * (len(rows) + TABLE_HEAD + 1) - 1
+    if whole <= left + TABLE_HEAD + 1:
         return text_table(table, rows, stream)
-    kept = max(kept, (left + _HEAD + 1) // blocks - _HEAD - 2)
+    kept = max(kept, (left + TABLE_HEAD + 1) // blocks - TABLE_HEAD - 2)
     if len(rows) <= kept + 1:
         return text_table(table, rows, stream)
     told = f"{len(rows) - kept} of {len(rows)} rows are left out{'; ' * bool(see_all)}{see_all}"

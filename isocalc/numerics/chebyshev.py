@@ -6,15 +6,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from isocalc.numerics.tolerances import FIRST_PANELS, MOST_PANELS, PANEL_ACCURACY, PANEL_NODES
+
 Array = npt.NDArray[np.float64]
 Solver = Callable[[Array], tuple[Array, Array]]
-
-_NODES = 12
-_FIRST_PANELS = 4
-_ROUNDS = 40
-# Mass that the last coefficients of a panel stand for.
-_ACCURACY = 1e-8
-_MOST_PANELS = 200
 
 
 class _Rule(NamedTuple):
@@ -26,9 +21,9 @@ class _Rule(NamedTuple):
 
 
 def _rule() -> _Rule:
-    angle = np.pi * (np.arange(_NODES, 0, -1) - 0.5) / _NODES
-    order = np.arange(_NODES)
-    matrix = 2 / _NODES * np.cos(order[:, None] * angle)
+    angle = np.pi * (np.arange(PANEL_NODES, 0, -1) - 0.5) / PANEL_NODES
+    order = np.arange(PANEL_NODES)
+    matrix = 2 / PANEL_NODES * np.cos(order[:, None] * angle)
     matrix[0] /= 2
     integrals = np.where(order % 2, 0.0, 2 / (1.0 - order**2 + (order % 2)))
     return _Rule(np.cos(angle), matrix, integrals @ matrix)
@@ -57,13 +52,13 @@ class PanelTable:
         self.low, self.high = low, high
         self._solver, self._rule = solver, _rule()
         self.missed = 0.0
-        edges = np.linspace(0.0, np.pi, _FIRST_PANELS + 1)
+        edges = np.linspace(0.0, np.pi, FIRST_PANELS + 1)
         wanted = np.column_stack((edges[:-1], edges[1:]))
         found: list[Array] = []
-        for left in range(_ROUNDS, 0, -1):
+        for left in range(40, 0, -1):  # halves of panels are points before
             density, survival, tail = self._solved(wanted)
-            done: npt.NDArray[np.bool_] = tail <= _ACCURACY
-            if left == 1 or sum(map(len, found)) + len(wanted) > _MOST_PANELS:
+            done: npt.NDArray[np.bool_] = tail <= PANEL_ACCURACY
+            if left == 1 or sum(map(len, found)) + len(wanted) > MOST_PANELS:
                 self.missed += float(tail[~done].sum())
                 done[:] = True
             found.append(np.column_stack((wanted, density, survival))[done])
@@ -103,7 +98,7 @@ class PanelTable:
     def masses(self) -> tuple[Array, Array]:
         """Return nodes y and the masses that they stand for."""
         y, growth = self._places(self._panels)
-        masses = self._panels[:, 2 : 2 + _NODES] * growth * self._rule.weights
+        masses = self._panels[:, 2 : 2 + PANEL_NODES] * growth * self._rule.weights
         return y.ravel(), masses.ravel()
 
     def __call__(self, y: Array) -> tuple[Array, Array]:
@@ -114,7 +109,7 @@ class PanelTable:
         panels = self._panels[np.maximum(place, 0)]
         start, stop = panels[:, 0], panels[:, 1]
         x = np.clip((2 * angle - start - stop) / (stop - start), -1.0, 1.0)
-        values = panels[:, 2:].reshape(y.size, 2, _NODES) @ self._rule.coefficients.T
+        values = panels[:, 2:].reshape(y.size, 2, PANEL_NODES) @ self._rule.coefficients.T
         density, survival = _clenshaw(values, x)
         return np.maximum(density, 0.0), survival
 
@@ -122,6 +117,6 @@ class PanelTable:
 def _clenshaw(series: Array, x: Array) -> Array:
     """Return Σ series[i, k, j] T_j(x_i), shape (2, n)."""
     last = before = np.zeros(series.shape[:2])
-    for j in range(_NODES - 1, 0, -1):
+    for j in range(PANEL_NODES - 1, 0, -1):
         last, before = 2 * x[:, None] * last - before + series[..., j], last
     return np.asarray((x[:, None] * last - before + series[..., 0]).T)

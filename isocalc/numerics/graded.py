@@ -1,10 +1,6 @@
-"""Products of many matrices and their singular values, to high relative accuracy.
-
-A product of many matrices, kept as Q·diag(e^d)·T so that no singular value is lost.
+"""Products of many matrices, kept as Q·diag(e^d)·T, and all their singular values to high relative accuracy.
 
 The stratification of quantum Monte Carlo: Bai, Lee, Li, Xu, Linear Algebra Appl. 435 (2011) 659.
-
-Singular values of diag(e^d)·T to high relative accuracy, whatever the range of d.
 """
 
 import math
@@ -16,15 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from isocalc.errors import NoAnswerError
+from isocalc.numerics.tolerances import KEPT, LAPACK_BLOCK, MARGIN, ROUNDINGS, UNEVEN
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
-
-# Rows apart by more than this in size are sorted before they are factorised.
-_UNEVEN = 1e3
-_BLOCK = 64
-# Roundings of a sum of products, over their number.
-_ROUNDINGS = 10 * float(np.finfo(float).eps)
 
 Found = tuple[Array, float, Callable[[], Array]]
 
@@ -134,7 +125,7 @@ class GradedProduct:
         """
         seen = row_sizes > 0
         scaled = product[:, seen] / row_sizes[seen]
-        noise = _ROUNDINGS * max(product.shape)
+        noise = ROUNDINGS * max(product.shape)
         s = np.linalg.svd(scaled, compute_uv=False) if seen.any() else np.zeros(1)
         rank = int(np.count_nonzero(s > noise * s[0]))
         if rank == s.size:
@@ -197,17 +188,17 @@ def _by_reflectors(ordered: Array, open_gates: Mask | None) -> Found:
     count, width = ordered.shape
     kept = np.arange(width) if open_gates is None else np.flatnonzero(open_gates)
     columns = np.abs(ordered).max(axis=0)
-    if kept.size == width and columns.min() * _UNEVEN > columns.max():
+    if kept.size == width and columns.min() * UNEVEN > columns.max():
         matrix = ordered
     else:
         kept = kept[np.argsort(-columns[kept], kind="stable")]
         matrix = ordered[:, kept]
-    packed, tau, _, _ = dgeqrf(matrix.T, lwork=_BLOCK * count, overwrite_a=True)
+    packed, tau, _, _ = dgeqrf(matrix.T, lwork=LAPACK_BLOCK * count, overwrite_a=True)
     rank = tau.size
     upper = np.triu(packed[:rank])
 
     def q_rows() -> Array:
-        q, _, _ = dorgqr(packed[:, :rank], tau, lwork=_BLOCK * rank, overwrite_a=True)
+        q, _, _ = dorgqr(packed[:, :rank], tau, lwork=LAPACK_BLOCK * rank, overwrite_a=True)
         rows = np.zeros((rank, width))
         rows[:, kept] = q.T
         return rows
@@ -229,10 +220,6 @@ def _triangle_times(triangle: Array, matrix: Array) -> Any:
     if triangle.shape[0] < triangle.shape[1]:
         return triangle @ matrix
     return dtrmm(1.0, triangle, matrix.T, side=1, trans_a=1, overwrite_b=True).T
-
-
-# In units of d: singular values so far apart do not see one another, and e^±(KEPT/2 + MARGIN) is a double.
-_KEPT, _MARGIN = 400.0, 60.0
 
 
 def log_singular_values(log_scale: Array, right: Array) -> Array:
@@ -267,7 +254,7 @@ def log_singular_values(log_scale: Array, right: Array) -> Array:
 
     order = np.argsort(-log_scale, kind="stable")
     scale = log_scale[order]
-    packed, _, _, _ = dgeqrf(right[order].T, lwork=_BLOCK * scale.size, overwrite_a=True)
+    packed, _, _, _ = dgeqrf(right[order].T, lwork=LAPACK_BLOCK * scale.size, overwrite_a=True)
     transposed = np.triu(packed[: scale.size])
     log_s = np.empty(scale.size)
     for window, kept in _windows(scale):
@@ -280,14 +267,14 @@ def log_singular_values(log_scale: Array, right: Array) -> Array:
 def _windows(falling: Array) -> Iterator[tuple[slice, slice]]:
     """Yield overlapping windows on falling numbers, each with the part that it decides."""
     rising, count = -falling, falling.size
-    if rising[-1] - rising[0] <= _KEPT + 2 * _MARGIN:
+    if rising[-1] - rising[0] <= KEPT + 2 * MARGIN:
         yield slice(0, count), slice(0, count)
         return
     start = 0
     while start < count:
-        stop = int(np.searchsorted(rising, rising[start] + _KEPT, side="right"))
-        before = int(np.searchsorted(rising, rising[start] - _MARGIN, side="left"))
-        after = int(np.searchsorted(rising, rising[stop - 1] + _MARGIN, side="right"))
+        stop = int(np.searchsorted(rising, rising[start] + KEPT, side="right"))
+        before = int(np.searchsorted(rising, rising[start] - MARGIN, side="left"))
+        after = int(np.searchsorted(rising, rising[stop - 1] + MARGIN, side="right"))
         yield slice(before, after), slice(start, stop)
         start = stop
 

@@ -6,10 +6,9 @@ import numpy as np
 import numpy.typing as npt
 from numpy.random import Generator
 
-Floats = npt.NDArray[np.floating[Any]]
+from isocalc.numerics.tolerances import LAPACK_BLOCK
 
-# LAPACK's largest block size.
-_BLOCK = 64
+Floats = npt.NDArray[np.floating[Any]]
 
 
 def times_haar(rows: Floats, rng: Generator, scale: float = 1.0, outputs: int | None = None) -> Floats:
@@ -48,7 +47,7 @@ def times_haar(rows: Floats, rng: Generator, scale: float = 1.0, outputs: int | 
         operands, transposed = np.zeros((count, outputs), rows.dtype), "N"
         np.multiply(rows, signs, out=operands[:, :inputs])
     apply = dormqr if rows.dtype == np.float64 else sormqr
-    work = _BLOCK * (count + _BLOCK + 1)
+    work = LAPACK_BLOCK * (count + LAPACK_BLOCK + 1)
     image, _, _ = apply("L", transposed, vectors.T, tau, operands.T, work, overwrite_c=True)
     product: Floats = image.T
     return product[:, :outputs] * signs if outputs < inputs else product

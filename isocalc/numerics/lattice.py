@@ -3,10 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 
-Array = npt.NDArray[np.float64]
+from isocalc.numerics.tolerances import EPS, LATTICE
 
-# Points of one lattice: more are several lattices, each shifted on its own.
-_MOST = 2048
+Array = npt.NDArray[np.float64]
 
 
 def lattice(points: int, importance: Array, seed: int) -> Array:
@@ -33,12 +32,12 @@ def lattice(points: int, importance: Array, seed: int) -> Array:
     1650).
     """
     rng = np.random.default_rng(seed)
-    copies = -(-points // _MOST)
+    copies = -(-points // LATTICE)
     size = -(-points // copies)
     steps = np.outer(np.arange(size), _generator(size, importance)) / size
     shifted = [steps + rng.random(importance.size) for _ in range(copies)]
     inside = np.concatenate(shifted)[:points] % 1.0
-    return np.clip(inside, np.finfo(float).eps, 1 - np.finfo(float).eps)
+    return np.clip(inside, EPS, 1 - EPS)
 
 
 def _generator(size: int, importance: Array) -> npt.NDArray[np.int64]:

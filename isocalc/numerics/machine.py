@@ -1,12 +1,9 @@
-"""What this machine has: memory, and threads of its linear algebra.
+"""What this machine, or the container that it is, has: memory, and threads of its linear algebra.
 
-What fits in the memory of this machine, or of the container that it is.
-
-One BLAS thread for as long as a replicate is computed, so that its bits do not depend on what else runs.
-
-BLAS splits a product by its number of threads and rounds accordingly; chaotic networks amplify that. NumPy
-and SciPy have a BLAS each. Where a library has no function known here, `THREAD_VARIABLES` must be set
-before it loads, as they are for worker processes.
+BLAS splits a product by its number of threads and rounds accordingly; chaotic networks amplify that. So a
+replicate is computed on one thread, and its bits do not depend on what else runs. NumPy and SciPy have a BLAS
+each. Where a library has no function known here, `THREAD_VARIABLES` must be set before it loads, as they are
+for worker processes.
 """
 
 import ctypes

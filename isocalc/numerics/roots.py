@@ -11,20 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from isocalc.errors import NoAnswerError
+from isocalc.numerics.tolerances import CLOSED, HUGE, MOST_STEPS, NEAR
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.intp]
 Function = Callable[[Indices, Array], tuple[Array, Array | None]]
-
-# Two units of rounding: nothing is between points of a bracket that is so narrow.
-_CLOSED = 2 * float(np.finfo(float).eps)
-# Chandrupatla's method closes any bracket of doubles in three times the 63 halvings of the logarithm's range.
-_MOST_STEPS = 200
-# Stands for infinity where values are interpolated.
-_HUGE = 1e3
-# Share of x below which Newton's steps shrink from one to the next, unless rounding decides them.
-_NEAR = 1e-3
 
 
 class Found(NamedTuple):
@@ -84,31 +76,31 @@ def find_roots(
     progress = np.array((np.full(low.size, np.inf), np.zeros(low.size)))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore", under="ignore"):
         x = _moved(low, _apart(low, high, in_log) / 2, in_log) if start is None else start
-        for _ in range(_MOST_STEPS):
+        for _ in range(MOST_STEPS):
             if not left.size:
                 break
             value, slope = function(left, x)
-            value = np.clip(value, -_HUGE, _HUGE)
+            value = np.clip(value, -HUGE, HUGE)
             same = (value > 0) == (a[1] > 0)
             a, b, c = np.array((x, value)), np.where(same, b, a), np.where(same, a, b)
             width, unit = _apart(x, b[0], in_log), np.ones_like(x) if in_log else np.abs(x)
-            done = (value == 0) | (np.abs(width) <= 2 * _CLOSED * unit)
+            done = (value == 0) | (np.abs(width) <= 2 * CLOSED * unit)
             if slope is None:
                 step, near = _interpolated(a, b, c, width, in_log), np.zeros_like(done)
             else:
                 step = -value / slope
-                near = np.abs(step) < _NEAR * unit
+                near = np.abs(step) < NEAR * unit
             known = done & ((value == 0) | (np.isfinite(value) & (np.isfinite(b[1]) | near)))
             root[left[known]] = np.where(np.abs(value) <= np.abs(b[1]), x, b[0])[known]
             if slope is not None:
                 # Its square, over the slope, is rounding.
-                last = near & ~done & (np.abs(step) <= np.maximum(1e-8 * np.abs(slope), _CLOSED) * unit)
+                last = near & ~done & (np.abs(step) <= np.maximum(1e-8 * np.abs(slope), CLOSED) * unit)
                 progress = _progress(progress, np.abs(step), near)
                 stalled = ~done & ~last & (progress[1] == 3)
                 root[left[stalled]], root[left[last]] = x[stalled], moved(step)[last]
                 done |= last | stalled
             inside = near | ((step / width > 0) & (step / width < 1))
-            least = _CLOSED * unit
+            least = CLOSED * unit
             kept_off = np.copysign(np.clip(np.abs(step), least, np.abs(width) - least), width)
             x = moved(np.where(inside, kept_off, width / 2))
             left, x, a, b, progress = left[~done], x[~done], a[:, ~done], b[:, ~done], progress[:, ~done]
@@ -153,7 +145,7 @@ def root(function: Callable[[float], float], low: float, high: float) -> float:
     def of_many(_: Indices, x: Array) -> tuple[Array, None]:
         return np.array([function(value) for value in x.tolist()]), None
 
-    values = np.clip([[function(low)], [function(high)]], -_HUGE, _HUGE)
+    values = np.clip([[function(low)], [function(high)]], -HUGE, HUGE)
     found = find_roots(of_many, np.array([low]), np.array([high]), (values[0], values[1]))
     if not found.reached[0]:
         raise NoAnswerError(f"no root was reached between {low!r} and {high!r}")
@@ -182,7 +174,7 @@ def all_roots(function: Callable[[Array], Array], grid: Array, values: Array) ->
         brackets.append(np.array((grid[low], place, values[low], least)))
         brackets.append(np.array((place, grid[high], least, values[high])))
     low, high, *ends = np.concatenate(brackets, axis=1)
-    ends = np.clip(ends, -_HUGE, _HUGE)
+    ends = np.clip(ends, -HUGE, HUGE)
     found = find_roots(lambda _, x: (function(x), None), low, high, (ends[0], ends[1]))
     return sorted([*exact.tolist(), *found.x[found.reached].tolist()])
 

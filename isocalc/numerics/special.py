@@ -1,10 +1,8 @@
 """Elementary functions with the digits that laws and activations need, for real and complex arrays.
 
-What the activations are made of, for real arrays and, analytically continued, for complex ones.
-
-erf and erfc do without the 150 ms that importing scipy.special takes, unless that pays.
-
-Logarithms with the digits and on the side of the cut that solutions of free products need.
+Those that activations are made of are continued analytically to complex x; erf and erfc do without the 150 ms
+that importing scipy.special takes, unless that pays. Logarithms are on the side of the cut that solutions of
+free products need.
 """
 
 import math
@@ -14,13 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from numpy.typing import NDArray
 
+from isocalc.numerics.tolerances import LARGEST, MOST_TERMS, NO_TERM, NORMAL_IS_0, WORTH_SCIPY
+
 Array = NDArray[np.float64]
 
-_WORTH_SCIPY = 20_000
-# Beyond, erfc underflows.
-_SATURATED = 28.0
-_EXP_SQUARE_IS_0 = 40.0
-_MOST_TERMS, _NO_TERM = 100, 1e-17
+SQRT_HALF = math.sqrt(0.5)
 
 
 def magnitude(x: Array) -> Array:
@@ -55,7 +51,7 @@ def erf(x: Array) -> Array:
     """Error function of each entry; complex ones as in `erfc`."""
     if np.iscomplexobj(x):
         return erf(x.real) + _erf_off_axis(x)
-    if np.size(x) < _WORTH_SCIPY:
+    if np.size(x) < WORTH_SCIPY:
         return _entrywise(math.erf, x)
     from scipy import special  # noqa: PLC0415 - slow to import, needed for large arrays only
 
@@ -70,7 +66,7 @@ def erfc(x: Array) -> Array:
     """
     if np.iscomplexobj(x):
         return erfc(x.real) - _erf_off_axis(x)
-    if np.size(x) < _WORTH_SCIPY:
+    if np.size(x) < WORTH_SCIPY:
         return _entrywise(math.erfc, x)
     from scipy import special  # noqa: PLC0415 - slow to import, needed for large arrays only
 
@@ -80,21 +76,21 @@ def erfc(x: Array) -> Array:
 def _erf_off_axis(x: Array) -> Array:
     """erf(x) - erf(Re x), by the Taylor series around the point halfway between the two."""
     step = 0.5j * x.imag
-    middle = np.clip(x.real, -_EXP_SQUARE_IS_0, _EXP_SQUARE_IS_0) + step
+    middle = np.clip(x.real, -NORMAL_IS_0, NORMAL_IS_0) + step
     linear, square = -2.0 * step * middle, -2.0 * step * step
     term, next_term, total = np.ones_like(middle), linear, np.ones_like(middle)
-    for k in range(2, _MOST_TERMS, 2):
+    for k in range(2, MOST_TERMS, 2):
         term = (linear * next_term + square * term) / k
         total += term / (k + 1)
         next_term = (linear * term + square * next_term) / (k + 1)
-        if max(np.abs(term).max(initial=0.0), np.abs(next_term).max(initial=0.0)) < _NO_TERM:
+        if max(np.abs(term).max(initial=0.0), np.abs(next_term).max(initial=0.0)) < NO_TERM:
             break
     with np.errstate(under="ignore"):
         return np.asarray(4.0 / math.sqrt(math.pi) * step * np.exp(-middle * middle) * total)
 
 
 def _entrywise(function: Callable[[float], float], x: Array) -> Array:
-    inside = ~(np.abs(x) >= _SATURATED)
+    inside = ~(np.abs(x) >= NORMAL_IS_0)
     result = np.where(x > 0, function(math.inf), function(-math.inf))
     entries: Iterable[float] = np.asarray(x)[inside].tolist()
     result[inside] = np.fromiter(map(function, entries), np.float64)
@@ -143,4 +139,4 @@ def log_one_plus_m(zeta: Complex) -> Complex:
 
 def exp_or_inf(power: float) -> float:
     """Return e^power, inf where a double cannot hold it."""
-    return math.exp(power) if power < 709.7 else math.inf
+    return math.exp(power) if power < math.log(LARGEST) else math.inf

@@ -2,6 +2,7 @@
 # ruff: noqa: PLC0415 - PyTorch is optional, and takes seconds to load
 
 import math
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,8 +11,9 @@ from numpy.random import default_rng
 
 from isocalc.errors import InvalidInputError, NoAnswerError
 from isocalc.numerics.machine import machine_memory, require_fits
-from isocalc.pytorch.module import Call, not_finite_part
-from isocalc.user_code import PASSED, told_as
+from isocalc.pytorch.module import Call, array, not_finite_part
+from isocalc.pytorch.tolerances import CHUNK_NUMBERS, CHUNK_ROWS, COPIES, MOST_DENSE
+from isocalc.user_code import told_as
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,12 +21,9 @@ if TYPE_CHECKING:
 
 Array = npt.NDArray[np.float64]
 
-# Up to here the whole Jacobian is formed; the factorisation takes O(side^2) memory and O(side^3) time.
-MOST_DENSE = 4096
-# The Jacobian, its double and what a factorisation takes.
-_COPIES = 4
-_NUMBERS_AT_ONCE = 2**24
-_MOST_ROWS_AT_ONCE = 512
+
+class _NotVectorisedError(Exception):
+    """torch.func does not take the user's code."""
 
 
 def is_small(call: Call) -> bool:
@@ -61,7 +60,7 @@ def dense_log_s(call: Call) -> Array:
     inputs, outputs = call.batch.numel(), call.output.numel()
     what = f"a Jacobian of {outputs} by {inputs}"
     require_fits(
-        8 * _COPIES * inputs * outputs, machine_memory(), what, next_steps=("find the largest alone",)
+        8 * COPIES * inputs * outputs, machine_memory(), what, next_steps=("find the largest alone",)
     )
     matrix = jacobian(call)
     _require_finite(matrix, call)
@@ -89,19 +88,12 @@ def jacobian(call: Call) -> Array:
 
     flat = call.batch.reshape(-1)
     shorter = min(call.batch.numel(), call.output.numel())
-    chunk = max(1, min(shorter, _NUMBERS_AT_ONCE // max(flat.numel(), 1), _MOST_ROWS_AT_ONCE))
-    try:
-        with torch.no_grad():
-            if call.output.numel() <= flat.numel():
-                found = torch.func.jacrev(call.function, chunk_size=chunk)(flat)
-            else:
-                found = _columns(call, chunk).T
-    except PASSED:
-        raise
-    except BaseException:  # noqa: BLE001 - the user's module may raise anything
-        # Code that cannot be vectorised is differentiated one output at a time.
-        found = _row_by_row(call)
-    return _array(found)
+    chunk = max(1, min(shorter, CHUNK_NUMBERS // max(flat.numel(), 1), CHUNK_ROWS))
+    with suppress(_NotVectorisedError), told_as(_NotVectorisedError), torch.no_grad():
+        if call.output.numel() <= flat.numel():
+            return array(torch.func.jacrev(call.function, chunk_size=chunk)(flat))
+        return array(_columns(call, chunk).T)
+    return array(_row_by_row(call))
 
 
 def _columns(call: Call, chunk: int) -> "Tensor":
@@ -118,6 +110,7 @@ def _columns(call: Call, chunk: int) -> "Tensor":
 
 
 def _row_by_row(call: Call) -> "Tensor":
+    """Differentiate one output at a time, as any code can be."""
     import torch
 
     with (
@@ -173,7 +166,7 @@ def _products(call: Call) -> tuple[Any, Any]:
         transposed = torch.func.vjp(call.function, flat)[1]
 
     def image(tensor: "Tensor") -> Array:
-        found = _array(tensor)
+        found = array(tensor)
         _require_finite(found, call)
         return found
 
@@ -187,7 +180,3 @@ def _products(call: Call) -> tuple[Any, Any]:
             return image(transposed(torch.as_tensor(u.reshape(-1)).to(flat))[0])
 
     return forward, backward
-
-
-def _array(tensor: "Tensor") -> Array:
-    return np.asarray(tensor.detach().to("cpu").double().numpy(), dtype=np.float64)

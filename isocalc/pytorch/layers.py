@@ -1,14 +1,12 @@
-"""Layers and residual blocks recognised in a PyTorch module, and the check that they are it.
+"""Layers and residual blocks recognised in what a PyTorch module computes, and the check that they are it.
 
-Layers and residual blocks recognised in what a PyTorch module computes, and the check that they are it.
-
-A signal and its tangents on their way through the layers and blocks that a module is.
-
-Whether a module does what the layers that were read from it do: outputs and derivatives are compared.
+`steps_of` reads them from the trace, `StepsPass` sends a signal and its tangents through them, and `verify`
+compares outputs and derivatives with those of the module itself.
 """
 # ruff: noqa: PLC0415 - PyTorch is optional, and takes seconds to load
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +16,9 @@ from numpy.random import default_rng
 from isocalc.activations.catalogue import Activation, activation
 from isocalc.networks.branches import POST, PRE, PRE_LAYER_NORM, Branch
 from isocalc.numerics.haar import Floats
-from isocalc.pytorch.graph import (
+from isocalc.pytorch.module import Call, array
+from isocalc.pytorch.tolerances import ROUNDINGS, SAME_OUTPUT
+from isocalc.pytorch.tracing import (
     IDENTITY,
     Input,
     Norm,
@@ -28,15 +28,13 @@ from isocalc.pytorch.graph import (
     Tree,
     Weights,
     activation_of,
-    array,
     factored,
     text_of,
     times,
     unscaled,
 )
-from isocalc.pytorch.module import Call
 from isocalc.simulation.forward import Mark, normalised
-from isocalc.user_code import PASSED, told_as
+from isocalc.user_code import told_as
 
 Array = npt.NDArray[np.float64]
 
@@ -310,11 +308,6 @@ def _through_block(block: Block, rows: Floats) -> Floats:
     return block.skip * rows + images
 
 
-# Relative differences, in double precision, up to which two are the same.
-_SAME = 1e-5
-_ROUNDINGS = 3e4
-
-
 def verify(steps: tuple[Step, ...], call: Call) -> None:
     """Raise OpaqueError where layers and blocks do not do what a module does.
 
@@ -330,7 +323,7 @@ def verify(steps: tuple[Step, ...], call: Call) -> None:
         with np.errstate(all="ignore"):
             for _ in steps:
                 rows, _ = forward.advance(rows)
-            allowed = max(_SAME, _ROUNDINGS * rounding)
+            allowed = max(SAME_OUTPUT, ROUNDINGS * rounding)
             if not _length(rows[1] - output) <= allowed * _length(output):
                 raise OpaqueError("something beside the layers that were recognised: their output is another")
             if not abs(u @ rows[0] - gradient @ v) <= allowed * _length(gradient) * _length(v):
@@ -359,11 +352,11 @@ def _of_module(call: Call, x: Array, u: Array) -> tuple[Array, Array, float]:
 
     own = {name: tensor.detach() for name, tensor in named}
     with torch.no_grad():
-        try:
+        with (
+            suppress(OpaqueError),
+            told_as(OpaqueError),
+        ):  # its code has other numbers, or its device no doubles
             double = {name: t.double() if t.is_floating_point() else t for name, t in own.items()}
             return *found(double, torch.float64), 0.0
-        except PASSED:
-            raise
-        except BaseException:  # noqa: BLE001 - its code has other numbers, or its device no doubles
-            with told_as(lambda error: OpaqueError(f"code that torch.func does not differentiate ({error})")):
-                return *found(own, call.batch.dtype), float(torch.finfo(call.batch.dtype).eps)
+        with told_as(lambda error: OpaqueError(f"code that torch.func does not differentiate ({error})")):
+            return *found(own, call.batch.dtype), float(torch.finfo(call.batch.dtype).eps)

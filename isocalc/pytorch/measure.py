@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,7 @@ from isocalc.pytorch.module import (
     Call,
     Norms,
     Target,
+    array,
     calibrated,
     calibration_inputs,
     drawn_input,
@@ -30,20 +31,12 @@ from isocalc.pytorch.module import (
     weights_of,
 )
 from isocalc.pytorch.recognition import Recognised, Recognition
+from isocalc.pytorch.tolerances import FAINT, LARGEST, NARROW, SINGLE_NOISE
 from isocalc.pytorch.weight_scales import NoLawError
 from isocalc.simulation.jacobian import log_spectrum
 
 Array = npt.NDArray[np.float64]
 Method = Literal["dense", "lanczos"]
-
-# Largest singular values that are found where the Jacobian is too large to be formed.
-LARGEST = 16
-# Values this close to the rounding of the largest are computed again, layer by layer, where layers are known.
-_FAINT = 1e4
-# Rounding of a float32 module over √L as a share of its largest singular value, as in simulations.
-_SINGLE_NOISE = 2e-6 / 1.2e-7
-# Layers of so few neurons are far from every limiting law.
-_TOO_NARROW = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +46,8 @@ class Measurement:
     Attributes
     ----------
     log_s : array, shape (trials, N_0) or (trials, K)
-        Log singular values of each trial, ascending; −inf for s = 0 and for what is lost to rounding.
+        Natural logarithms of the singular values of each trial, ascending; −inf for s = 0 and for what is
+        lost to rounding.
     method : {"dense", "lanczos"}
         All singular values, or the K largest.
     inputs, outputs : int
@@ -99,7 +93,15 @@ class Measurement:
     next_steps: tuple[NextStep, ...] = ()
 
     def law(self) -> Law:
-        """Return the law of the network that was recognised; raise NoAnswerError where it is not solved."""
+        """Return the law of the network that was recognised.
+
+        Raises
+        ------
+        InvalidInputError
+            None was; the message has the reason.
+        NoAnswerError
+            Its equations are not solved.
+        """
         network = self._known.network
         return spectrum(network) if isinstance(network, ResNet) else network.law
 
@@ -143,7 +145,7 @@ class Measurement:
             return "one network; its inputs do not show how networks differ"
         network = self._known.network
         narrowest = self.inputs if isinstance(network, ResNet) else min(network.widths)
-        if narrowest <= _TOO_NARROW:
+        if narrowest <= NARROW:
             return f"a layer has {narrowest} neuron{'s' * (narrowest > 1)}, too few for a law of large widths"
         return ""
 
@@ -163,8 +165,10 @@ class Measurement:
         """Return what rounding does to small singular values, over the largest."""
         if self.by_layers or self.dtype == "float64":
             return 0.0
-        epsilon = {"float32": 1.2e-7, "float16": 1e-3, "bfloat16": 8e-3}.get(self.dtype, 8e-3)
-        return float(_SINGLE_NOISE * epsilon * np.sqrt(depth))
+        import torch  # noqa: PLC0415 - PyTorch takes seconds to load
+
+        eps = torch.finfo(getattr(torch, self.dtype)).eps
+        return float(SINGLE_NOISE * eps / torch.finfo(torch.float32).eps * np.sqrt(depth))
 
 
 def _completed(statistic: Statistic, plain: Statistic | None) -> Statistic:
@@ -195,7 +199,7 @@ def measure(
     calibrate: bool = False,
     progress: Callable[[float, int], None] | None = None,
 ) -> Measurement:
-    """Measure a module.
+    """Return the singular values of a module's Jacobian, and the law of the network that it is.
 
     Parameters
     ----------
@@ -203,7 +207,10 @@ def measure(
         Built anew for every trial, with a seed of its own; an instance has one network and several inputs.
     shape : tuple of int
         Of one input, to which a batch of one is added.
-    trials, seed : int
+    trials : int
+        Number of modules, or of inputs of an instance, at least 1.
+    seed : int
+        Weights and inputs of trial k depend on it and on k.
     input_variance : float
         Mean square of the entries of Gaussian inputs, exactly.
     inputs : array, shape (n, *shape), optional
@@ -215,7 +222,7 @@ def measure(
         Whether batch normalisation gets the statistics of 256 other inputs first (the first of ``inputs``),
         in training mode. At initialisation it has mean 0 and variance 1, and does nothing in evaluation mode.
     progress : callable, optional
-        Called with the share of the work that is done and the trials finished.
+        Called after each trial with the share of the work that is done, in [0, 1], and the trials finished.
 
     Returns
     -------
@@ -226,9 +233,10 @@ def measure(
     InvalidInputError
         The target, the shape or another argument is not what it must be.
     NoAnswerError
-        The Jacobian is not finite, or does not fit in memory.
+        The output or the Jacobian is not finite, the module is no function of its input or has no
+        derivatives, the Jacobian does not fit in memory, or its singular values are not found.
     """
-    recognition, rows, lost, by_layers, faint = Recognition(), [], 0, 0, 0
+    recognition, found = Recognition(), []
     drawn: set[tuple[float, ...]] = set()
     for trial in range(trials):
         module = target.build(seed, trial)
@@ -237,30 +245,20 @@ def measure(
         x = drawn_input(seed, trial, shape, input_variance) if inputs is None else inputs[trial % len(inputs)]
         call = Call(module, x)
         drawn.add(weights_of(module))
-        dense = largest is None and is_small(call)
-        row = dense_log_s(call) if dense else largest_log_s(call, largest or LARGEST)
-        recognition.look_at(call)
-        exact = _from_layers(row, call, recognition) if dense else None
-        if exact is None:
-            most = min(call.batch.numel(), call.output.numel(), row.size)
-            lost += most - int(np.count_nonzero(row > -np.inf))
-        else:
-            row, by_layers = exact, by_layers + 1
-            faint += bool(np.any((row > -np.inf) & (row < row[-1] + np.log(rounding(call)))))
-        rows.append(row)
+        found.append(_spectrum_of(call, largest, recognition))
         if progress is not None:
             progress((trial + 1) / trials, trial + 1)
     recognised, reason, next_steps = _found(recognition)
     return Measurement(
-        np.stack(rows),
-        "dense" if dense else "lanczos",
+        np.stack([spectrum.log_s for spectrum in found]),
+        found[-1].method,
         call.batch.numel(),
         call.output.numel(),
         str(call.batch.dtype).removeprefix("torch."),
         str(call.batch.device),
-        lost,
-        by_layers,
-        faint,
+        sum(spectrum.lost for spectrum in found),
+        sum(spectrum.by_layers for spectrum in found),
+        sum(spectrum.faint for spectrum in found),
         not target.is_instance and len(drawn) == trials,
         recognised,
         reason,
@@ -270,16 +268,39 @@ def measure(
     )
 
 
+class _Spectrum(NamedTuple):
+    """Singular values of one module; attributes as those of a Measurement."""
+
+    log_s: Array
+    method: Method
+    lost: int = 0
+    by_layers: bool = False
+    faint: bool = False
+
+
+def _spectrum_of(call: Call, largest: int | None, recognition: Recognition) -> _Spectrum:
+    """Return the singular values of a module, from its layers where it is recognised and they are better."""
+    dense = largest is None and is_small(call)
+    log_s = dense_log_s(call) if dense else largest_log_s(call, largest or LARGEST)
+    recognition.look_at(call)
+    exact = _from_layers(log_s, call, recognition) if dense else None
+    if exact is not None:
+        faint = (exact > -np.inf) & (exact < exact[-1] + np.log(rounding(call)))
+        return _Spectrum(exact, "dense", by_layers=True, faint=bool(faint.any()))
+    most = min(call.batch.numel(), call.output.numel(), log_s.size)
+    lost = most - int(np.count_nonzero(log_s > -np.inf))
+    return _Spectrum(log_s, "dense" if dense else "lanczos", lost)
+
+
 def _from_layers(log_s: Array, call: Call, recognition: Recognition) -> Array | None:
     """Return the singular values from the layers where rounding spoils small ones; ``None`` elsewhere."""
     most = min(call.batch.numel(), call.output.numel())
     found = log_s[log_s > -np.inf]
-    doubtful = found.size < most or found[0] < found[-1] + np.log(_FAINT * rounding(call))
+    doubtful = found.size < most or found[0] < found[-1] + np.log(FAINT * rounding(call))
     if not doubtful or not recognition.steps:
         return None
     again = np.full(log_s.size, -np.inf)
-    x = call.batch.detach().to("cpu").double().numpy().reshape(-1)
-    exact = log_spectrum(StepsPass(recognition.steps), x)
+    exact = log_spectrum(StepsPass(recognition.steps), array(call.batch).reshape(-1))
     again[log_s.size - exact.size :] = exact
     return again
 

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from numpy.random import SeedSequence, default_rng
 
 from isocalc.errors import InvalidInputError, NoAnswerError
+from isocalc.pytorch.tolerances import CALIBRATING
 from isocalc.user_code import loaded, quoted, told_as
 
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float64]
 
 Norms = Literal["none", "initial", "own", "calibrated"]
-
-# Inputs of which batch normalisation takes the statistics.
-CALIBRATING = 256
 
 RULE = "package.module:name of an nn.Module, a class of it, or a function without arguments that returns one"
 
@@ -275,6 +273,11 @@ class Call:
             return output
 
         return function
+
+
+def array(tensor: "Tensor") -> Array:
+    """Return a tensor's numbers in double precision."""
+    return np.asarray(tensor.detach().to("cpu").double().numpy(), dtype=np.float64)
 
 
 def _require_one_function(output: "Tensor", again: "Tensor") -> None:

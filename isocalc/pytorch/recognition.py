@@ -1,8 +1,7 @@
 """Which network, of those that have a law, a PyTorch module is.
 
-Feed-forward networks whose layers each have an activation, scale and width of their own.
-
-Which network, of those that have a law, a PyTorch module is.
+It is a `ResNet`, or a `LayerChain`: a feed-forward network whose layers each have an activation, scale and
+width of their own. `Recognition` looks at one module after the other and says what they have in common.
 """
 
 import math
@@ -24,9 +23,10 @@ from isocalc.laws.free.network_factors import Layers, OneGate, feed_forward_laye
 from isocalc.laws.gates.nodes import gate_rule
 from isocalc.networks.branches import Branch
 from isocalc.networks.descriptions import ResNet, Weights
-from isocalc.pytorch.graph import OpaqueError, array, traced
 from isocalc.pytorch.layers import Block, Layer, Step, arguments, steps_of, verify
-from isocalc.pytorch.module import Call
+from isocalc.pytorch.module import Call, array
+from isocalc.pytorch.tolerances import NEGLIGIBLE
+from isocalc.pytorch.tracing import OpaqueError, traced
 from isocalc.pytorch.weight_scales import (
     NoLawError,
     Scale,
@@ -38,10 +38,9 @@ from isocalc.pytorch.weight_scales import (
     scale_of,
 )
 from isocalc.signal.propagation import propagate
+from isocalc.simulation.forward import powers_kept
 
 Array = npt.NDArray[np.float64]
-
-_LARGEST = 1e300
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ class LayerChain:
             sigma_w, sigma_b = self.sigma_w[layer], self.sigma_b[layer]
             found[layer] = sigma_w * sigma_w * kept * p + sigma_b * sigma_b
             p = tables.setdefault(act.name, AverageTable(act)).at(float(found[layer])).second
-            if not p < _LARGEST:
+            if not p < powers_kept()[1]:
                 raise NoAnswerError(f"the signal explodes in layer {layer + 1}")
         return found
 
@@ -168,10 +167,6 @@ def _listed(widths: tuple[int, ...]) -> str:
     )
 
 
-# Mean squares that are left out, over those beside them.
-_SMALL = 0.01
-# Of inputs of one network.
-_ALIKE = 0.01
 
 
 @dataclass(frozen=True)
@@ -244,7 +239,7 @@ class Recognition:
         if self._reason:
             raise NoLawError(self._reason)
         power = math.fsum(self._powers) / len(self._powers)
-        if max(self._powers) - min(self._powers) > _ALIKE * power:
+        if max(self._powers) - min(self._powers) > NEGLIGIBLE * power:
             raise NoLawError("the mean squares of its inputs differ")
         blocks = [step for step in self._first if isinstance(step, Block)]
         scales = pooled(self._scales)
@@ -344,10 +339,10 @@ def _require_plain(network: ResNet, blocks: Sequence[Block], scales: Sequence[Sc
     """Raise NoLawError where blocks with LayerNorm have what the law leaves out."""
     if len({scale.kind for scale in scales}) > 1 and network.sigma_w2:
         raise NoLawError("W1 and W2 of its residual blocks differ in kind")
-    if max(block.eps for block in blocks) > _SMALL * power:
+    if max(block.eps for block in blocks) > NEGLIGIBLE * power:
         raise NoLawError("eps of its LayerNorm is not small beside the mean square of its input")
     left_out = math.fsum(scale.bias_mean_square for scale in scales[1::2])
-    if left_out > _SMALL * propagate(network).output_second_moment:
+    if left_out > NEGLIGIBLE * propagate(network).output_second_moment:
         raise NoLawError("the biases b2 of its residual blocks x + W2 f(W1 LN(x) + b1) + b2 are not small")
 
 

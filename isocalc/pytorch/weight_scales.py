@@ -13,29 +13,23 @@ from isocalc.errors import NextStep
 from isocalc.networks.descriptions import Weights
 from isocalc.numerics.haar import Floats
 from isocalc.pytorch.layers import Layer
+from isocalc.pytorch.tolerances import (
+    ALIKE,
+    EXACT,
+    FEW,
+    INDEPENDENT,
+    LARGEST_WEIGHT,
+    MISTAKEN,
+    NARROW,
+    NEGLIGIBLE,
+    ORTHOGONAL,
+    PEAKED,
+    SAMPLE,
+    SMALL_KURTOSIS,
+    TOO_FAR,
+)
 
 Array = npt.NDArray[np.float64]
-
-# Of the second moment of the squared singular values of a matrix.
-_ORTHOGONAL, _INDEPENDENT, _FEW = 0.02, 0.1, 12.0
-# Sides up to which that is computed; above, so many random vectors of signs find it to 2 % or better, and
-# exactly where the singular values are all the same.
-_EXACT, _SIGNS = 256, 64
-# Fourth moment over the squared second one above which entries are not those of random rotations, 3 at most.
-_PEAKED = 6.0
-_BLOCK = 64
-# Chance that independent entries look orthogonal.
-_MISTAKEN = 1e-6
-# Of so few rows or columns, the singular values tell nothing of the entries' law.
-_FEW_ROWS = 2
-# Fourth powers of numbers up to here, and of their inverses, fit a double.
-_LARGEST = 1e70
-# Standard errors from 0, or from each other, that are too many.
-_TOO_FAR = 6.0
-# Of biases, over the variance of pre-activations; of pre-activations' excess kurtosis.
-_SMALL_MEAN, _SMALL_KURTOSIS = 0.01, 0.05
-# Scales of weights this close to each other are one.
-_ALIKE = 0.02
 
 
 class NoLawError(Exception):
@@ -99,7 +93,7 @@ def scale_of(layer: Layer, argument: Floats) -> Scale:
     matrix, bias = layer.matrix, layer.bias
     for numbers in (matrix, bias):
         size = float(np.abs(numbers).max())
-        if size and not 1 / _LARGEST < size < _LARGEST:
+        if size and not 1 / LARGEST_WEIGHT < size < LARGEST_WEIGHT:
             raise NoLawError(
                 f"its weights or biases, up to {size:.3g}, are too large or small to be measured"
             )
@@ -124,7 +118,7 @@ def _spread(matrix: Array, square: float) -> float:
     if square == 0:
         return 1.0
     mean = float(np.mean(matrix)) / math.sqrt(square) * math.sqrt(matrix.size)
-    if abs(mean) > _TOO_FAR:
+    if abs(mean) > TOO_FAR:
         raise NoLawError(f"the mean of its weights is not 0 ({abs(mean):.2g} standard errors from it)")
     small, large = sorted(matrix.shape)
     second = _second_moment(matrix if matrix.shape[0] == small else matrix.T)
@@ -134,10 +128,10 @@ def _spread(matrix: Array, square: float) -> float:
 def _kind(scale: Scale, *, is_orthogonal: bool) -> Weights:
     small = min(scale.inputs, scale.outputs)
     if is_orthogonal:
-        if scale.fourth > _PEAKED * scale.mean_square**2:
+        if scale.fourth > PEAKED * scale.mean_square**2:
             raise NoLawError("its weights are orthogonal but not random: a few entries are most of them")
         return "orthogonal"
-    if small > _FEW_ROWS and abs(scale.spread - 1) > _INDEPENDENT + _FEW / small:
+    if small > NARROW and abs(scale.spread - 1) > INDEPENDENT + FEW / small:
         raise NoLawError(
             "the singular values of its weights are neither those of independent entries nor all the same"
         )
@@ -155,15 +149,15 @@ def _orthogonal_below(small: int, draws: int) -> float:
     from scipy.special import gammaincinv  # noqa: PLC0415 - loading SciPy takes a quarter of a second
 
     half = draws * (small - 1) * (small + 2) / 4
-    return min(_ORTHOGONAL, float(gammaincinv(half, _MISTAKEN)) / half)
+    return min(ORTHOGONAL, float(gammaincinv(half, MISTAKEN)) / half)
 
 
 def _second_moment(wide: Array) -> float:
     """Return the mean squared eigenvalue of W Wᵀ, of a large W over random signs (Hutchinson)."""
     size = len(wide)
     signs = np.eye(size)
-    if size > _EXACT:
-        signs = default_rng(0).choice([-1.0, 1.0], size=(size, _SIGNS))
+    if size > EXACT:
+        signs = default_rng(0).choice([-1.0, 1.0], size=(size, SAMPLE))
     images = wide @ (wide.T @ signs)
     return float(np.sum(images**2) / np.sum(signs**2))
 
@@ -188,14 +182,14 @@ def require_independent(matrices: Sequence[Array]) -> None:
 
 
 def _block(matrix: Array) -> Array:
-    side = min(_BLOCK, *matrix.shape)
+    side = min(SAMPLE, *matrix.shape)
     return matrix[:side, :side]
 
 
 def _related(a: Array, b: Array, terms: float) -> bool:
     """Whether the correlation of two matrices is too many standard errors from 0."""
     scale = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return scale > 0 and abs(float(np.sum(a * b))) * math.sqrt(terms) > _TOO_FAR * scale
+    return scale > 0 and abs(float(np.sum(a * b))) * math.sqrt(terms) > TOO_FAR * scale
 
 
 def pooled(trials: Sequence[Sequence[Scale]]) -> list[Scale]:
@@ -232,7 +226,7 @@ def common_sigma(layers: Sequence[Scale], trials: int, what: str = "") -> float:
         raise NoLawError(f"its weights{what} are orthogonal in some blocks only")
     sigmas = np.array([layer.sigma_w for layer in layers])
     common = math.sqrt(float(np.mean(sigmas**2)))
-    far = max(_ALIKE, _TOO_FAR * max(layer.doubt for layer in layers) / math.sqrt(trials))
+    far = max(ALIKE, TOO_FAR * max(layer.doubt for layer in layers) / math.sqrt(trials))
     if common and np.abs(sigmas / common - 1).max() > far:
         low, high = sigmas.min() / common, sigmas.max() / common
         raise NoLawError(f"the scales of its weights{what} differ, {low:.3g} to {high:.3g} times their mean")
@@ -245,24 +239,24 @@ def require_usual_biases(layers: Sequence[Scale], acts: Sequence[Activation], q:
         square, size = layer.bias_mean_square, layer.outputs * trials
         if act.is_linear or not square:
             continue
-        chance = _TOO_FAR * math.sqrt(square * layer.image_mean_square / size)
-        if abs(layer.overlap) > chance and 2 * abs(layer.overlap) > _SMALL_MEAN * variance:
+        chance = TOO_FAR * math.sqrt(square * layer.image_mean_square / size)
+        if abs(layer.overlap) > chance and 2 * abs(layer.overlap) > NEGLIGIBLE * variance:
             raise NoLawError("its biases depend on its weights, as those of batch normalisation can")
         mean = abs(layer.bias_mean)
-        if mean > _TOO_FAR * math.sqrt(square / size) and mean**2 > _SMALL_MEAN * variance:
+        if mean > TOO_FAR * math.sqrt(square / size) and mean**2 > NEGLIGIBLE * variance:
             raise NoLawError("the mean of its biases is not 0")
         # What they add to the kurtosis of pre-activations; scale-free gates see their sign alone, smooth ones
         # at small q next to nothing.
         excess = abs(layer.bias_fourth / square**2 - 3)
         seen = 0.0 if act.scale_free else 1.0 if act.breakpoints else min(1.0, variance / act.scale**2)
-        matters = seen * excess * (square / variance) ** 2 > _SMALL_KURTOSIS
-        if matters and excess > _TOO_FAR * math.sqrt(24 / size):
+        matters = seen * excess * (square / variance) ** 2 > SMALL_KURTOSIS
+        if matters and excess > TOO_FAR * math.sqrt(24 / size):
             raise NoLawError("its biases are strong, and not Gaussian")
 
 
 def require_common_biases(layers: Sequence[Scale], q: Array, trials: int) -> None:
     """Raise NoLawError where biases that matter differ in scale from layer to layer."""
     squares = np.array([layer.bias_mean_square for layer in layers])
-    far = _TOO_FAR * math.sqrt(2 / (layers[0].outputs * trials)) * squares.mean() + _ALIKE * q
+    far = TOO_FAR * math.sqrt(2 / (layers[0].outputs * trials)) * squares.mean() + ALIKE * q
     if (np.abs(squares - squares.mean()) > far).any():
         raise NoLawError("the scales of its biases differ from block to block")

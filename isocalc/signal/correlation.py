@@ -32,17 +32,16 @@ from isocalc.activations.catalogue import Activation
 from isocalc.numerics.quadrature import central_edges, doubling_edges, legendre_rule, panel_rule
 from isocalc.numerics.roots import find_roots
 from isocalc.numerics.special import erfc
+from isocalc.numerics.tolerances import EPS, EXP_IS_0
 from isocalc.signal.tolerances import (
     AT_ONCE,
     CANCELS,
     CRITICAL,
     ENOUGH,
-    LAST_DIGITS,
     LAST_TERM,
     LEAST_GAP,
     LEAST_GAP_OF_JUMPS,
     LEFT_OUT,
-    LOG_UNDERFLOW,
     NEAR_ONE,
 )
 
@@ -113,7 +112,7 @@ class CorrelationKinks:
         """Return nodes and weights on [0, 1], in panels that halve towards 0 until nothing changes there."""
         apart = min((abs(a - b) for a, b, _ in self._pairs if a != b), default=math.inf)
         steepest = max(
-            math.sqrt(-2 * float(q.max()) * LOG_UNDERFLOW) / apart, self._farthest / math.sqrt(float(q.min()))
+            math.sqrt(2 * float(q.max()) * EXP_IS_0) / apart, self._farthest / math.sqrt(float(q.min()))
         )
         count = min(math.ceil(1 + math.log2(1 + angle * steepest)), 40)  # 2⁻⁴⁰ of an angle is nothing
         ends = np.concatenate(([0.0], 0.5 ** np.arange(count, -1, -1)))
@@ -224,11 +223,11 @@ class CorrelationSeries:
     def at(self, chosen: Indices, gap: Array) -> tuple[Array, Array]:
         """Return E (φ(u1) − φ(u2))² / 2q (1 − c) and E φ'(u1) φ'(u2) of the chosen, with 1 − c = ``gap``."""
         with np.errstate(divide="ignore"):
-            logs = np.maximum(np.log1p(-gap), LOG_UNDERFLOW)
+            logs = np.maximum(np.log1p(-gap), -EXP_IS_0)
         enough = min(-ENOUGH / min(float(logs.max()), -1e-9), self._degrees[-1])
         terms = 1 + math.ceil(enough / self._step)
         with np.errstate(under="ignore"):
-            powers = np.exp(np.maximum(logs[:, None] * self._degrees[:terms], LOG_UNDERFLOW))
+            powers = np.exp(np.maximum(logs[:, None] * self._degrees[:terms], -EXP_IS_0))
         later = np.einsum("ij,ij->i", self._later[chosen, :terms], powers)
         slope = np.einsum("ij,ij->i", self._squares[chosen, :terms], powers)
         c = 1 - gap
@@ -244,7 +243,7 @@ class CorrelationSeries:
         """Whether the terms left out are nothing at a gap, for each q."""
         terms = self._degrees[-1] + 1
         with np.errstate(divide="ignore", under="ignore"):
-            power = np.exp(np.maximum(terms * np.log1p(-gap), LOG_UNDERFLOW))
+            power = np.exp(np.maximum(terms * np.log1p(-gap), -EXP_IS_0))
         # By the gap the rounding of all terms less those known, some 1e-15, is divided.
         far = (terms * self._last * power <= LEFT_OUT) & (gap >= max(2e-2, 25 / terms))
         return np.asarray((self._last <= LAST_TERM) | far)
@@ -329,7 +328,7 @@ class StableCorrelations:
         if math.isnan(gap):
             one = (array[[i]] for array in (self._q, self._weight, self._chi))
             gap, slope = (float(*found) for found in _solve(act, CorrelationPairs, *one))
-        return (1 - gap if gap < 1 - LAST_DIGITS else 0.0), slope
+        return (1 - gap if gap < 1 - 4 * EPS else 0.0), slope
 
     @cached_property
     def _together(self) -> Array:
@@ -354,7 +353,7 @@ def stable_correlations(act: Activation, q: Array, weight: Array, chi: Array) ->
         To 1e-13 times the conditioning of the problem; NaN where that is not reached.
     """
     gap, slope = _quick_gaps(act, q, weight, chi)
-    return np.where(gap < 1 - LAST_DIGITS, 1 - gap, np.where(np.isnan(gap), gap, 0.0)), slope
+    return np.where(gap < 1 - 4 * EPS, 1 - gap, np.where(np.isnan(gap), gap, 0.0)), slope
 
 
 def _quick_gaps(act: Activation, q: Array, weight: Array, chi: Array) -> Array:

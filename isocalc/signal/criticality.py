@@ -1,14 +1,8 @@
-"""The edge of chaos, χ = 1: the critical line of an activation and the networks on it.
+"""Feed-forward networks at the edge of chaos, χ = 1, with a given fixed point, biases, weights or spectrum.
 
-The critical line of one activation as a curve with the parameter q: weights, biases, variance of gates.
-
-A network with χ = 1 at the fixed point q has σ_w² = 1/E_q φ'², and q = σ_w² E_q φ² + σ_b² gives σ_b².
-
-A feed-forward network at the edge of chaos.
-
-Feed-forward networks at the edge of chaos, χ = 1: with given biases, weights, fixed point or spectrum.
-
-Schoenholz et al., arXiv 1611.01232; Pennington, Schoenholz, Ganguli, arXiv 1802.09979: theory (18) and (19).
+A network with χ = 1 at the fixed point q has σ_w² = 1/E_q φ'², and q = σ_w² E_q φ² + σ_b² gives σ_b²: the
+critical line of an activation is a curve with the parameter q. Schoenholz et al., arXiv 1611.01232;
+Pennington, Schoenholz, Ganguli, arXiv 1802.09979: theory (18) and (19).
 """
 
 import math
@@ -37,25 +31,21 @@ from isocalc.limits import (
 )
 from isocalc.networks.descriptions import WEIGHTS, FeedForward, Weights
 from isocalc.numerics.roots import all_roots, turning_points
-from isocalc.signal.fixed_points import FixedPoint, fixed_point_at, fixed_points
-from isocalc.signal.tolerances import CRITICAL
+from isocalc.numerics.tolerances import EPS, LARGEST
+from isocalc.signal.fixed_points import LARGEST_SIGMA, FixedPoint, fixed_point_at, fixed_points
+from isocalc.signal.tolerances import (
+    BESIDE,
+    CANCELS,
+    CRITICAL,
+    LINE_NOISE,
+    NEXT_TO_ZERO,
+    SAME,
+    SEARCHED,
+    STEPS_PER_DECADE,
+)
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
-
-# Values of q that are searched, in units of the square of the lengths over which φ changes.
-_LEAST_Q, _MOST_Q, _STEPS_PER_DECADE = 1e-14, 1e14, 8
-# Relative rounding of E φ² / E φ'²; below, the sign of a deviation is not known.
-_NOISE = 1e-13
-# Relative variances below are computed without cancellation.
-_SMALL = 1e-3
-# Of the largest φ'²: a mean below is that of gates which never open.
-_CLOSED = 1e-150
-_MOST_WEIGHT = 1e20
-# Stands for q = 0, in the same units.
-_NEXT_TO_ZERO = 1e-30
-# Factor from a fixed point to where the slope of the map tells on which side it is stable.
-BESIDE = 1 + 1e-3
 
 
 class Places(NamedTuple):
@@ -73,13 +63,13 @@ class Places(NamedTuple):
     @property
     def exist(self) -> Flags:
         """Where there is a network, whether its fixed point is stable or not."""
-        known = (self.weight <= _MOST_WEIGHT) & np.isfinite(self.bias)
-        return known & (self.bias >= -_NOISE * self.q)
+        known = (self.weight <= LARGEST_SIGMA**2) & np.isfinite(self.bias)
+        return known & (self.bias >= -LINE_NOISE * self.q)
 
     @property
     def are_networks(self) -> Flags:
         """Where there is a network whose fixed point is stable."""
-        return self.exist & (self.slope < 1 - _NOISE)
+        return self.exist & (self.slope < 1 - LINE_NOISE)
 
     def at(self, index: npt.NDArray[np.intp] | Flags | slice | list[int]) -> "Places":
         """Return some of the points."""
@@ -106,9 +96,8 @@ class CriticalLine:
 
     def __init__(self, act: Activation) -> None:
         self.act = act
-        lengths = [min(max(length, 1e-70), 1e70) ** 2 for length in act.lengths]
-        low, high = _LEAST_Q * min(lengths), _MOST_Q * max(lengths)
-        count = math.ceil(_STEPS_PER_DECADE * math.log10(high / low)) + 1
+        low, high = act.length_range[0] ** 2 / SEARCHED, act.length_range[1] ** 2 * SEARCHED
+        count = math.ceil(STEPS_PER_DECADE * math.log10(high / low)) + 1
         self.grid = self.places(np.geomspace(low, high, count))
 
     def places(self, q: Array) -> Places:
@@ -120,12 +109,12 @@ class CriticalLine:
 
     def holding(self, places: Places) -> Flags:
         """Return where there is a network whose fixed point is stable, or half-stable: the map touches q."""
-        found = places.exist & (np.abs(places.slope - 1) <= _NOISE)
+        found = places.exist & (np.abs(places.slope - 1) <= LINE_NOISE)
         if found.any():
             q = places.q[found]
             beside = second_moment_and_slope(self.act, np.concatenate((q / BESIDE, q * BESIDE)))[1]
             before, after = places.weight[found] * beside.reshape(2, -1) - 1
-            found[found] = (before * after < 0) & (np.minimum(abs(before), abs(after)) > _NOISE)
+            found[found] = (before * after < 0) & (np.minimum(abs(before), abs(after)) > LINE_NOISE)
         return np.asarray(found | places.are_networks)
 
     def solve(self, deviation: Quantity) -> list[Places]:
@@ -139,7 +128,7 @@ class CriticalLine:
     def _zeros(self, deviation: Quantity) -> list[float]:
         with np.errstate(divide="ignore", invalid="ignore"):
             values = deviation(self.grid)
-        clear = np.isfinite(values) & (np.abs(values) > _NOISE)
+        clear = np.isfinite(values) & (np.abs(values) > LINE_NOISE)
         return all_roots(lambda q: deviation(self.places(q)), self.grid.q[clear], values[clear])
 
     @cached_property
@@ -200,13 +189,13 @@ class CriticalLine:
 
 def gate_variance(act: Activation, q: Array) -> Array:
     """Return the relative variance of φ'² at variances q >= 0, at 0 the limit; arrays of shape (n,)."""
-    q = np.maximum(q, _NEXT_TO_ZERO * min(max(min(act.lengths), 1e-140), 1e150) ** 2)
+    q = np.maximum(q, NEXT_TO_ZERO * act.length_range[0] ** 2)
     if act.slopes is not None:
         return np.array([_of_masses(act.gate_masses(float(value))) for value in q])
     gates = averages(act, q)
     with np.errstate(divide="ignore", invalid="ignore"):
         variance = gates.gate_squared / gates.gate / gates.gate - 1
-    small = variance < _SMALL
+    small = variance < CANCELS
     if small.any():
         z, weights = normal_rule(act, q[small])
         gate = act.dphi(np.sqrt(q[small])[:, None] * z) ** 2
@@ -217,14 +206,12 @@ def gate_variance(act: Activation, q: Array) -> Array:
 
 def _of_masses(masses: tuple[tuple[float, float], ...]) -> float:
     mean = math.fsum(mass * gate for gate, mass in masses)
-    if mean < _CLOSED * max(gate for gate, _ in masses):
+    if mean < max(gate for gate, _ in masses) / math.sqrt(LARGEST):  # its square is none: gates never open
         return math.inf
     return math.fsum(mass * (gate / mean - 1) ** 2 for gate, mass in masses)
 
 
 Stability = Literal["stable", "half-stable", "neutral"]
-# Relative distance of fixed points that rounding does not make two of one.
-_APART = 1e-6
 
 
 @dataclass(frozen=True)
@@ -278,7 +265,7 @@ class CriticalPoint:
         q = self.q_star
         if q is None or self.activation.scale_free:
             return ()
-        return tuple(point for point in self._all_stable if abs((point.q_star or 0.0) - q) > _APART * q)
+        return tuple(point for point in self._all_stable if abs((point.q_star or 0.0) - q) > SAME * q)
 
     @cached_property
     def side(self) -> Literal["below", "above"] | None:
@@ -306,9 +293,6 @@ class CriticalPoint:
     def shown(self) -> str:
         """Its scales, for messages."""
         return f"sigma_w = {self.sigma_w:.6g}, sigma_b = {self.sigma_b:.6g}"
-
-
-_ACCURACY = 1e-8
 
 
 def at_q_star(act: str | Activation, q_star: float) -> CriticalPoint:
@@ -471,7 +455,7 @@ def at_sigma2_jjt(
     phi, own = activation(act), float(weights == "gaussian")
     if phi.scale_free:
         point = _of_scale_free(phi)
-        if abs(point.sigma2_jjt(depth, weights) / target - 1) <= _ACCURACY:
+        if abs(point.sigma2_jjt(depth, weights) / target - 1) <= math.sqrt(EPS):
             return (point,)
         raise NoAnswerError(
             f"{phi.name} cannot have sigma2_jjt = {target:.6g}: critical networks of {depth} layers with "

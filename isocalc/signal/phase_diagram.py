@@ -1,9 +1,4 @@
-"""Phase diagrams of feed-forward networks: their numbers and their picture.
-
-Phase diagrams of feed-forward networks: arrays of σ_w and σ_b in, arrays of numbers out.
-
-The phase diagram of feed-forward networks: χ over σ_w and σ_b, and the critical line χ = 1.
-"""
+"""Phase diagrams of feed-forward networks: arrays of σ_w and σ_b in, arrays of numbers or a picture out."""
 
 import math
 from collections.abc import Sequence
@@ -135,11 +130,9 @@ def _scales(sigma_w: npt.ArrayLike, sigma_b: npt.ArrayLike) -> tuple[Array, Arra
     return first, second
 
 
-CRITICAL = "critical line χ = 1"
 LEAST = 3  # values of either scale that make a diagram
-_POINTS, _MAP_POINTS = 4000, 200
-# Shares of a diagram, of its area and of its shorter side: a phase that has less is not named.
-_LEAST_AREA, _LEAST_DEPTH = 0.02, 0.05
+_POINTS = 4000  # of the critical line; those of a map are fewer, as it bends less
+_CRITICAL_LINE = "critical line χ = 1"
 _W, _B = "σ_w, scale of the weights", "σ_b, scale of the biases"
 
 
@@ -184,7 +177,7 @@ def critical_curve(act: Activation, weights: tuple[float, float], biases: tuple[
     """
     if act.scale_free:
         at = 1 / math.sqrt(averages(act, 1.0).gate)
-        return _between([at, at], list(biases), weights, biases, CRITICAL)
+        return _between([at, at], list(biases), weights, biases, _CRITICAL_LINE)
     line = CriticalLine(act)
     known = line.grid.q[line.holding(line.grid)]
     curves = []
@@ -197,7 +190,7 @@ def critical_curve(act: Activation, weights: tuple[float, float], biases: tuple[
         )
         if line.origin is not None:
             sigma_w, sigma_b = np.append(line.origin, sigma_w), np.append(0.0, sigma_b)
-        label = "χ = 1" if act.jumps else CRITICAL
+        label = "χ = 1" if act.jumps else _CRITICAL_LINE
         curves = _between(sigma_w.tolist(), sigma_b.tolist(), weights, biases, label)
     return curves
 
@@ -223,7 +216,8 @@ def _phases(x: list[float], y: list[float], phases: npt.NDArray[np.str_]) -> lis
     for name in ("ordered", "chaotic", "no fixed point"):
         depth = _depth(phases == name)
         j, i = np.unravel_index(int(depth.argmax()), depth.shape)
-        if (depth > 0).mean() >= _LEAST_AREA and depth[j, i] >= _LEAST_DEPTH * min(depth.shape):
+        # Not of a phase that has less than 2 % of the area, or is narrower than 5 % of the shorter side.
+        if (depth > 0).mean() >= 0.02 and depth[j, i] >= 0.05 * min(depth.shape):
             notes.append(Note(x[i], y[j], name))
     return notes
 
@@ -249,7 +243,7 @@ def map_figure(network: FeedForward, fixed: Sequence[float], title: str) -> Figu
     title : str
     """
     most = 2 * max(fixed, default=0.0) or 1.0
-    q = np.linspace(0.0, most, _MAP_POINTS)
+    q = np.linspace(0.0, most, _POINTS // 20)
     weight, bias = network.sigma_w * network.sigma_w, network.sigma_b * network.sigma_b
     after = weight * averages(network.act, q).second + bias
     marks: list[Mark] = [

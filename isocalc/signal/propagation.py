@@ -1,8 +1,7 @@
-"""How the variance of the signal travels through a random network, and the parameter that follows.
+"""How the variance of the signal travels through a random network, and the parameter that follows from it.
 
-Pre-LayerNorm blocks of two matrices, x' = a x + W₂ φ(W₁ LN(x) + b), as N → ∞.
-
-How the variance of the signal travels through a random network, and the parameter that follows from it.
+Residual blocks and feed-forward layers are followed layer by layer, theory (5) to (11); pre-LayerNorm blocks
+of two matrices, x' = a x + W₂ φ(W₁ LN(x) + b), in closed form.
 """
 
 import math
@@ -15,10 +14,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from isocalc.activations.averages import SMALLEST_Q, AverageTable, averages
+from isocalc.activations.averages import AverageTable, averages
+from isocalc.activations.tolerances import NO_MEAN, SMALLEST_Q
 from isocalc.errors import NoAnswerError, require_network
 from isocalc.networks.descriptions import FeedForward, ResNet
 from isocalc.numerics.special import exp_or_inf
+from isocalc.signal.tolerances import NUMBA_FROM
 
 Array = npt.NDArray[np.float64]
 
@@ -83,13 +84,6 @@ def follow_layer_norm(network: ResNet) -> LayerNormSignal:
         raise NoAnswerError(f"c of {network.act.name} overflows at layer {number}: the signal vanishes")
     log_mean = network.depth * rate + math.fsum(np.log1p(c / network.depth))
     return LayerNormSignal(np.full(network.depth, q), c, p[1:], np.zeros(network.depth), log_mean)
-
-
-# Layers from which loading Numba (half a second) pays.
-_NUMBA_FROM = 60_000
-# Share of √E φ² from which E φ is more than what quadrature is off by.
-_NO_MEAN = 1e-10
-_SAFE = 1e300
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +166,7 @@ def propagate(network: ResNet | FeedForward) -> Propagation:
 
 
 def propagate_residual(
-    network: ResNet, table: AverageTable | None = None, numba_from: int = _NUMBA_FROM
+    network: ResNet, table: AverageTable | None = None, numba_from: int = NUMBA_FROM
 ) -> Propagation:
     """Do what `propagate` does, with averages of earlier calls, and Numba from so many layers."""
     if network.branch.normalises:
@@ -218,8 +212,8 @@ def can_leave_law(network: ResNet | FeedForward, signal: Propagation | None = No
     if act.scale_free:
         return True
     signal = propagate(network) if signal is None else signal
-    found = averages(act, np.clip([signal.q_first, signal.q_last], 1 / _SAFE, _SAFE))
-    return bool((np.abs(found.mean) > _NO_MEAN * np.sqrt(found.second)).any())
+    found = averages(act, np.clip([signal.q_first, signal.q_last], SMALLEST_Q, 1 / SMALLEST_Q))
+    return bool((np.abs(found.mean) > NO_MEAN * np.sqrt(found.second)).any())
 
 
 def _propagate_feed_forward(network: FeedForward) -> Propagation:
@@ -306,7 +300,7 @@ class _Trace(NamedTuple):
 
 
 def _follow(
-    table: AverageTable, layer: Recursion, input_variance: float, depth: int, numba_from: int = _NUMBA_FROM
+    table: AverageTable, layer: Recursion, input_variance: float, depth: int, numba_from: int = NUMBA_FROM
 ) -> _Trace:
     trace = _Trace(*(np.empty(depth) for _ in _Trace._fields))
     i, p, m = 0, input_variance, 0.0

@@ -21,6 +21,7 @@ import numpy as np
 
 from isocalc.errors import InvalidInputError, NoAnswerError, shortened
 from isocalc.files import tidied
+from isocalc.simulation.budgets import BRIEFLY, SAVE_EVERY
 from isocalc.simulation.tasks import Outcome, Replicate, describe
 
 _APPLICATION, _FORMAT = b"isoc", 2
@@ -47,10 +48,6 @@ _SQLITE_SAYS = dict.fromkeys(_OF_PERMISSIONS, _PROTECTED) | {
     sqlite3.SQLITE_BUSY: _IN_USE,
     sqlite3.SQLITE_IOERR_LOCK: _NO_LOCKS,
 }
-# A commit waits for the disk: there is one a second, however many replicates finish.
-_EVERY = 1.0  # s
-# For a process that only looks what run a checkpoint belongs to.
-_PATIENCE = 0.2  # s
 
 # POSIX takes the locks of a process away when it closes a file, even one that it only read.
 _open: set[str] = set()
@@ -84,7 +81,7 @@ class Checkpoint:
     def __init__(self, path: str, run: Mapping[str, Any], sizes: Sequence[int]) -> None:
         self.path = path
         self._pending: list[tuple[int, bytes | None, str | None, int]] = []
-        self._due = time.monotonic() + _EVERY
+        self._due = time.monotonic() + SAVE_EVERY
         with _in_words(path):
             self._connection = _connected(path)
             self._file = os.path.realpath(path)
@@ -143,7 +140,7 @@ class Checkpoint:
         if rows:
             with _in_words(self.path), self._connection:
                 self._connection.executemany("INSERT INTO outcomes VALUES (?, ?, ?, ?)", rows)
-        self._due = time.monotonic() + _EVERY
+        self._due = time.monotonic() + SAVE_EVERY
 
     def close(self) -> None:
         """Have everything on the disk and close the file, which unlocks it."""
@@ -216,7 +213,7 @@ def _connected(path: str) -> sqlite3.Connection:
         raise _refused(path, _SOMETHING_ELSE)
     if journal[:8] not in (b"", _JOURNAL, bytes(8)) or Path(f"{file}-wal").exists():
         raise _refused(path, _JOURNAL_TAKEN)
-    return sqlite3.connect(file, timeout=_PATIENCE)
+    return sqlite3.connect(file, timeout=BRIEFLY)
 
 
 def _start(file: str) -> bytes:

@@ -12,21 +12,19 @@ from contextlib import contextmanager
 from typing import Any
 
 from isocalc.errors import InvalidInputError, NoAnswerError
+from isocalc.simulation.budgets import BRIEFLY, CLUSTER_LOADING, CLUSTER_PATIENCE, MOST_PORT
 from isocalc.simulation.tasks import Call, Replicate, require_versions, versions_beside
 from isocalc.user_code import quoted
 
 _ADDRESS = re.compile(
     r"((tcp|tls|ws|wss|ucx)://)?(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):(?P<port>\d{1,5})/?", re.ASCII
 )
-_MOST_PORT = 65535
-_PATIENCE = 5  # s, for a scheduler to answer, and for its first worker
-_LOADING = 60  # s, for a worker to load what it is to compute, and for one to come where all are gone
 
 
 def require_address(address: str) -> None:
     """Raise InvalidInputError where a text is not the address of a scheduler, or the extra is missing."""
     found = _ADDRESS.fullmatch(address)
-    if found is None or not 1 <= int(found["port"]) <= _MOST_PORT:
+    if found is None or not 1 <= int(found["port"]) <= MOST_PORT:
         raise InvalidInputError("cluster", "an address such as tcp://10.0.0.1:8786", address)
     try:
         import distributed  # noqa: F401 - whether it is there
@@ -63,22 +61,10 @@ def cluster(address: str, tasks: Sequence[Replicate] = ()) -> Iterator[Executor]
         the cluster was lost.
     """
     require_address(address)
-    from distributed import Client, KilledWorker
-
-    class Impatient(Client):  # type: ignore[misc] # an extra
-        async def _start(self, **options: Any) -> Any:
-            """Connect; Dask waits for ever where a connection is accepted and nothing is said."""
-            return await asyncio.wait_for(super()._start(**options), _PATIENCE)
-
-        def __del__(self) -> None:
-            """Not wait ten seconds for what has not answered."""
+    from distributed import KilledWorker
 
     with _quiet():
-        try:
-            client = Impatient(address, timeout=_PATIENCE, set_as_default=False)
-        except Exception as error:
-            advice = "Start one with: dask scheduler."
-            raise InvalidInputError("cluster", "of a scheduler that answers", address, advice) from error
+        client = _connected(address)
         done = False
         watch: Future[None] | None = None
         reasons: list[str] = []
@@ -99,23 +85,42 @@ def cluster(address: str, tasks: Sequence[Replicate] = ()) -> Iterator[Executor]
         finally:
             if watch is not None:
                 watch.cancel()
-            client.close(timeout=_PATIENCE if done else 0.5)
+            client.close(timeout=CLUSTER_PATIENCE if done else BRIEFLY)
+
+
+def _connected(address: str) -> Any:
+    """Return a client of a scheduler; raise InvalidInputError where none answers."""
+    from distributed import Client
+
+    class Impatient(Client):  # type: ignore[misc] # an extra
+        async def _start(self, **options: Any) -> Any:
+            """Connect; Dask waits for ever where a connection is accepted and nothing is said."""
+            return await asyncio.wait_for(super()._start(**options), CLUSTER_PATIENCE)
+
+        def __del__(self) -> None:
+            """Not wait ten seconds for what has not answered."""
+
+    try:
+        return Impatient(address, timeout=CLUSTER_PATIENCE, set_as_default=False)
+    except Exception as error:  # Dask hands on what its transports, extras too, and their peers raise
+        advice = "Start one with: dask scheduler."
+        raise InvalidInputError("cluster", "of a scheduler that answers", address, advice) from error
 
 
 async def _give_up(client: Any, executor: Executor, reasons: list[str]) -> None:
     """Cancel what is computed, and say why, where no worker is left and none comes; Dask waits for ever."""
     seen = time.monotonic()
-    while time.monotonic() - seen < _LOADING:
-        await asyncio.sleep(min(_PATIENCE, _LOADING))
+    while time.monotonic() - seen < CLUSTER_LOADING:
+        await asyncio.sleep(min(CLUSTER_PATIENCE, CLUSTER_LOADING))
         if (await client.scheduler.identity(n_workers=-1))["workers"]:
             seen = time.monotonic()
-    reasons.append(f"has had no workers for {_LOADING} s")
+    reasons.append(f"has had no workers for {CLUSTER_LOADING} s")
     await asyncio.to_thread(executor.shutdown, wait=False)
 
 
 def _require_workers(client: Any, address: str) -> None:
     try:
-        client.wait_for_workers(1, timeout=_PATIENCE)
+        client.wait_for_workers(1, timeout=CLUSTER_PATIENCE)
     except TimeoutError:
         raise NoAnswerError(f"the cluster at {address} has no workers: start some with dask worker") from None
 
@@ -128,7 +133,7 @@ def _require_loaded(client: Any, tasks: Sequence[Replicate]) -> None:
     async def ask(worker: str) -> Any:
         try:
             answers = await asyncio.wait_for(
-                client.run(pickle.loads, load, workers=[worker], on_error="return"), _LOADING
+                client.run(pickle.loads, load, workers=[worker], on_error="return"), CLUSTER_LOADING
             )
         except TimeoutError as error:
             return error
@@ -141,7 +146,7 @@ def _require_loaded(client: Any, tasks: Sequence[Replicate]) -> None:
     for worker, answer in zip(workers, client.sync(ask_all, workers), strict=True):
         name = f"the worker {worker} of the cluster"
         if isinstance(answer, TimeoutError):
-            raise NoAnswerError(f"{name} has not answered for {_LOADING} s: restart it or take it out")
+            raise NoAnswerError(f"{name} has not answered for {CLUSTER_LOADING} s: restart it or take it out")
         if isinstance(answer, Exception):
             lacks = getattr(answer, "advice", "") or quoted(answer)
             raise NoAnswerError(

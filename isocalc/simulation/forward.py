@@ -12,14 +12,10 @@ from isocalc.errors import NoAnswerError
 from isocalc.networks.branches import POST, PRE, PRE_LAYER_NORM
 from isocalc.networks.descriptions import FeedForward, ResNet
 from isocalc.numerics.haar import Floats, times_haar
+from isocalc.simulation.budgets import FAINT
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
-
-# Powers of a signal between which nothing is lost.
-_RANGES = {"float64": (1e-290, 1e290), "float32": (1e-30, 1e30)}
-# At such a share of its length a φ that has a slope on either side of 0 is straight there, to rounding.
-_FAINT = {"float64": 1e-20, "float32": 1e-12}
 
 
 class Mark(NamedTuple):
@@ -57,7 +53,7 @@ class ForwardPass:
         self.done = 0
         self._rng, self._variances = rng, variances
         self._dtype = np.dtype(dtype)
-        self._weakest, self._strongest = _RANGES[dtype]
+        self._weakest, self._strongest = powers_kept(dtype)
         residual = isinstance(network, ResNet)
         self._skip = network.skip if isinstance(network, ResNet) else 0.0
         self._normalises = network.branch.normalises
@@ -224,9 +220,18 @@ def normalised(rows: Floats, eps: float = 0.0) -> Floats:
     return images
 
 
+def powers_kept(dtype: str = "float64") -> tuple[float, float]:
+    """Return the mean squares of a signal between which its numbers lose nothing.
+
+    What is smaller or larger than the mean square by the rounding of the type is a normal number, too.
+    """
+    kind = np.finfo(dtype)
+    return float(kind.tiny / kind.eps), float(kind.max * kind.eps)
+
+
 def faint_power(act: Activation, dtype: str = "float64") -> float:
     """Return a power of a signal below which layers without biases only scale it; 0 if there is none."""
-    share = _FAINT[dtype] * min(act.lengths)
+    share = FAINT[dtype] * min(act.lengths)
     small = np.array([-share, share])
     image = act.phi(small)
     straight = image.any() and np.allclose(act.phi(2 * small), 2 * image, rtol=1e-9, atol=0)

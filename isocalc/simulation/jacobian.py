@@ -10,19 +10,11 @@ import numpy.typing as npt
 from isocalc.errors import NoAnswerError
 from isocalc.numerics.graded import Factors, GradedProduct, log_singular_values
 from isocalc.numerics.haar import Floats
+from isocalc.simulation.budgets import ENOUGH, HEADROOM, RESOLVED, STRIDE, TOO_FAR
 from isocalc.simulation.forward import Mark
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
-
-# Condition number of a product at which it is factorised, and one beyond which it was multiplied too far.
-_ENOUGH, _TOO_FAR = 3e5, 1e7
-# A float32 product keeps three digits of a singular value this far below the largest.
-_RESOLVED = 1e4
-# A stretch without factorisation grows at most by this factor between two looks at it.
-_STRIDE = 4
-# Powers of two by which tangents may grow or shrink before they are rescaled.
-_HEADROOM = 30
 
 
 class Deep(Protocol):
@@ -162,7 +154,7 @@ class _Run:
         if not math.isfinite(size):
             raise NoAnswerError("the Jacobian of a simulation overflows: take a smaller sigma_w or skip")
         exponent = math.frexp(size)[1]
-        if abs(exponent) > _HEADROOM:
+        if abs(exponent) > HEADROOM:
             rows[:-1] = np.ldexp(rows[:-1], -exponent)
             log_factor += exponent * math.log(2)
         self.now = Stretch(self.forward.mark(), rows, log_factor, self.now.layers + 1, open_gates)
@@ -178,16 +170,16 @@ class _Run:
         s = np.linalg.svd(self.now.rows[:-1], compute_uv=False)[::-1].astype(float)
         if self.single:
             self._require_resolved(s[-1] / s[0] if s[0] else math.inf)
-        if not s[0] * _ENOUGH > s[-1]:
+        if not s[0] * ENOUGH > s[-1]:
             return None
         log_s: Array = np.log(s) + self.now.log_factor
         return log_s
 
     def _require_resolved(self, condition: float) -> None:
-        if not condition <= _RESOLVED:
+        if not condition <= RESOLVED:
             raise NoAnswerError(
                 f"float32 does not resolve the smallest singular values of this network (they are more than "
-                f"{_RESOLVED:.0e} below the largest): take dtype float64"
+                f"{RESOLVED:.0e} below the largest): take dtype float64"
             )
 
     def _look(self, *, narrower: bool, last: bool) -> None:
@@ -195,10 +187,10 @@ class _Run:
         layers = self.now.layers
         by_gram = not (narrower or last)
         found = self._factors(by_gram=by_gram)
-        if by_gram and layers == 1 and (found is None or found.condition > _TOO_FAR):
+        if by_gram and layers == 1 and (found is None or found.condition > TOO_FAR):
             found = self._factors(by_gram=False)
         condition = found.condition if found else math.inf
-        if layers == 1 and not condition <= _TOO_FAR:
+        if layers == 1 and not condition <= TOO_FAR:
             found = self._of_full_rank() or found
             if found is None:
                 self.product.vanish()
@@ -206,15 +198,15 @@ class _Run:
             condition = found.condition
         if self.single and not narrower:
             self._require_resolved(condition)
-        if found is None or (layers > 1 and not condition <= _TOO_FAR and self._must_go_back(condition)):
+        if found is None or (layers > 1 and not condition <= TOO_FAR and self._must_go_back(condition)):
             self._go_back()
             return
         if not narrower:
             # The condition number of m Gaussian layers goes like N to the power (m + 1)/2.
-            possible = (layers + 1) * math.log(_ENOUGH) / math.log(condition + 1) - 1
+            possible = (layers + 1) * math.log(ENOUGH) / math.log(condition + 1) - 1
             remaining = self.forward.network.depth - self.forward.done
             if not last and possible >= min(1.5 * layers, layers + remaining):
-                self.planned = int(min(_STRIDE * layers, possible))
+                self.planned = int(min(STRIDE * layers, possible))
                 self.saved = self.now.copy()
                 return
             self.planned = max(1, round(possible))

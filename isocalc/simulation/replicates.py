@@ -1,8 +1,4 @@
-"""Many replicates of random networks, none of them lost: what they hold in memory, and running them.
-
-What the replicates that are computed at the same time hold together.
-
-Many replicates of random networks, on one core or many machines, none of them lost.
+"""Many replicates of random networks, on one core or many machines, none of them lost.
 
 A replicate is a pure function of its description: the outcomes of a run do not depend on where, in which
 order and how many at once they are computed, nor on how often the run was killed and started again. Bits
@@ -24,56 +20,13 @@ from typing import TYPE_CHECKING
 from isocalc.errors import InvalidInputError, NoAnswerError, require_whole
 from isocalc.limits import MOST_WORKERS
 from isocalc.numerics.machine import machine_memory, require_fits
+from isocalc.simulation.executors import at_once, local_executor, takes_progress
 from isocalc.simulation.simulate import given_widths
 from isocalc.simulation.tasks import Call, Outcome, Replicate, library_versions, simulate_one
-from isocalc.simulation.workers import at_once, local_executor, takes_progress
 from isocalc.user_code import quoted
 
 if TYPE_CHECKING:
     from isocalc.simulation.checkpoint import Checkpoint
-
-
-def too_large(tasks: Sequence[Replicate], workers: int) -> dict[Replicate, NoAnswerError]:
-    """Return which networks do not fit in the memory of this machine, and why.
-
-    Workers take the replicates of all networks from one queue: a network has beside it what the other
-    workers may hold, as far as that is not larger and so refused before it.
-
-    Parameters
-    ----------
-    tasks : sequence of Replicate
-    workers : int
-        Number of replicates at once, at most.
-
-    Returns
-    -------
-    dict of Replicate to NoAnswerError
-        The reasons, by the family of the replicates.
-    """
-    held = Counter(task.memory for task in tasks)
-    memory = machine_memory()
-    reasons: dict[Replicate, NoAnswerError] = {}
-    for family, trials in Counter(task.family for task in tasks).items():
-        widths = given_widths(family.network, family.width)
-        at_once, needed = _together(held, family.memory, workers)
-        number, fewer = (trials, "trials") if at_once == 1 else (at_once, "workers")
-        what = f"width {max(widths)} with {number} {fewer}"
-        try:
-            advice = f"take a smaller width or fewer {fewer}"
-            require_fits(needed + 8 * widths[0] * trials, memory, what, advice)
-        except NoAnswerError as error:
-            reasons[family] = error
-    return reasons
-
-
-def _together(held: Counter[int], most: int, workers: int) -> tuple[int, int]:
-    """Return how many replicates of at most so many bytes there are at once, and their bytes."""
-    free, needed = workers, 0
-    for each in sorted((each for each in held if each <= most), reverse=True):
-        count = min(free, held[each])
-        needed += count * each
-        free -= count
-    return workers - free, needed
 
 
 __all__ = ["Outcome", "Replicate", "run"]
@@ -301,3 +254,46 @@ def _result(future: "Future[Outcome]") -> Outcome:
         raise NoAnswerError(reason) from error
     except ImportError as error:
         raise NoAnswerError(f"a worker cannot load what it is to compute: {quoted(error)}") from error
+
+
+def too_large(tasks: Sequence[Replicate], workers: int) -> dict[Replicate, NoAnswerError]:
+    """Return which networks do not fit in the memory of this machine, and why.
+
+    Workers take the replicates of all networks from one queue: a network has beside it what the other
+    workers may hold, as far as that is not larger and so refused before it.
+
+    Parameters
+    ----------
+    tasks : sequence of Replicate
+    workers : int
+        Number of replicates at once, at most.
+
+    Returns
+    -------
+    dict of Replicate to NoAnswerError
+        The reasons, by the family of the replicates.
+    """
+    held = Counter(task.memory for task in tasks)
+    memory = machine_memory()
+    reasons: dict[Replicate, NoAnswerError] = {}
+    for family, trials in Counter(task.family for task in tasks).items():
+        widths = given_widths(family.network, family.width)
+        at_once, needed = _together(held, family.memory, workers)
+        number, fewer = (trials, "trials") if at_once == 1 else (at_once, "workers")
+        what = f"width {max(widths)} with {number} {fewer}"
+        try:
+            advice = f"take a smaller width or fewer {fewer}"
+            require_fits(needed + 8 * widths[0] * trials, memory, what, advice)
+        except NoAnswerError as error:
+            reasons[family] = error
+    return reasons
+
+
+def _together(held: Counter[int], most: int, workers: int) -> tuple[int, int]:
+    """Return how many replicates of at most so many bytes there are at once, and their bytes."""
+    free, needed = workers, 0
+    for each in sorted((each for each in held if each <= most), reverse=True):
+        count = min(free, held[each])
+        needed += count * each
+        free -= count
+    return workers - free, needed

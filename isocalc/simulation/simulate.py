@@ -13,7 +13,8 @@ from isocalc.limits import LEAST_WIDTH, MOST_SEED, MOST_TRIALS, MOST_WIDTH
 from isocalc.networks.descriptions import FeedForward, ResNet
 from isocalc.numerics.machine import machine_memory, one_blas_thread, require_fits
 from isocalc.signal.propagation import propagate
-from isocalc.simulation.forward import ForwardPass, faint_power
+from isocalc.simulation.budgets import BESIDE_HIDDEN, HIDDEN, MATRICES
+from isocalc.simulation.forward import ForwardPass, faint_power, powers_kept
 from isocalc.simulation.jacobian import log_spectrum
 
 Array = npt.NDArray[np.float64]
@@ -24,11 +25,6 @@ Dtype = Literal["float64", "float32"]
 STREAMS = 1
 GATES: tuple[Gates, ...] = ("own", "independent")
 DTYPES: tuple[Dtype, ...] = ("float64", "float32")
-_WEAKEST, _STRONGEST = 1e-290, 1e290
-# Square matrices held at once, at most (10.04 measured, while a product is factorised).
-_MATRICES = 11
-# Those beside a hidden layer, and its own of N by ρN.
-_BESIDE_HIDDEN, _HIDDEN = 4, 4
 
 
 @one_blas_thread()
@@ -148,9 +144,9 @@ def spectra(
 
 def memory_needed(network: ResNet | FeedForward, width: int | None) -> int:
     """Return the bytes that one replicate holds at once, at most."""
-    n, matrices = max(given_widths(network, width)), _MATRICES
+    n, matrices = max(given_widths(network, width)), MATRICES
     if isinstance(network, ResNet) and network.branch.has_hidden_layer:
-        matrices = max(matrices, _BESIDE_HIDDEN + math.ceil(_HIDDEN * network.hidden_width(n) / n))
+        matrices = max(matrices, BESIDE_HIDDEN + math.ceil(HIDDEN * network.hidden_width(n) / n))
     return 8 * matrices * n**2
 
 
@@ -200,4 +196,4 @@ def _input_power(network: ResNet | FeedForward) -> float:
 def _gate_variances(network: ResNet | FeedForward) -> Array:
     if network.act.scale_free:
         return np.ones(network.depth)
-    return np.clip(propagate(network).q, _WEAKEST, _STRONGEST)
+    return np.clip(propagate(network).q, *powers_kept("float64"))

@@ -14,6 +14,12 @@ from isocalc.limits import MOST_SEED, MOST_TRIALS
 from isocalc.networks.branches import HIDDEN_OPTIONS
 from isocalc.networks.descriptions import FeedForward, ResNet
 from isocalc.simulation import simulate
+from isocalc.simulation.budgets import (
+    FEED_FORWARD_SECONDS,
+    LAYER_SECONDS,
+    RESIDUAL_SECONDS,
+    WEIGHT_SECONDS,
+)
 
 Outcome = npt.NDArray[np.float64] | NoAnswerError
 Versions = tuple[str, str, str, str]
@@ -62,12 +68,13 @@ class Replicate:
     def seconds(self) -> float:
         """About how long it takes on one core, to a factor of 3 and mostly of 1.5."""
         n = max(simulate.given_widths(self.network, self.width))
-        # Products of feed-forward layers are factorised on the way, and their singular values rotated out.
-        product, values = (1e-10, 1.7e-9) if isinstance(self.network, FeedForward) else (5e-11, 3e-10)
+        chain = isinstance(self.network, FeedForward)
+        product, values = FEED_FORWARD_SECONDS if chain else RESIDUAL_SECONDS
         weights = 1.0
         if isinstance(self.network, ResNet) and self.network.branch.has_hidden_layer:
             weights = 1 + 2 * self.network.hidden_width(n) / n
-        return self.network.depth * (2e-5 + weights * (1e-8 * n**2 + product * n**3)) + values * n**3
+        layer = LAYER_SECONDS + weights * (WEIGHT_SECONDS * n**2 + product * n**3)
+        return self.network.depth * layer + values * n**3
 
     @property
     def memory(self) -> int:

@@ -1,4 +1,4 @@
-"""A worker process of `isocalc.simulation.workers`: does what comes in on standard input, until that ends."""
+"""A worker process of `executors.WorkerPool`: does what comes in on standard input, until that ends."""
 
 import contextlib
 import ctypes
@@ -11,7 +11,8 @@ import time
 from queue import SimpleQueue
 from typing import IO
 
-_REPORT_EVERY = 0.1  # s
+from isocalc.simulation.budgets import REPORT_EVERY
+
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG of Linux's prctl
 
 
@@ -72,7 +73,7 @@ class _Reporter:
 
     def __call__(self) -> None:
         self._steps += 1
-        if time.monotonic() - self._told > _REPORT_EVERY:
+        if time.monotonic() - self._told > REPORT_EVERY:
             self._replies.write(pickle.dumps(("progress", self._steps)))
             self._replies.flush()
             self._steps, self._told = 0, time.monotonic()

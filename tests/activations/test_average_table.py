@@ -3,8 +3,9 @@ import math
 import numpy as np
 import pytest
 
-from isocalc.activations.averages import SMALLEST_Q, AverageTable, averages
+from isocalc.activations.averages import AverageTable, averages
 from isocalc.activations.catalogue import FAMILIES, activation
+from isocalc.activations.tolerances import SMALLEST_Q
 
 SPECS = [name for name in FAMILIES if name != "threshold"] + [
     "threshold:1:2",

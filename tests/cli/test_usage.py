@@ -28,6 +28,8 @@ RELU = ("param", "--act", "relu")
         ((*RELU, "--depth", "0"), ("--depth must be a whole number from 1 to", "got 0")),
         ((*RELU, "--depth", "-3"), ("--depth must be", "got -3")),
         ((*RELU, "--depth", "1.5"), ("--depth must be a whole number", "got '1.5'")),
+        (("mc", "--act", "relu", "--trials=+-5"), ("--trials must be a whole number", "got '+-5'")),
+        (("mc", "--act", "relu", "--seed", "9" * 5000), ("--seed must be a whole number", "characters")),
         ((*RELU, "--depth", "1:2:3"), ("--depth must be a whole number", "got '1:2:3'")),
         ((*RELU, "--depth", "1e300"), ("--depth must be a whole number of at most 1e+15, got '1e300'",)),
         ((*RELU, "--depth", "nan"), ("--depth", "got 'nan'")),

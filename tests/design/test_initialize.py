@@ -124,6 +124,17 @@ def test_a_deep_network_is_followed_through_all_layers_few_times(monkeypatch):
         depths.clear()
 
 
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_secants_find_roots_of_rising_and_of_falling_functions(sign):
+    x, slope = initialize._secants(lambda x: sign * math.expm1(x), 0.7, sign, 1e-12, 1.0)  # noqa: SLF001
+    assert (x, slope) == (pytest.approx(0, abs=1e-12), pytest.approx(sign, rel=1e-3))
+
+
+@pytest.mark.parametrize("function", [lambda _: -1.0, lambda x: math.copysign(1.0, x)])
+def test_secants_end_where_there_is_no_root(function):
+    assert initialize._secants(function, 0.7, 1.0, 1e-12, 1.0) is None  # noqa: SLF001
+
+
 def test_like_gives_the_parameter_of_the_other():
     other = ResNet("relu", depth=17, sigma_w=1.7)
     for net in like(ResNet("gelu", depth=17, sigma_b=0.1), other):

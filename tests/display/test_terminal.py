@@ -6,7 +6,7 @@ import re
 import pytest
 from running import call, on_terminal, shell
 
-from isocalc.display.characters import COLOURS
+from isocalc.display.layout import ON_SCREEN
 
 TANH = ("density", "--act", "tanh", "--depth", "100")
 BRAILLE = re.compile("[\u2801-\u28ff]")
@@ -153,7 +153,7 @@ def luminance(colour):
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
-@pytest.mark.parametrize("colour", COLOURS)
+@pytest.mark.parametrize("colour", ON_SCREEN)
 def test_colours_are_seen_on_white_and_on_black(colour):
     light = luminance(colour)
     assert min(1.05 / (light + 0.05), (light + 0.05) / 0.05) >= 3  # of WCAG 2.2, graphical objects

@@ -100,7 +100,7 @@ def test_small_singular_values_come_from_the_layers():
 def test_layers_and_a_dense_decomposition_agree(name, monkeypatch):
     target = Target(f"torch_models:{name}", dtype="float64")
     dense = measure(target, SHAPES[name], trials=1, seed=5)
-    monkeypatch.setattr("isocalc.pytorch.measure._FAINT", 1e18)
+    monkeypatch.setattr("isocalc.pytorch.measure.FAINT", 1e18)
     layers = measure(target, SHAPES[name], trials=1, seed=5)
     most = min(dense.inputs, dense.outputs)
     assert (layers.by_layers, dense.by_layers) == (1, 0)

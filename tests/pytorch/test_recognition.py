@@ -15,10 +15,10 @@ from torch_models import Of, chained, gaussian, orthogonal  # noqa: E402
 from isocalc import ResNet, activation  # noqa: E402
 from isocalc.activations.catalogue import names  # noqa: E402
 from isocalc.design.source_code import spelled  # noqa: E402
-from isocalc.pytorch.graph import traced  # noqa: E402
 from isocalc.pytorch.layers import Block, Layer, steps_of  # noqa: E402
 from isocalc.pytorch.module import Call, drawn_input  # noqa: E402
 from isocalc.pytorch.recognition import LayerChain, Recognition  # noqa: E402
+from isocalc.pytorch.tracing import traced  # noqa: E402
 from isocalc.pytorch.weight_scales import NoLawError, pooled, scale_of  # noqa: E402
 
 WIDTH = 60

@@ -218,7 +218,7 @@ def test_a_worker_without_isocalc_that_comes_later_fails_in_its_task(tmp_path):
 
 
 def test_a_worker_that_does_not_answer_is_named(dask_cluster, monkeypatch):
-    monkeypatch.setattr("isocalc.simulation.cluster._LOADING", 1)
+    monkeypatch.setattr("isocalc.simulation.cluster.CLUSTER_LOADING", 1)
     stopped = dask_cluster.workers[0]
     stopped.send_signal(signal.SIGSTOP)
     message = r"the worker tcp://127.0.0.1:\d+ of the cluster has not answered for 1 s: restart it"
@@ -227,7 +227,7 @@ def test_a_worker_that_does_not_answer_is_named(dask_cluster, monkeypatch):
 
 
 def test_all_workers_are_killed_in_mid_run(dask_cluster, monkeypatch):
-    monkeypatch.setattr("isocalc.simulation.cluster._LOADING", 2)
+    monkeypatch.setattr("isocalc.simulation.cluster.CLUSTER_LOADING", 2)
 
     def kill_all(_share, finished):
         if finished == 5:

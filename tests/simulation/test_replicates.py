@@ -22,10 +22,10 @@ from isocalc.errors import InvalidInputError, NoAnswerError
 from isocalc.networks.descriptions import FeedForward, ResNet
 from isocalc.numerics.machine import THREAD_VARIABLES, _libraries, can_be_set, one_blas_thread
 from isocalc.simulation import replicates, simulate
+from isocalc.simulation.executors import InThisProcess, WorkerPool, local_executor
 from isocalc.simulation.replicates import Replicate, run
 from isocalc.simulation.simulate import spectra
 from isocalc.simulation.tasks import describe, library_versions, simulate_one
-from isocalc.simulation.workers import InThisProcess, WorkerPool, local_executor
 
 # Wide enough for BLAS to split the work among threads; chaotic, so that rounding would show.
 NETWORKS = [
@@ -138,7 +138,7 @@ def test_a_checkpoint_is_gone_on_from(tmp_path, expected):
 
 
 def test_what_is_finished_is_on_the_disk_while_the_next_is_computed(tmp_path, monkeypatch):
-    monkeypatch.setattr("isocalc.simulation.checkpoint._EVERY", 0.05)
+    monkeypatch.setattr("isocalc.simulation.checkpoint.SAVE_EVERY", 0.05)
     path = tmp_path / "run.ckpt"
     tasks = [Replicate(NETWORKS[0], 12, 3, trial) for trial in range(2)]
 
@@ -197,10 +197,10 @@ def test_another_version_is_refused():
 
 
 def started(pool, workers):
-    deadline = time.monotonic() + 60
-    while len(pool.pids) < workers:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    """Return the ids of workers, all of which a task has started."""
+    for future in [pool.submit(time.sleep, 0.1) for _ in range(workers)]:
+        future.result(timeout=60)
+    assert len(pool.pids) == workers
     return pool.pids
 
 
@@ -211,7 +211,7 @@ def test_a_worker_that_dies_is_an_error_of_the_run():
         os.kill(pid, signal.SIGKILL)
     with pytest.raises(NoAnswerError, match=r"a worker process died \(signal 9\), as happens where memory"):
         run(TASKS, executor=pool)
-    with pytest.raises(BrokenExecutor):
+    with pytest.raises(BrokenExecutor, match="signal 9"):
         pool.submit(math.sqrt, 4).result(timeout=60)
     pool.kill()
 
@@ -258,7 +258,7 @@ def test_a_pool_that_is_shut_down_finishes_or_cancels():
     futures = [pool.submit(time.sleep, 0.01) for _ in range(5)]
     pool.shutdown()
     assert all(future.done() and not future.cancelled() for future in futures)
-    with pytest.raises(RuntimeError, match="shut down"):
+    with pytest.raises(RuntimeError, match="shutdown"):
         pool.submit(os.getpid)
     pool = WorkerPool(1)
     futures = [pool.submit(time.sleep, 0.2) for _ in range(5)]

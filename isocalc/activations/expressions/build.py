@@ -1,14 +1,10 @@
-"""From the text of an expression to an activation.
-
-A straight line plus a periodic function, such as x + sin(x)²: averages in closed form.
-
-φ(x) = b + a x + p(x), p(0) = 0, p of period P with Fourier coefficients c_k, sampled to rounding. With
-x ~ N(0, q), ``E e^{iωx} = e^{-ω²q/2}``; differences of exponentials are by expm1, so that small q loses
-nothing.
-
-Activations given as expressions of x: ``x*tanh(x)``, ``max(x, 0.1*x)``, ``where(x > 1, 1, x)``.
+"""From the text of an expression to an activation: ``x*tanh(x)``, ``max(x, 0.1*x)``, ``where(x > 1, 1, x)``.
 
 The language is in `isocalc.activations.expressions.language`; nothing of a text is ever run as a program.
+
+A straight line plus a periodic function, such as x + sin(x)², has averages in closed form: φ(x) = b + a x +
+p(x), p(0) = 0, p of period P with Fourier coefficients c_k, sampled to rounding. With x ~ N(0, q),
+``E e^{iωx} = e^{-ω²q/2}``; differences of exponentials are by expm1, so that small q loses nothing.
 """
 
 import math
@@ -24,19 +20,20 @@ from isocalc.activations.expressions.evaluation import PieceFunction, function_o
 from isocalc.activations.expressions.language import parse, simplified, written
 from isocalc.activations.expressions.shape import STEADY, is_odd, shape_of
 from isocalc.activations.expressions.tree import Node, RefusedError, polynomial
+from isocalc.activations.tolerances import (
+    EQUAL,
+    EQUAL_FREQUENCY,
+    FAINT,
+    LONGEST_WAVE,
+    MOST_HARMONICS,
+    SAMPLES,
+)
 from isocalc.errors import InvalidInputError
+from isocalc.numerics.tolerances import EXP_IS_0, LARGEST
 
 Array = npt.NDArray[np.float64]
 Complex = npt.NDArray[np.complex128]
 Whole = npt.NDArray[np.int64]
-
-_SAMPLES, _MOST_HARMONICS = 512, 64
-_NO_HARMONIC = 1e-15
-_MOST_RATIO, _SAME_FREQUENCY = 32, 1e-13
-# e^-s is 0; the largest s that may be multiplied by squares of harmonics.
-_LARGEST_EXPONENT, _LARGEST = 1e4, 1e300
-_FAINT = 1e-3
-_EXTREME = 1e30
 
 
 class Line(NamedTuple):
@@ -90,17 +87,19 @@ def waves_of(function: PieceFunction) -> "Waves | None":
     if line is None or not line.frequencies:
         return None
     lowest = min(line.frequencies)
-    if not 1 / _EXTREME < lowest <= max(line.frequencies) < _EXTREME:
+    if not 1 / LONGEST_WAVE < lowest <= max(line.frequencies) < LONGEST_WAVE:
         raise RefusedError(STEADY, "Its waves are too long or too short.")
-    ratios = [Fraction(frequency / lowest).limit_denominator(_MOST_RATIO) for frequency in line.frequencies]
+    ratios = [
+        Fraction(frequency / lowest).limit_denominator(MOST_HARMONICS // 2) for frequency in line.frequencies
+    ]
     exact = all(
-        abs(float(r) * lowest / w - 1) < _SAME_FREQUENCY
+        abs(float(r) * lowest / w - 1) < EQUAL_FREQUENCY
         for r, w in zip(ratios, line.frequencies, strict=True)
     )
     if not exact:
         raise RefusedError(STEADY, "It has waves of no common period.")
     base = lowest / math.lcm(*(ratio.denominator for ratio in ratios))
-    x = 2 * math.pi / base * np.arange(_SAMPLES) / _SAMPLES
+    x = 2 * math.pi / base * np.arange(SAMPLES) / SAMPLES
     start = function.phi(np.zeros(1))
     gate_start = function.dphi(np.zeros(1)) ** 2
     waves = _spectrum(function.phi(x) - line.slope * x - start)
@@ -114,9 +113,9 @@ def _spectrum(values: Array) -> tuple[Whole, Complex]:
     if not np.isfinite(coefficients).all():
         raise RefusedError(STEADY, "Its waves are too high.")
     harmonics = np.fft.fftfreq(values.size, 1 / values.size).round().astype(np.int64)
-    kept = np.abs(coefficients) > _NO_HARMONIC * max(np.abs(coefficients).max(), 1e-300)
-    if np.abs(harmonics[kept]).max(initial=0) > _MOST_HARMONICS:
-        raise RefusedError(STEADY, f"Its waves have more than {_MOST_HARMONICS} harmonics.")
+    kept = np.abs(coefficients) > EQUAL * max(np.abs(coefficients).max(), 1e-300)
+    if np.abs(harmonics[kept]).max(initial=0) > MOST_HARMONICS:
+        raise RefusedError(STEADY, f"Its waves have more than {MOST_HARMONICS} harmonics.")
     return harmonics[kept], coefficients[kept]
 
 
@@ -144,7 +143,7 @@ class Waves(NamedTuple):
     def scale(self) -> float:
         """Length over which the fastest wave varies."""
         size = np.abs(self.coefficients * self.harmonics)
-        fast = np.abs(self.harmonics[size > _FAINT * size.max(initial=0.0)])
+        fast = np.abs(self.harmonics[size > FAINT * size.max(initial=0.0)])
         return 1 / self.base / float(fast.max(initial=1))
 
     def averages(self, q: Array) -> tuple[Array, Array, Array, Array, Array]:
@@ -156,7 +155,7 @@ class Waves(NamedTuple):
 
     def _averages(self, q: float) -> tuple[float, float, float, float, float]:
         k, c, b, a = self.harmonics, self.coefficients, self.start, self.slope
-        s = min(float(np.square(self.base * np.sqrt(q))) / 2, _LARGEST_EXPONENT)
+        s = min(float(np.square(self.base * np.sqrt(q))) / 2, EXP_IS_0)
         waves = np.expm1(-k * k * s)
         mean = b + _real(c @ waves)
         along = _real(1j * self.base * (c * k) @ np.exp(-k * k * s))
@@ -181,7 +180,7 @@ class Waves(NamedTuple):
 
     def _correlation(self, q: float, correlation: float) -> tuple[float, float]:
         k, c, b, a = self.harmonics, self.coefficients, self.start, self.slope
-        s = min(float(np.square(self.base * np.sqrt(q))) / 2, _LARGEST)
+        s = min(float(np.square(self.base * np.sqrt(q))) / 2, LARGEST / SAMPLES**2)
         along = _real(1j * self.base * (c * k) @ np.exp(-k * k * s))
         product = b * b + 2 * b * _real(c @ np.expm1(-k * k * s)) + q * correlation * (a * a + 2 * a * along)
         d = 1j * self.base * c * k

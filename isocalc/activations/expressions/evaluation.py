@@ -1,14 +1,12 @@
-"""φ and φ' of an expression as functions of arrays: pieces, rounding, evaluation.
+"""φ and φ' of an expression as functions of arrays, defined and finite for every x or refused.
 
-An expression as smooth pieces: where abs, max, where and the like switch, and what holds in between.
-
-How far rounding may move an expression and its derivative: a running error analysis, to first order.
-
-φ and φ' of an expression as functions of arrays, defined and finite for every x or refused.
+An expression is cut into smooth pieces where abs, max, where and the like switch. How far rounding may move
+its values and its derivative is found by a running error analysis, to first order.
 """
 
 import math
 from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -31,17 +29,12 @@ from isocalc.activations.expressions.tree import (
     value_and_slope,
     value_of,
 )
+from isocalc.activations.tolerances import EQUAL, FAR_ENOUGH, MOST_CUTS, TOUCHES, TRULY_LARGE
+from isocalc.numerics.roots import Indices, find_roots
+from isocalc.numerics.tolerances import EPS, HUGE, LARGEST
 
 Array = npt.NDArray[np.float64]
 Intervals = Iterator[tuple[float, float, Node]]
-
-_MOST_CUTS = 40
-_OUTWARD = np.geomspace(1e-9, 1e9, 721)
-_EVERYWHERE = np.unique(np.concatenate([-_OUTWARD, _OUTWARD, np.linspace(-30.0, 30.0, 2403)]))
-_INSIDE = np.arange(1, 200) / 200
-# Two cuts nearer than this, relatively, are one: 0.9/3 and 0.3.
-_SAME = 1e-15
-_TOUCHES = 1e-13
 
 
 class Pieces(NamedTuple):
@@ -72,7 +65,7 @@ def pieces_of(tree: Node) -> Pieces:
     for low, high in pairwise((-math.inf, *_distinct(cut for each in inner for cut in each.cuts), math.inf)):
         args = [each.parts[_index(each.cuts, low, high)] for each in inner]
         found += _resolved(tree, args, low, high)
-        if len(found) > 2 * _MOST_CUTS:
+        if len(found) > 2 * MOST_CUTS:
             break
     return _merged(found)
 
@@ -80,7 +73,7 @@ def pieces_of(tree: Node) -> Pieces:
 def _distinct(cuts: Iterator[float]) -> list[float]:
     distinct: list[float] = []
     for cut in sorted(cuts):
-        if not distinct or cut - distinct[-1] > _SAME * abs(cut):
+        if not distinct or cut - distinct[-1] > EQUAL * abs(cut):
             distinct.append(cut)
     return distinct
 
@@ -99,8 +92,8 @@ def _merged(found: list[tuple[float, float, Node]]) -> Pieces:
         if not _same(part, parts[-1]):
             cuts.append(low)
             parts.append(part)
-    if len(cuts) > _MOST_CUTS:
-        raise RefusedError(f"made of at most {_MOST_CUTS} pieces", "It has more kinks.")
+    if len(cuts) > MOST_CUTS:
+        raise RefusedError(f"made of at most {MOST_CUTS} pieces", "It has more kinks.")
     return Pieces(tuple(cuts), tuple(parts))
 
 
@@ -144,15 +137,22 @@ _CHOICES: dict[str, tuple[Callable[..., Node], Callable[..., Node]]] = {
 }
 
 
+@cache
+def outward_places() -> Array:
+    """Return places x > 0, 40 a decade, at which functions are looked at."""
+    return np.geomspace(1e-9, 1e9, 721)
+
+
 def samples(low: float, high: float) -> Array:
     """Return points of an open interval, ascending."""
-    x = [_EVERYWHERE]
+    outward = outward_places()
+    x = [-outward, outward, np.linspace(-30.0, 30.0, 2403)]
     if math.isfinite(low) and math.isfinite(high):
-        x.append(low + (high - low) * _INSIDE)
+        x.append(low + (high - low) * np.arange(1, 200) / 200)
     elif math.isfinite(low):
-        x.append(low + _OUTWARD)
+        x.append(low + outward)
     elif math.isfinite(high):
-        x.append(high - _OUTWARD)
+        x.append(high - outward)
     points = np.unique(np.concatenate(x))
     return np.asarray(points[(points > low) & (points < high)])
 
@@ -173,11 +173,10 @@ def crossings(g: Node, low: float, high: float, *, nearest: bool = False) -> lis
     places = np.flatnonzero(np.isfinite(signs) & (signs != 0))
     changes = np.flatnonzero(signs[places[1:]] != signs[places[:-1]])
     if nearest:
-        changes = changes[np.argsort(np.abs(x[places[changes]]), kind="stable")[:_MOST_CUTS]]
-    elif changes.size > _MOST_CUTS:
-        raise RefusedError(f"made of at most {_MOST_CUTS} pieces", "It has more kinks.")
-    ends = [x[places[k : k + 2]].tolist() for k in changes]
-    return [_last_digit(lambda t: value_of(g, t), *pair) for pair in ends]
+        changes = changes[np.argsort(np.abs(x[places[changes]]), kind="stable")[:MOST_CUTS]]
+    elif changes.size > MOST_CUTS:
+        raise RefusedError(f"made of at most {MOST_CUTS} pieces", "It has more kinks.")
+    return _last_digits(lambda t: value_of(g, t), x, places[changes], places[changes + 1])
 
 
 def touchings(g: Node, low: float, high: float) -> list[float]:
@@ -187,7 +186,7 @@ def touchings(g: Node, low: float, high: float) -> list[float]:
         return []
     step = 1e-3 * np.maximum(np.abs(turns), 1e-6)
     near = np.abs(value_of(g, turns + step)) + np.abs(value_of(g, turns - step))
-    return turns[np.abs(value_of(g, turns)) <= _TOUCHES * near].tolist()  # type: ignore[no-any-return] # floats
+    return turns[np.abs(value_of(g, turns)) <= TOUCHES * near].tolist()  # type: ignore[no-any-return] # floats
 
 
 def _turns(g: Node, x: Array) -> Array:
@@ -198,35 +197,27 @@ def _turns(g: Node, x: Array) -> Array:
     kept = np.isfinite(trend) & (trend != 0)
     x, trend, sign = x[kept], trend[kept], sign[kept]
     minima = np.flatnonzero((trend[:-1] < 0) & (trend[1:] > 0) & (sign[:-1] == sign[1:]))
-    if minima.size > 4 * _MOST_CUTS:
+    if minima.size > 4 * MOST_CUTS:
         return np.empty(0)
-    return np.array([_last_digit(lambda t: value_and_slope(g, t)[1], *x[k : k + 2].tolist()) for k in minima])
+    return np.array(_last_digits(lambda t: value_and_slope(g, t)[1], x, minima, minima + 1))
 
 
-def _last_digit(function: Callable[[Array], Array], low: float, high: float) -> float:
-    """Return the place between two points at which a function changes its sign."""
-    left = np.sign(function(np.array([low]))[0])
-    while True:
-        x = np.linspace(low, high, 17)
-        signs = np.sign(function(x))
-        if not signs.all() and (signs[1:-1] == 0).any():
-            return float(x[1:-1][signs[1:-1] == 0][0])
-        k = max(int(np.argmax(signs != left)), 1)
-        if x[k] - x[k - 1] >= high - low or x[k] - x[k - 1] <= 2.3e-16 * max(abs(x[k]), 1e-290):
-            return float(x[k])
-        low, high = float(x[k - 1]), float(x[k])
+def _last_digits(function: Callable[[Array], Array], x: Array, left: Indices, right: Indices) -> list[float]:
+    """Return the places between samples at which a function changes its sign, to the last digit."""
+    values = np.clip(function(x), -HUGE, HUGE)
+    ends = (x[left], x[right], (values[left], values[right]))
+    found = find_roots(lambda _, t: (function(t), None), *ends, in_log=False)
+    return found.x[found.reached].tolist()  # type: ignore[no-any-return] # floats
 
 
 Number = Array | float
-
-_UNITS = 4 * float(np.finfo(float).eps)
 
 
 def rounding(tree: Node, x: Array) -> tuple[Array, Array]:
     """Return bounds, but for rare cases, of the rounding errors of a smooth expression and its derivative."""
     with np.errstate(all="ignore"):
         _, _, error, other = _bounds(tree, x)
-    return _UNITS * np.broadcast_to(error, x.shape), _UNITS * np.broadcast_to(other, x.shape)
+    return 4 * EPS * np.broadcast_to(error, x.shape), 4 * EPS * np.broadcast_to(other, x.shape)
 
 
 def _bounds(tree: Node, x: Array) -> tuple[Any, Any, Any, Any]:
@@ -267,16 +258,6 @@ def _of_two(op: str, one: tuple[Any, ...], other: tuple[Any, ...]) -> tuple[Any,
 
 
 DEFINED, FINITE = "defined for every x", "finite for every x, and its derivative too"
-# An expression must be finite up to here; beyond, powers of x may overflow.
-_NEAR = 1e6
-_WITHIN = np.unique(
-    np.concatenate(
-        [[0.0], np.geomspace(1e-300, 1e-3, 300), np.arange(0.01, 100, 0.01), np.geomspace(100, _NEAR, 2000)]
-    )
-)
-_FAR = np.append(2.0 ** np.arange(20, 1024), np.finfo(float).max)
-# An overflow from below this is none of φ but of its parts; beyond x = 10^40 φ goes on as a line then.
-_TRULY_LARGE, _FAR_ENOUGH = 1e200, 1e40
 
 
 class PieceFunction(NamedTuple):
@@ -387,18 +368,21 @@ def _not_positive(u: Node, low: float, high: float) -> list[float]:
 
 def _known_to(function: PieceFunction, side: float) -> float:
     """Return |x| up to which φ and φ' can be computed; refuse those that are not finite."""
-    near = side * _WITHIN
+    # Beyond 10⁶, powers of x may overflow.
+    places = np.geomspace(1e-300, 1e-3, 300), np.arange(0.01, 100, 0.01), np.geomspace(100, 1e6, 2000)
+    near = side * np.concatenate([[0.0], *places])
     bad = np.flatnonzero(~_finite(function, near))
     if bad.size:
         raise _not_finite(function, near[max(bad[0] - 1, 0)], near[bad[0]])
-    x = np.asarray(side * _FAR)
+    far = np.append(2.0 ** np.arange(20, 1024), LARGEST)
+    x = np.asarray(side * far)
     values = function.phi(x), function.dphi(x)
     known = np.inf
     for each in values:
         overflows = np.flatnonzero(~np.isfinite(each))
         if overflows.size and not _truly_large(each, overflows[0]):
-            known = min(known, float(_FAR[max(overflows[0] - 1, 0)]))
-    if known < _FAR_ENOUGH:
+            known = min(known, float(far[max(overflows[0] - 1, 0)]))
+    if known < FAR_ENOUGH:
         raise _not_finite(function, side * known, 2 * side * known)
     return known
 
@@ -406,7 +390,7 @@ def _known_to(function: PieceFunction, side: float) -> float:
 def _truly_large(values: Array, first: int) -> bool:
     """Whether values overflow, from this one on, because they grow like a power."""
     rest = values[first:]
-    return bool(np.isinf(rest).all() and abs(values[first - 1]) > _TRULY_LARGE)
+    return bool(np.isinf(rest).all() and abs(values[first - 1]) > TRULY_LARGE)
 
 
 def _finite(function: PieceFunction, x: Array) -> npt.NDArray[np.bool_]:
@@ -414,7 +398,9 @@ def _finite(function: PieceFunction, x: Array) -> npt.NDArray[np.bool_]:
 
 
 def _not_finite(function: PieceFunction, good: float, bad: float) -> RefusedError:
-    for _ in range(60):
-        middle = (good + bad) / 2
-        good, bad = (middle, bad) if _finite(function, np.array([middle]))[0] else (good, middle)
-    return RefusedError(FINITE, f"The expression is not finite at x = {bad + 0.0:.4g}.")
+    def sign(_: Any, x: Array) -> tuple[Array, None]:
+        return np.where(_finite(function, x), -1.0, 1.0), None
+
+    ends = np.array([good]), np.array([bad])
+    place = find_roots(sign, *ends, (np.array([-1.0]), np.array([1.0])), in_log=False).x[0]
+    return RefusedError(FINITE, f"The expression is not finite at x = {place + 0.0:.4g}.")

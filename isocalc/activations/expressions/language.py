@@ -22,13 +22,12 @@ from isocalc.activations.expressions.tree import (
     const,
     node,
 )
+from isocalc.activations.tolerances import MOST_CHOICES, MOST_DEPTH, MOST_LETTERS, MOST_NODES, MOST_POWER
 from isocalc.limits import LARGEST_CONSTANT
 
 FUNCTIONS = tuple(name for name in (*SMOOTH, *CONDITIONAL) if name not in HIDDEN)
 RULE = "a known activation or an expression of x such as x*tanh(x)"
 
-_MOST_LETTERS, _MOST_NODES, _MOST_DEPTH, _MOST_CHOICES, _MOST_POWER = 400, 200, 40, 20, 50
-# Whose fourth power is a double.
 _STRANGE = re.compile(r"[^A-Za-z0-9_.+\-*/(),<>=!\s]")
 _OPERATORS: dict[type[ast.operator], tuple[str, str, int]] = {
     ast.Add: ("add", " + ", 1),
@@ -62,8 +61,8 @@ def parse(text: str) -> Node:
     RefusedError
         The text is not in the language, or too large.
     """
-    if len(text) > _MOST_LETTERS:
-        raise RefusedError(RULE, f"It is longer than {_MOST_LETTERS} letters.")
+    if len(text) > MOST_LETTERS:
+        raise RefusedError(RULE, f"It is longer than {MOST_LETTERS} letters.")
     if strange := _STRANGE.search(text):
         refused = f"The letter {strange[0]!a} is not in it."
         if strange[0] == "^":
@@ -76,13 +75,13 @@ def parse(text: str) -> Node:
         raise RefusedError(RULE, f"It does not parse: {error.msg}.") from None
     except (ValueError, RecursionError, MemoryError, OverflowError):
         raise RefusedError(RULE, "It does not parse.") from None
-    if sum(1 for _ in ast.walk(body)) > 3 * _MOST_NODES:
-        raise RefusedError(RULE, f"It has more than {_MOST_NODES} operations.")
+    if sum(1 for _ in ast.walk(body)) > 3 * MOST_NODES:
+        raise RefusedError(RULE, f"It has more than {MOST_NODES} operations.")
     tree = _read(body, 0)
-    if sum(len(each.args) for each in nodes(tree) if each.op in _CHOOSING) > 2 * _MOST_CHOICES:
-        raise RefusedError(RULE, f"It has more than {_MOST_CHOICES} of {', '.join(CONDITIONAL)}.")
-    if len(written(tree)) > _MOST_LETTERS:
-        raise RefusedError(RULE, f"Written out, it is longer than {_MOST_LETTERS} letters.")
+    if sum(len(each.args) for each in nodes(tree) if each.op in _CHOOSING) > 2 * MOST_CHOICES:
+        raise RefusedError(RULE, f"It has more than {MOST_CHOICES} of {', '.join(CONDITIONAL)}.")
+    if len(written(tree)) > MOST_LETTERS:
+        raise RefusedError(RULE, f"Written out, it is longer than {MOST_LETTERS} letters.")
     return tree
 
 
@@ -94,8 +93,8 @@ def nodes(tree: Node) -> Iterator[Node]:
 
 
 def _read(part: ast.expr, depth: int) -> Node:  # noqa: PLR0911 - one for each node of the list
-    if depth > _MOST_DEPTH:
-        raise RefusedError(RULE, f"It is nested more than {_MOST_DEPTH} deep.")
+    if depth > MOST_DEPTH:
+        raise RefusedError(RULE, f"It is nested more than {MOST_DEPTH} deep.")
     match part:
         case ast.Constant(int(value) | float(value)) if not isinstance(value, bool):
             return _number(value)
@@ -226,8 +225,8 @@ def simplified(tree: Node) -> Node:  # noqa: PLR0911 - one for each kind of oper
 def _to_the_power(base: Node, exponent: Node) -> Node:
     if exponent.op != "const":
         raise RefusedError(RULE, "A power must be a constant; write exp(y*log(x)) for x**y where x > 0.")
-    if abs(exponent.number) > _MOST_POWER:
-        raise RefusedError(RULE, f"A power must be at most {_MOST_POWER} in size.")
+    if abs(exponent.number) > MOST_POWER:
+        raise RefusedError(RULE, f"A power must be at most {MOST_POWER} in size.")
     if base.op == "const" and base.number < 0 and not exponent.number.is_integer():
         raise RefusedError(RULE, "A negative number has no such power.")
     return node("pow", base, number=exponent.number)

@@ -16,23 +16,25 @@ from isocalc.activations.expressions.tree import (
     polynomial,
     value_and_slope,
 )
+from isocalc.activations.tolerances import (
+    EXACT_DEGREE,
+    FARTHEST_PANEL,
+    JUMP,
+    LONGEST_PANEL,
+    MOST_EXTRA,
+    NOT_FAR,
+    NOTHING,
+    RESOLVED,
+    SHARPEST,
+    SHARPEST_BEND,
+    SHORTEST_PANEL,
+)
 from isocalc.numerics.quadrature import legendre_rule
+from isocalc.numerics.roots import find_roots
 
 Array = npt.NDArray[np.float64]
 
 STEADY = "an expression that varies slowly enough to be averaged"
-# Degree of polynomial pieces up to which φ'⁴ and φ² z² are integrated exactly by 16 nodes.
-_EXACT_DEGREE = 8
-_LONGEST, _SHORTEST, _FARTHEST = 40, -30, 60
-_TOLERANCE = 2e-13
-_MOST_UNRESOLVED, _MOST_HALVINGS, _MOST_EXTRA = 8, 24, 8
-_MIRROR = np.concatenate([np.geomspace(1e-12, 1e12, 721), np.arange(0.005, 40, 0.01)])
-_SHARPEST, _SHARPEST_BEND = 32.0, 2e6
-_TURNS, _BISECTIONS = np.geomspace(1e-4, 1e4, 4000), 45
-_PARTS = np.arange(1, 8) / 8
-_JUMP = 1e-11
-# Share of a function's size where |x| is not far that is nothing.
-_NOTHING, _NOT_FAR = 1e-40, 64.0
 
 
 class InPieces(Protocol):
@@ -80,7 +82,7 @@ def shape_of(function: PieceFunction) -> Shape:
     slopes, scale, extra = None, math.inf, tuple[float, ...]()
     if all(each is not None and len(each) <= 2 for each in polynomials):
         slopes = tuple((each or (0.0,))[1] if len(each or ()) == 2 else 0.0 for each in polynomials)
-    elif not all(each is not None and len(each) <= _EXACT_DEGREE + 1 for each in polynomials):
+    elif not all(each is not None and len(each) <= EXACT_DEGREE + 1 for each in polynomials):
         _require_gentle(function)
         scale, extra = resolved(function)
     jumps = tuple(cut for k, cut in enumerate(cuts) if _jumps(pieces, k))
@@ -91,7 +93,7 @@ def _jumps(pieces: Pieces, k: int) -> bool:
     cut = np.array([pieces.cuts[k]])
     (left, slope), (right, other) = (value_and_slope(part, cut) for part in pieces.parts[k : k + 2])
     size = np.abs(left) + np.abs(right) + (np.abs(slope) + np.abs(other)) * np.abs(cut)
-    return bool(np.abs(left - right)[0] > _JUMP * size[0])
+    return bool(np.abs(left - right)[0] > JUMP * size[0])
 
 
 def is_odd(function: PieceFunction) -> bool:
@@ -99,7 +101,8 @@ def is_odd(function: PieceFunction) -> bool:
     cuts = np.array(function.pieces.cuts)
     if function.phi(np.zeros(1))[0] != 0 or not np.allclose(cuts, -cuts[::-1], rtol=1e-14, atol=0):
         return False
-    x = _MIRROR[~np.isin(_MIRROR, np.abs(cuts))]
+    x = np.concatenate([np.geomspace(1e-12, 1e12, 721), np.arange(0.005, 40, 0.01)])
+    x = x[~np.isin(x, np.abs(cuts))]
     right, left = function.phi(x), function.phi(-x)
     with np.errstate(invalid="ignore"):
         same = (np.abs(right + left) <= 1e-14 * np.abs(right) + function.noise(x)[0]) | (right == -left)
@@ -111,13 +114,13 @@ def resolved(function: InPieces) -> tuple[float, tuple[float, ...]]:
 
     A panel is fine where halving it changes no average over it.
     """
-    powers = np.arange(_SHORTEST, _FARTHEST + 1)
+    powers = np.arange(SHORTEST_PANEL, FARTHEST_PANEL + 1)
     start = np.asarray(2.0**powers)
     ends = {side: _fine(function, side * start[:-1], side * start[1:]) for side in (-1.0, 1.0)}
     inner = np.logical_and.accumulate(_inner(function, start))
     fine = np.array([ends[-1.0], ends[1.0]])
     rough_beyond = np.cumsum((~fine).sum(axis=0)[::-1])[::-1]
-    usable = np.flatnonzero(inner[:-1] & (rough_beyond <= _MOST_UNRESOLVED) & (powers[:-1] <= _LONGEST))
+    usable = np.flatnonzero(inner[:-1] & (rough_beyond <= MOST_EXTRA) & (powers[:-1] <= LONGEST_PANEL))
     if not usable.size:
         raise _unsteady(np.empty(0))
     exact = usable[rough_beyond[usable] == 0]
@@ -129,7 +132,7 @@ def resolved(function: InPieces) -> tuple[float, tuple[float, ...]]:
         if not ends[side][k]
     ]
     farthest = max(map(abs, function.pieces.cuts), default=0.0)
-    scale = farthest if powers[j] == _LONGEST and farthest else float(start[j]) / 2
+    scale = farthest if powers[j] == LONGEST_PANEL and farthest else float(start[j]) / 2
     return scale, _halved(function, rough)
 
 
@@ -147,7 +150,7 @@ def _require_gentle(function: PieceFunction) -> None:
                 roots = np.array(crossings(each.args[0], low, high, nearest=True))
                 slopes = value_and_slope(each.args[0], roots)[1] if roots.size else roots
                 with np.errstate(all="ignore"):
-                    sharp = roots[np.abs(slopes * roots) > _SHARPEST]
+                    sharp = roots[np.abs(slopes * roots) > SHARPEST]
                 if each.op not in ("sin", "cos", "tan"):
                     sharp = np.append(sharp, _sharp_bends(each.args[0], low, high))
                     if sharp.size:
@@ -156,25 +159,29 @@ def _require_gentle(function: PieceFunction) -> None:
 
 def _sharp_bends(tree: Node, low: float, high: float) -> Array:
     """Return where an expression turns so sharply that panels may miss what a function of it does there."""
-    x = np.concatenate([-_TURNS[::-1], _TURNS])
+    places = np.geomspace(1e-4, 1e4, 4000)
+    x = np.concatenate([-places[::-1], places])
     x = x[(x > low) & (x < high)]
     slopes = value_and_slope(tree, x)[1]
     found = np.flatnonzero(np.sign(slopes[1:]) * np.sign(slopes[:-1]) < 0)
-    left, right = x[found], x[found + 1]
-    for _ in range(_BISECTIONS):
-        middle = (left + right) / 2
-        same = np.sign(value_and_slope(tree, middle)[1]) == np.sign(slopes[found])
-        left, right = np.where(same, middle, left), np.where(same, right, middle)
+    turns = find_roots(
+        lambda _, t: (value_and_slope(tree, t)[1], None),
+        x[found],
+        x[found + 1],
+        (slopes[found], slopes[found + 1]),
+        in_log=False,
+    )
+    left = turns.x[turns.reached]
     step = 1e-5 * np.abs(left)
     with np.errstate(all="ignore"):
         bends = (value_and_slope(tree, left + step)[1] - value_and_slope(tree, left - step)[1]) / (2 * step)
-        return np.asarray(left[np.abs(bends * left * left) > _SHARPEST_BEND])
+        return np.asarray(left[np.abs(bends * left * left) > SHARPEST_BEND])
 
 
 def _halved(function: InPieces, rough: list[tuple[float, float]]) -> tuple[float, ...]:
     """Return the points that cut panels into fine ones."""
     points: list[float] = []
-    for _ in range(_MOST_HALVINGS):
+    for _ in range(MOST_EXTRA + 1):
         if not rough:
             return tuple(points)
         halves = []
@@ -184,7 +191,7 @@ def _halved(function: InPieces, rough: list[tuple[float, float]]) -> tuple[float
             halves += [(low, middle), (middle, high)]
         fine = _fine(function, *np.array(halves).T)
         rough = [half for half, is_fine in zip(halves, fine, strict=True) if not is_fine]
-        if len(points) > _MOST_EXTRA:
+        if len(points) > MOST_EXTRA:
             break
     raise _unsteady(np.array([low for low, _ in rough]))
 
@@ -199,11 +206,11 @@ def _fine(function: InPieces, low: Array, high: Array) -> npt.NDArray[np.bool_]:
     low, high = np.minimum(low, high), np.maximum(low, high)
     cuts = np.clip(function.pieces.cuts, low[:, None], high[:, None])
     edges = np.sort(np.column_stack([low, cuts, high]), axis=1)
-    between = (edges[:, :-1, None] + np.diff(edges)[..., None] * _PARTS).reshape(low.size, -1)
+    between = (edges[:, :-1, None] + np.diff(edges)[..., None] * np.arange(1, 8) / 8).reshape(low.size, -1)
     finer = np.sort(np.column_stack([edges, between]), axis=1)
     with np.errstate(all="ignore"):
         one, two = (_sums(function, each, low, high) for each in (edges, finer))
-        apart = np.abs(one[0] - two[0]) > _TOLERANCE * two[1] + one[2] + two[2]
+        apart = np.abs(one[0] - two[0]) > RESOLVED * two[1] + one[2] + two[2]
     return np.asarray(~(apart & np.isfinite(one[0]) & np.isfinite(two[0])).any(axis=0))
 
 
@@ -219,7 +226,7 @@ def _sums(function: InPieces, edges: Array, low: Array, high: Array) -> tuple[Ar
     size = np.nan_to_num(np.abs(values).max(axis=(2, 3)), posinf=0.0)
     far = np.maximum(np.abs(low), np.abs(high))
     order = np.argsort(far, kind="stable")
-    least = _NOTHING * size[:, far <= _NOT_FAR].max(axis=1, initial=0.0)
+    least = NOTHING * size[:, far <= NOT_FAR].max(axis=1, initial=0.0)
     size[:, order] = np.maximum.accumulate(np.maximum(size[:, order], least[:, None]), axis=1)
     noise, slope_noise = function.noise(x)
     slope = np.sqrt(gate)

@@ -1,12 +1,8 @@
-"""Expressions of x as trees: the functions they may call, their values and how they are built.
+"""Expressions of x as trees: the functions they may call, values, derivatives by dual numbers, construction.
 
-The functions an expression may call, with derivatives, for real arrays and complex ones near the axis.
-
-Expressions of x as trees, their values and, by dual numbers, their derivatives.
-
-How trees of expressions are built: identities that are exact and lose no digits are applied.
-
-So ``log(1 + exp(x))`` does not overflow and ``1 - tanh(x)`` does not cancel.
+Functions and derivatives take real arrays, and complex ones near the axis. As trees are built, identities are
+applied that are exact and lose no digits: ``log(1 + exp(x))`` does not overflow, ``1 - tanh(x)`` does not
+cancel.
 """
 
 import math
@@ -18,13 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from isocalc.activations import formulas
+from isocalc.activations.tolerances import MOST_DEGREE
 from isocalc.errors import NextStep
-from isocalc.numerics.special import erf, erfc, magnitude, positive_part
+from isocalc.numerics.special import SQRT_HALF, erf, erfc, magnitude, positive_part
 from isocalc.numerics.special import log1p as complex_log1p
 
 Numbers = npt.NDArray[Any]  # real or complex
-
-_SQRT_HALF = math.sqrt(0.5)
 
 
 class Primitive(NamedTuple):
@@ -43,11 +38,11 @@ def _softplus(u: Numbers) -> Numbers:
 
 
 def _phi(u: Numbers) -> Numbers:
-    return 0.5 * erfc(-_SQRT_HALF * u)
+    return 0.5 * erfc(-SQRT_HALF * u)
 
 
 def _dphi(u: Numbers, _: Numbers) -> Numbers:
-    return formulas.gaussian(_SQRT_HALF * u) / math.sqrt(2.0 * math.pi)
+    return formulas.gaussian(SQRT_HALF * u) / math.sqrt(2.0 * math.pi)
 
 
 def _tan_slope(u: Numbers, v: Numbers) -> Numbers:
@@ -94,9 +89,6 @@ CONDITIONAL = {"abs": 1, "relu": 1, "sign": 1, "max": 2, "min": 2, "where": 3, "
 ALIASES = {"arctan": "atan", "arcsinh": "asinh", "maximum": "max", "minimum": "min"}
 CONSTANTS = {"pi": math.pi, "e": math.e}
 
-__all__ = ["ALIASES", "CONDITIONAL", "CONSTANTS", "HIDDEN", "SMOOTH", "Numbers", "Primitive"]
-
-MOST_DEGREE = 12
 # Their derivatives fall exponentially, faster than the derivative of any argument grows.
 _SATURATING = {"exp", "tanh", "erf", "erfc", "Phi", "sigmoid", "softplus"}
 

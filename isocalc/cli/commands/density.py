@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from isocalc.cli.amounts import MOST_PREVIEWED
 from isocalc.cli.caveats import Caveats, explain_start
 from isocalc.cli.command import Guided, refuse
 from isocalc.cli.numbers import read_numbers
-from isocalc.cli.options.law import LawsUsed, law_options, require_paths
+from isocalc.cli.options.law import LawsUsed, law_options, require_law
 from isocalc.cli.options.network import network_or_c_options
 from isocalc.cli.options.output import Output, picture_options
 from isocalc.cli.options.types import Listed, OneOf, Whole
@@ -28,9 +29,6 @@ from isocalc.limits import MOST_ROWS, MOST_VALUES
 
 if TYPE_CHECKING:
     from isocalc.laws.law import Law
-
-
-MOST_PREVIEWED = 4  # networks whose densities a terminal shows unasked
 
 
 @click.command(
@@ -94,8 +92,10 @@ def command(ctx: click.Context, /, networks: Sweep, output: Output, *, summary: 
     says which if it is not the universal one. Feed-forward networks have the layered law alone.
     """
     keys = ("activation", "depth") if "activation" in networks.axes else ("c", "depth", "skip")
-    _require_law_of(ctx, networks, given["law"])
-    require_paths(given["law"], given["paths"])
+    if given["law"] in {"layered", "exact"} and "activation" not in networks.axes:
+        advice = "Give --act for the law at finite depth."
+        raise InvalidInputError("law", "universal with --c", given["law"], advice)
+    require_law(ctx, given["law"], given["paths"])
     if summary:
         refuse(ctx, ("points", "at", "variable"), "with --summary, which is about the whole law")
         values, columns = None, tuple(dict.fromkeys((*keys, *SUMMARY)))
@@ -134,15 +134,6 @@ def _law(subject: Any, used: LawsUsed) -> "Law":
         return used.given(subject)
     explain_start(subject)
     return used.law_of(subject)
-
-
-def _require_law_of(ctx: click.Context, networks: Sweep, law: str) -> None:
-    """Refuse a law that what was described does not have."""
-    if law in {"layered", "exact"} and "activation" not in networks.axes:
-        raise InvalidInputError("law", "universal with --c", law, "Give --act for the law at finite depth.")
-    if law in {"universal", "exact"} and ctx.params["arch"] == "feedforward":
-        advice = f"The {law} law is that of residual networks."
-        raise InvalidInputError("law", "layered with --arch feedforward", law, advice)
 
 
 def _values(ctx: click.Context, variable: str, at: str | None) -> list[float] | None:

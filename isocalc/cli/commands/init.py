@@ -1,9 +1,4 @@
-"""``isocalc init``: the scales of weights and biases that give the spectrum which is wanted.
-
-The code that ``isocalc init --emit`` prints, and what its first lines say.
-
-``isocalc init``: the scales of weights and biases that give the spectrum which is wanted.
-"""
+"""``isocalc init``: the scales of weights and biases that give the spectrum which is wanted, or code."""
 # ruff: noqa: PLC0415 - numerics load when a command computes
 
 from collections.abc import Callable, Iterator, Sequence
@@ -42,77 +37,6 @@ if TYPE_CHECKING:
     from isocalc.laws.law import Law
     from isocalc.networks.descriptions import FeedForward, ResNet
     from isocalc.signal.criticality import CriticalPoint
-
-
-def code(net: "ResNet | FeedForward", found: Any, framework: Any) -> str:
-    """Return the code of a residual network, or of a critical point of a feed-forward one.
-
-    Raises
-    ------
-    InvalidInputError
-        The activation is not one of isocalc's own.
-    """
-    from isocalc.design.source_code import source
-    from isocalc.networks.descriptions import ResNet
-
-    if isinstance(net, ResNet):
-        network, law = found if isinstance(found, tuple) else (found, None)
-        return source(network, framework, _about_residual(network, law))
-    return source(found.network(net.depth, net.weights), framework, _about_critical(net, found))
-
-
-def _about_residual(net: "ResNet", law: "Law | None") -> str:
-    from isocalc.laws.spectrum import choose, require_quick, taken
-    from isocalc.signal.propagation import propagate
-
-    signal = propagate(net)
-    try:
-        if law is None:
-            choice = choose(net, signal=signal)
-            if choice.law == "exact":
-                require_quick(net, signal)
-            law, _ = taken(net, choice)
-        ends = f"from {law.edge_lower:.6g} to {law.edge_upper:.6g} ({law.name} law)"
-        edges = f", singular values of the Jacobian {ends}"
-    except NoAnswerError as error:
-        edges = f"; the singular values of the Jacobian are not known: {told(error)}"
-    return (
-        f"{net.depth} residual blocks x + {net.branch.formula()}, phi = {net.act.name}, "
-        f"{net.weights} weights:\n"
-        f"c = {signal.c:.6g}{edges},\n"
-        f"for inputs whose entries have mean square {net.input_variance:.6g}{_beyond(net)}."
-    )
-
-
-def _beyond(net: "ResNet | FeedForward") -> str:
-    """Say what the law leaves out where φ has a mean, which the signals of all neurons then share."""
-    from isocalc.signal.propagation import can_leave_law
-
-    if not can_leave_law(net):
-        return ""
-    return ";\nbut one, in the signal's direction, can lie far outside (isocalc mc --spectrum shows it)"
-
-
-def _about_critical(net: "FeedForward", point: "CriticalPoint") -> str:
-    from dataclasses import replace
-
-    spread = point.sigma2_jjt(net.depth, net.weights)
-    place = "chi = 1" if net.act.jumps else "edge of chaos"
-    text = (
-        f"{net.depth} layers phi(W x + b), phi = {net.act.name}, {net.weights} weights, {place}:\n"
-        f"squared singular values of the Jacobian of mean 1 and variance {spread:.6g}"
-    )
-    network, inputs = point.network(net.depth, net.weights), ""
-    if point.q_star:
-        start = (point.q_star - point.sigma_b**2) / point.sigma_w**2
-        network = replace(network, input_variance=start)
-        inputs = f",\nfor inputs whose entries have mean square {start:.6g}"
-        if point.side:
-            from_where = "least" if point.side == "above" else "most"
-            inputs = f",\nfor inputs whose entries have a mean square of at {from_where} {start:.10g}"
-    elif point.q_star is not None:
-        inputs = ", for small inputs"
-    return f"{text}{inputs}{_beyond(network)}."
 
 
 def _options(function: Function) -> Function:
@@ -294,4 +218,75 @@ def _emit(networks: Sweep, solutions: Callable[..., Any], framework: str) -> Non
     found = solutions(net, **{name: point[name] for name in networks.beside})
     if len(found) > 1:
         say(f"{len(found)} solutions; this is the one of the smallest scale or q*")
-    click.echo(code(net, found[0], framework), nl=False)
+    click.echo(_code(net, found[0], framework), nl=False)
+
+
+def _code(net: "ResNet | FeedForward", found: Any, framework: Any) -> str:
+    """Return the code of a residual network, or of a critical point of a feed-forward one.
+
+    Raises
+    ------
+    InvalidInputError
+        The activation is not one of isocalc's own.
+    """
+    from isocalc.design.source_code import source
+    from isocalc.networks.descriptions import ResNet
+
+    if isinstance(net, ResNet):
+        network, law = found if isinstance(found, tuple) else (found, None)
+        return source(network, framework, _about_residual(network, law))
+    return source(found.network(net.depth, net.weights), framework, _about_critical(net, found))
+
+
+def _about_residual(net: "ResNet", law: "Law | None") -> str:
+    from isocalc.laws.spectrum import choose, require_quick, taken
+    from isocalc.signal.propagation import propagate
+
+    signal = propagate(net)
+    try:
+        if law is None:
+            choice = choose(net, signal=signal)
+            if choice.law == "exact":
+                require_quick(net, signal)
+            law, _ = taken(net, choice)
+        ends = f"from {law.edge_lower:.6g} to {law.edge_upper:.6g} ({law.name} law)"
+        edges = f", singular values of the Jacobian {ends}"
+    except NoAnswerError as error:
+        edges = f"; the singular values of the Jacobian are not known: {told(error)}"
+    return (
+        f"{net.depth} residual blocks x + {net.branch.formula()}, phi = {net.act.name}, "
+        f"{net.weights} weights:\n"
+        f"c = {signal.c:.6g}{edges},\n"
+        f"for inputs whose entries have mean square {net.input_variance:.6g}{_beyond(net)}."
+    )
+
+
+def _beyond(net: "ResNet | FeedForward") -> str:
+    """Say what the law leaves out where φ has a mean, which the signals of all neurons then share."""
+    from isocalc.signal.propagation import can_leave_law
+
+    if not can_leave_law(net):
+        return ""
+    return ";\nbut one, in the signal's direction, can lie far outside (isocalc mc --spectrum shows it)"
+
+
+def _about_critical(net: "FeedForward", point: "CriticalPoint") -> str:
+    from dataclasses import replace
+
+    spread = point.sigma2_jjt(net.depth, net.weights)
+    place = "chi = 1" if net.act.jumps else "edge of chaos"
+    text = (
+        f"{net.depth} layers phi(W x + b), phi = {net.act.name}, {net.weights} weights, {place}:\n"
+        f"squared singular values of the Jacobian of mean 1 and variance {spread:.6g}"
+    )
+    network, inputs = point.network(net.depth, net.weights), ""
+    if point.q_star:
+        start = (point.q_star - point.sigma_b**2) / point.sigma_w**2
+        network = replace(network, input_variance=start)
+        inputs = f",\nfor inputs whose entries have mean square {start:.6g}"
+        if point.side:
+            from_where = "least" if point.side == "above" else "most"
+            inputs = f",\nfor inputs whose entries have a mean square of at {from_where} {start:.10g}"
+    elif point.q_star is not None:
+        inputs = ", for small inputs"
+    return f"{text}{inputs}{_beyond(network)}."

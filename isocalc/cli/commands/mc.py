@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from isocalc.cli.command import Guided, refuse
-from isocalc.cli.options.law import law_options, require_paths
+from isocalc.cli.options.law import law_options, require_law
 from isocalc.cli.options.network import network_options
 from isocalc.cli.options.output import Output, picture_options
 from isocalc.cli.options.run import (
@@ -26,9 +26,6 @@ from isocalc.cli.rows.simulations import Report, kinds, tasks
 from isocalc.cli.sweep import Sweep, run
 from isocalc.errors import InvalidInputError
 from isocalc.limits import LEAST_WIDTH, MOST_WIDTH
-
-# Without the largest and the smallest singular value, one is left.
-_LEAST_WIDTH_OF_FREENESS = 3
 
 
 @click.command(
@@ -165,7 +162,7 @@ def _check(ctx: click.Context, networks: Sweep, given: dict[str, Any]) -> None:
     if compares:
         refuse(ctx, ("gates", "spectrum"), "with --test freeness, which is about both kinds of gates")
     _check_law(ctx, given)
-    least = _LEAST_WIDTH_OF_FREENESS if compares else LEAST_WIDTH
+    least = LEAST_WIDTH + compares  # freeness is judged without the largest and the smallest singular value
     widths = given["width"]
     chain = ctx.params["layer_widths"]
     if chain is not None:
@@ -187,10 +184,7 @@ def _check_law(ctx: click.Context, given: dict[str, Any]) -> None:
     law = given["law"]
     if given["spectrum"] or given["test"] == "freeness":
         refuse(ctx, ("law", "paths"), "where no law judges, with --spectrum or --test freeness")
-    require_paths(law, given["paths"])
-    if law in {"universal", "exact"} and ctx.params["arch"] == "feedforward":
-        advice = f"The {law} law is that of residual networks."
-        raise InvalidInputError("law", "layered with --arch feedforward", law, advice)
+    require_law(ctx, law, given["paths"])
     if law == "exact" and given["gates"] == "independent":
         raise InvalidInputError(
             "law", "universal or layered with --gates independent", law, "Or leave it out."

@@ -49,8 +49,11 @@ def law_options(function: Callable[..., Any]) -> Callable[..., Any]:
     )
 
 
-def require_paths(law: str, paths: int | None) -> None:
-    """Refuse a number of paths for a law that has none."""
+def require_law(ctx: click.Context, law: str, paths: int | None) -> None:
+    """Refuse a law that feed-forward networks do not have, and a number of paths for one that has none."""
+    if law in {"universal", "exact"} and ctx.params["arch"] == "feedforward":
+        advice = f"The {law} law is that of residual networks."
+        raise InvalidInputError("law", "layered with --arch feedforward", law, advice)
     if paths is not None and law not in {"auto", "exact"}:
         raise InvalidInputError("paths", f"left out with --law {law}", paths, "It is of --law exact.")
 

@@ -180,13 +180,7 @@ def networks_of(ctx: click.Context, values: Mapping[str, Any]) -> Sweep:
     elif values["act"] is None:
         raise click.UsageError("--act must be given: an activation such as relu, a comma list, or all.", ctx)
     residual = values["arch"] == "resnet"
-    if residual:
-        refuse(ctx, ("layer_widths", "tied"), "with --arch resnet, whose layers are square and independent")
-        refuse_of_other_blocks(ctx, values["block"])
-    else:
-        refuse(
-            ctx, ("block", "skip", *HIDDEN_OPTIONS), "with --arch feedforward, which has no skip connections"
-        )
+    _refuse_of_others(ctx, values, residual=residual)
     from isocalc.networks.descriptions import FeedForward, ResNet  # noqa: PLC0415 - loads numpy
 
     widths = values["layer_widths"]
@@ -211,6 +205,16 @@ def networks_of(ctx: click.Context, values: Mapping[str, Any]) -> Sweep:
 
         build = building_with(own, build)
     return Sweep(build, axes)
+
+
+def _refuse_of_others(ctx: click.Context, values: Mapping[str, Any], *, residual: bool) -> None:
+    """Refuse the options of other kinds of networks."""
+    if not residual:
+        others = ("block", "skip", *HIDDEN_OPTIONS)
+        refuse(ctx, others, "with --arch feedforward, which has no skip connections")
+        return
+    refuse(ctx, ("layer_widths", "tied"), "with --arch resnet, whose layers are square and independent")
+    refuse_of_other_blocks(ctx, values["block"])
 
 
 def _canonical(specs: Sequence[str]) -> list[str]:

@@ -1,7 +1,9 @@
 """What the values of options may look like, and how they complete."""
 
 import math
+import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import click
@@ -15,8 +17,7 @@ if TYPE_CHECKING:
 
 
 EMPTY = "An item is empty."
-MOST_EXACT = 10**15  # whole numbers up to here are doubles
-_MOST_DIGITS = 4000  # Python refuses to read more
+MOST_EXACT = 10**sys.float_info.dig  # whole numbers up to here are doubles
 
 
 class Numbers(click.ParamType):  # type: ignore[type-arg] # not generic before click 8.4
@@ -143,8 +144,9 @@ class Shape(WholeNumbers):
 
 def _whole(text: str, otherwise: int) -> int:
     """Return the whole number that a text such as 10 or 1e4 means, ``otherwise`` where it means none."""
-    if text.isascii() and text.lstrip("+-").isdigit() and len(text) <= _MOST_DIGITS:
-        return int(text)
+    if text.isascii() and text.lstrip("+-").isdigit():
+        with suppress(ValueError):  # two signs, or more digits than Python reads
+            return int(text)
     try:
         number = parse_number(text)
     except ValueError:

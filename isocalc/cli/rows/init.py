@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
+from isocalc.cli.amounts import FEW_PATHS
 from isocalc.cli.caveats import Caveats, has_signal
 from isocalc.cli.messages import say, told
 from isocalc.cli.sweep import Row
@@ -34,8 +35,6 @@ RESNET = ("activation", "depth", "sigma_w", "sigma_b", *SPECTRUM)
 SCHEMES = ("activation", "depth", "scheme", "branch_scale", *SPECTRUM, "status")
 COMPARED = ("scheme", "branch_factor", "status")
 EDGES = ("edge_lower", "edge_upper", "bulk_condition_number")
-# Gate paths of the exact law in tables of many networks.
-FEW_PATHS = 256
 FEEDFORWARD = (
     "activation",
     "sigma_w",

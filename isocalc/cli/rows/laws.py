@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from isocalc.cli.amounts import OFF_BY, TRAPEZOIDS
 from isocalc.cli.caveats import Caveats
 from isocalc.cli.messages import say
 from isocalc.cli.sweep import Row
@@ -35,10 +36,6 @@ SUMMARY = (
     "edge_upper",
     "bulk_condition_number",
 )
-
-
-# Points from which on a trapezoid sum should be right, and by how much of the mass it may be off.
-_MANY, _OFF = 200, 1e-3
 
 
 def described_atoms(law: "Law") -> list[str]:
@@ -80,7 +77,7 @@ def _evaluated(law: "Law", points: int, at: Sequence[float] | None) -> tuple["Ar
         x[lost] = density[lost] = np.inf
     if ((x[1:] <= x[:-1]) & (cdf[1:] > cdf[:-1])).any() and np.isfinite(x).all():
         say("the law is narrower than doubles resolve in this variable, so values repeat")
-    elif points >= _MANY:
+    elif points >= TRAPEZOIDS:
         _tell_trapezoids(law, x, density, cdf)
     return x, density, cdf
 
@@ -92,7 +89,7 @@ def _tell_trapezoids(law: "Law", x: "Array", density: "Array", cdf: "Array") -> 
     atoms = math.fsum(mass for place, mass in law.atoms if x[0] < place)
     with np.errstate(over="ignore", invalid="ignore"):
         off = float(np.trapezoid(density, x)) - float(cdf[-1] - cdf[0] - atoms)
-    if abs(off) > _OFF:
+    if abs(off) > OFF_BY:
         say(
             f"trapezoid sums of the density are off by {off:.1g} on these points, so much does it vary: take "
             "--variable log or more --points, or differences of cdf"

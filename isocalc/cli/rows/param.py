@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from isocalc.cli.amounts import AT_ONCE, LONG, MANY
 from isocalc.cli.caveats import Caveats, has_signal
 from isocalc.cli.messages import say, told
 from isocalc.cli.rows.laws import variance_of_lambda
@@ -36,9 +37,6 @@ FEEDFORWARD = ("activation", "q_star", "chi", "phase", "xi_q", "xi_c", "mean_lam
 RESNET_LAYERS = ("activation", "layer", "q", "c", "mean", "second_moment")
 OF_DEPTH = ("depth", "lambda_max", "sigma2_jjt")
 FEEDFORWARD_LAYERS = ("activation", "layer", "q", "chi", "second_moment")
-# Networks: so many are worth the modules that solve for many at once, so many are solved for at once.
-MANY, AT_ONCE = 4, 8192
-LONG = 10_000  # layers after which the variance is near its fixed point
 
 
 def resnet_rows(net: "ResNet", *, columns: Sequence[str], caveats: Caveats) -> Iterator[Row]:

@@ -1,13 +1,4 @@
-"""The rows of ``isocalc mc``: spectra, verdicts and tests of freeness.
-
-The rows of ``isocalc mc --spectrum``: the singular values themselves.
-
-The rows of ``isocalc mc --test freeness``: own gates against independent ones.
-
-The rows of ``isocalc mc``: what simulations say of the law, at each width and as widths grow.
-
-The replicates behind a table of ``isocalc mc``, and the rows that come of them.
-"""
+"""The rows of ``isocalc mc``: singular values, verdicts on the law and on freeness, and their replicates."""
 # ruff: noqa: PLC0415 - numerics load when a command computes
 
 import math

@@ -31,7 +31,7 @@ from isocalc.numerics.quadrature import doubling_edges, legendre_rule, panel_rul
 Array = npt.NDArray[np.float64]
 
 # Panels in which 16 nodes follow a polynomial of so many zeros.
-_EDGES = np.linspace(-REACH, REACH, 31)
+_EDGES = REACH / 15 * np.arange(-15, 16)
 
 
 class HermiteSeries:

@@ -1,0 +1,37 @@
+"""The numbers of this room: how near is equal, and how large an expression may be."""
+
+# Averages. Variances whose nodes, some hundreds each, fit a processor's cache: more take twice the time each.
+IN_CACHE = 256
+# Nodes of a table's octave, and what its last coefficients may be, relatively.
+OCTAVE_NODES, OCTAVE_ACCURACY = 16, 1e-14
+# A table costs as much as a few averages taken directly.
+WORTH_A_TABLE = 4
+# Averages that underflow somewhere in an octave and are below this are 0 in all of it.
+NEXT_TO_NOTHING = 1e-250
+# Share of √E φ² from which E φ is more than what quadrature is off by.
+NO_MEAN = 1e-10
+# Variances that are tabulated.
+SMALLEST_Q = 2.0**-900
+
+# Numbers nearer, relatively, are one, such as 0.9/3 and 0.3; harmonics below are rounding; frequencies after
+# some operations.
+EQUAL, EQUAL_FREQUENCY = 1e-15, 1e-13
+# An expression, as it is written: what is read, cut and averaged within a second.
+MOST_LETTERS, MOST_NODES, MOST_DEPTH, MOST_CHOICES, MOST_POWER = 400, 200, 40, 20, 50
+# Its smooth pieces; the degree of one that is known as a polynomial, and that up to which φ'⁴ and φ² z² are
+# integrated exactly by 16 nodes.
+MOST_CUTS, MOST_DEGREE, EXACT_DEGREE = 40, 12, 8
+# Share of the values beside it at which a value is 0; of φ's size, at which φ jumps.
+TOUCHES, JUMP = 1e-13, 1e-11
+# An overflow from below this is none of φ but of its parts; beyond x = 10^40 φ goes on as a line then.
+TRULY_LARGE, FAR_ENOUGH = 1e200, 1e40
+# Waves: samples of a period, harmonics that they resolve, the longest, and the share of the largest below
+# which a wave's length does not count.
+SAMPLES, MOST_HARMONICS, LONGEST_WAVE, FAINT = 512, 64, 1e30, 1e-3
+# Panels from 2^-30 to 2^60, that double from 2^40 at most: those whose averages agree with their halves' are
+# resolved, and so many more edges may be needed.
+SHORTEST_PANEL, LONGEST_PANEL, FARTHEST_PANEL, RESOLVED, MOST_EXTRA = -30, 40, 60, 2e-13, 8
+# Slope and bend of an argument, in units of x, from which panels may miss what a function of it does.
+SHARPEST, SHARPEST_BEND = 32.0, 2e6
+# Share of a function's size where |x| is at most 64 that is nothing.
+NOTHING, NOT_FAR = 1e-40, 64.0
