@@ -1,10 +1,11 @@
 """Documents whose examples are real, the README and the guide: how to find the examples and run them.
 
 ``python tests/documents.py`` writes what the examples print today into all of them, ``python
-tests/documents.py FILE...`` into some; ``git diff`` then shows what has changed.
+tests/documents.py FILE...`` into some; ``git diff`` then shows what has changed by more than rounding.
 """
 
 import doctest
+import math
 import os
 import re
 import subprocess
@@ -21,6 +22,28 @@ DOCUMENTS = (README, *sorted(GUIDE.glob("*.md")))
 BLOCK = re.compile(r"```(console|python)\n(.*?)```", re.DOTALL)
 # A Python block that begins so is a file beside which the console examples of its document run.
 FILE = re.compile(r"# (\w+\.py)\n")
+
+NUMBER = re.compile(r"[-+]?\d+\.?\d*(?:e[-+]?\d+)?")
+# Simulations round differently from one BLAS to another; the rest is the same to a few units of rounding.
+TOLERANCE = 1e-6
+
+
+def words(text: str) -> list[list[str]]:
+    """Return the words of each line, numbers and lengths of rules aside."""
+    return [NUMBER.sub("#", re.sub("─+", "─", line)).split() for line in text.splitlines()]
+
+
+def numbers(text: str) -> list[float]:
+    """Return the numbers in a text."""
+    return [float(number) for number in NUMBER.findall(text)]
+
+
+def is_same(shown: str, printed: str) -> bool:
+    """Compare word for word, numbers as numbers; how wide a column is hangs on the digits of its numbers."""
+    return words(shown) == words(printed) and all(
+        math.isclose(one, other, rel_tol=TOLERANCE, abs_tol=1e-9)
+        for one, other in zip(numbers(shown), numbers(printed), strict=True)
+    )
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -98,8 +121,20 @@ def _renewed_console(block: str, text: str) -> str:
         return block
     with tempfile.TemporaryDirectory() as folder:
         return "".join(
-            f"$ {command}\n{printed}" for command, _, printed in outputs(block, text, Path(folder))
+            f"$ {command}\n{_renewed(shown, printed)}"
+            for command, shown, printed in outputs(block, text, Path(folder))
         )
+
+
+def _renewed(shown: str, printed: str) -> str:
+    """Return what is printed, in lines that are shown already as they are shown."""
+    if is_same(shown, printed):
+        return shown
+    old = [line for line in shown.splitlines(keepends=True) if "," in line]
+    return "".join(
+        next((line for line in old if is_same(line, fresh)), fresh)
+        for fresh in printed.splitlines(keepends=True)
+    )
 
 
 def _renewed_python(block: str, test: doctest.DocTest) -> str:

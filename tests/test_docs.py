@@ -18,18 +18,17 @@ from documents import (
     examples,
     files,
     is_runnable,
+    is_same,
     outputs,
     python_examples,
     renew,
+    words,
 )
 from running import on_terminal, refusal, shell, table
 
 from isocalc.cli.commands.guide import TOPICS
 from isocalc.cli.group import isocalc
 
-NUMBER = re.compile(r"[-+]?\d+\.?\d*(?:e[-+]?\d+)?")
-# Simulations round differently from one BLAS to another; the rest is the same to a few units of rounding.
-TOLERANCE = 1e-6
 TEXTS = {document: document.read_text(encoding="utf-8") for document in DOCUMENTS}
 LONGEST_README = 250
 EQUATION = re.compile(r" \((\d+)\)$", re.MULTILINE)
@@ -37,16 +36,8 @@ CITATION = re.compile(r"[Tt]heory((?:(?:,| to| and)? \(\d+\))+)")
 
 
 def assert_same(shown: str, printed: str) -> None:
-    """Compare word for word, numbers as numbers; how wide a column is hangs on the digits of its numbers."""
     assert words(shown) == words(printed)
-    expected = [float(number) for number in NUMBER.findall(shown)]
-    assert [float(number) for number in NUMBER.findall(printed)] == pytest.approx(
-        expected, rel=TOLERANCE, abs=1e-9
-    )
-
-
-def words(text: str) -> list[list[str]]:
-    return [NUMBER.sub("#", re.sub("─+", "─", line)).split() for line in text.splitlines()]
+    assert is_same(shown, printed), printed
 
 
 def named(value) -> str:
