@@ -1,18 +1,23 @@
-"""What the command line says: messages of one line, and the library's errors in the words of the options.
+"""What the command line says: messages of one line, errors in the words of the options, and caveats.
 
-Errors name arguments of functions and next steps; which options these are is known here alone.
+Errors name arguments of functions and next steps; which options these are is known here alone. Caveats are
+about numbers that are shown: what they leave out, where networks start.
 """
+# ruff: noqa: PLC0415 - numerics load when a command computes
 
+import math
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from isocalc.errors import InvalidInputError, IsocalcError, one_line
+from isocalc.errors import InvalidInputError, IsocalcError, NoAnswerError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from isocalc.errors import NextStep
+    from isocalc.networks.descriptions import FeedForward, ResNet
+    from isocalc.signal.propagation import Propagation
 
 
 # Of options whose name is not that of the argument.
@@ -67,3 +72,89 @@ def say(message: str) -> None:
     """Write one line to standard error; where it cannot be written, nobody is there to read it."""
     with suppress(OSError):
         print(f"isocalc: {one_line(message)}", file=sys.stderr, flush=True)  # noqa: T201 - the messages of the program
+
+
+# What density --variable log shows of a law whose singular values do not fit a double.
+_SHOWN_IN_LOG = {
+    "singular_value",
+    "squared_singular_value",
+    "density",
+    "support",
+    "atoms",
+    "edge_lower",
+    "edge_upper",
+    "bulk_condition_number",
+}
+
+
+class Caveats:
+    """Remembers what a table leaves out, and says it once, below everything else.
+
+    Numbers that do not fit a double are empty cells; a singular value far outside of the law is not in it.
+    """
+
+    def __init__(self) -> None:
+        self._lost: dict[str, None] = {}
+        self._beyond: dict[str, None] = {}
+
+    def positive(self, name: str, value: float) -> float | None:
+        """Return a number that is positive and finite if nothing was lost, ``None`` if it was."""
+        return self.finite(name, value if value != 0 else math.inf)
+
+    def at(self, name: str, value: float, log_value: float) -> float | None:
+        """Return e^log_value, 0 and infinity too where they are true, ``None`` where a double is lost."""
+        return value if math.isinf(log_value) else self.positive(name, value)
+
+    def finite(self, name: str, value: float) -> float | None:
+        """Return a number that is finite if nothing was lost, ``None`` if it was."""
+        if math.isfinite(value):
+            return value
+        self._lost[name] = None
+        return None
+
+    def look_at(self, network: "ResNet | FeedForward", signal: "Propagation | None" = None) -> None:
+        """Take a network whose law is shown, which may not tell its largest singular value."""
+        from isocalc.signal.propagation import can_leave_law
+
+        if network.act.name not in self._beyond and can_leave_law(network, signal):
+            self._beyond[network.act.name] = None
+
+    def report(self, beside: str | None = None) -> None:
+        """Say on standard error what is left out, if anything is; ``beside`` is the column that has it."""
+        if self._lost:
+            shown = ", ".join(name for name in self._lost if name in _SHOWN_IN_LOG)
+            where = beside or "density --variable log"
+            advice = f"; for {shown} see {where}" if shown else ""
+            names = ", ".join(self._lost)
+            say(f"{names}: some values do not fit a double and are left empty{advice}")
+        if self._beyond:
+            say(
+                f"{', '.join(self._beyond)}: E phi is not 0, so that one singular value can lie far outside "
+                "of the law's edges; isocalc mc --spectrum shows it"
+            )
+
+
+def explain_start(network: "ResNet | FeedForward") -> None:
+    """Say which of several fixed points a network stays at, and what to do where there is none."""
+    from isocalc.networks.descriptions import FeedForward
+
+    if not isinstance(network, FeedForward) or network.input_variance is not None or network.act.scale_free:
+        return
+    from isocalc.signal.fixed_points import fixed_points
+
+    try:
+        points = fixed_points(network)
+    except NoAnswerError as error:
+        error.next_steps = ("give the input",)
+        raise
+    if len(points) > 1:
+        say(
+            f"{network.act.name}, sigma_w {network.sigma_w!r}, sigma_b {network.sigma_b!r}: {len(points)} "
+            f"stable fixed points; isocalc takes the smallest, q = {points[0].q_star:.6g}; "
+            "--input-variance starts elsewhere"
+        )
+
+
+def has_signal(net: "ResNet | FeedForward") -> bool:
+    """Whether the variance of the pre-activations is greater than 0, however small."""
+    return bool(net.sigma_w or net.sigma_b) or net.branch.acts_on_stream

@@ -1,4 +1,4 @@
-"""What a terminal shows, by Rich: tables of six significant digits, a picture, the ends of a long table."""
+"""What a terminal shows, by Rich: tables of six significant digits, pictures, ends of long tables, Markdown."""
 
 import io
 import os
@@ -11,6 +11,7 @@ from typing import Any, TextIO
 
 from rich.box import SIMPLE
 from rich.console import Console
+from rich.markdown import Markdown
 from rich.measure import Measurement
 from rich.table import Table as RichTable
 from rich.text import Text
@@ -28,6 +29,7 @@ from isocalc.display.layout import (
     PANEL,
     TABLE_HEAD,
     UNBOUNDED,
+    WIDEST_PROSE,
 )
 from isocalc.display.table import Cell, Table
 from isocalc.errors import IsocalcError, NoAnswerError
@@ -255,3 +257,13 @@ def _ends(table: Table, rows: Sequence[Sequence[Cell]], stream: TextIO, left: in
 def _cut(rows: Sequence[Sequence[Cell]], kept: int, dots: str) -> list[Sequence[Cell]]:
     tail = kept // 2
     return [*rows[: kept - tail], [dots] * len(rows[0]), *rows[len(rows) - tail :]]
+
+
+def markdown_text(text: str, stream: TextIO) -> str:
+    """Return a document as the terminal ``stream`` shows it, coloured as that allows."""
+    console = Console(file=stream)
+    # Addresses in words: not every terminal can follow a link. Code in the terminal's own colours.
+    document = Markdown(text, hyperlinks=False, code_theme="ansi_dark")
+    with console.capture() as capture:
+        console.print(document, width=min(console.width, WIDEST_PROSE))
+    return "\n".join(line.rstrip() for line in capture.get().split("\n"))

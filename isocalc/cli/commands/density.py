@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from isocalc.cli.amounts import MOST_PREVIEWED
-from isocalc.cli.caveats import Caveats, explain_start
 from isocalc.cli.command import Guided, refuse
+from isocalc.cli.messages import Caveats, explain_start
 from isocalc.cli.numbers import read_numbers
 from isocalc.cli.options.law import LawsUsed, law_options, require_law
 from isocalc.cli.options.network import network_or_c_options

@@ -55,7 +55,7 @@ def command(topic: str | None) -> None:
         return
     text = (FOLDER / f"{topic}.md").read_text(encoding="utf-8")
     if sys.stdout is not None and sys.stdout.isatty():
-        from isocalc.display.markdown import markdown_text  # noqa: PLC0415 - loads Rich
+        from isocalc.display.terminal import markdown_text  # noqa: PLC0415 - loads Rich
 
         text = markdown_text(text, sys.stdout)
     print_text(text)

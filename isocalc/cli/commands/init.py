@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from isocalc.cli.caveats import Caveats
 from isocalc.cli.command import Function, Guided, decorated, is_given
-from isocalc.cli.messages import say, told
+from isocalc.cli.messages import Caveats, say, told
 from isocalc.cli.options.init import OPTIONS, networks_asked, question_of, require_in_range
 from isocalc.cli.options.network import NETWORK_OPTIONS
 from isocalc.cli.options.output import Output, picture_options

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from isocalc.cli.caveats import Caveats
 from isocalc.cli.command import Guided, refuse
-from isocalc.cli.messages import advised, say
+from isocalc.cli.messages import Caveats, advised, say
 from isocalc.cli.options.law import CAPTIONS, LawsUsed
 from isocalc.cli.options.output import Output, picture_options
 from isocalc.cli.options.run import (
@@ -17,11 +16,11 @@ from isocalc.cli.options.run import (
     SPECTRUM_OPTION,
     drawn_seed,
     dtype_option,
+    progress_bar,
     require_few_trials,
     trials_option,
 )
 from isocalc.cli.options.types import Shape, Whole
-from isocalc.cli.progress import progress_bar
 from isocalc.cli.rows.simulations import (
     SPECTRUM_COLUMNS,
     VERDICT_COLUMNS,

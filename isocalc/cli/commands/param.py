@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from isocalc.cli.caveats import Caveats
 from isocalc.cli.command import Guided, is_given, refuse
+from isocalc.cli.messages import Caveats
 from isocalc.cli.options.network import network_options
 from isocalc.cli.options.output import Output, picture_options
 from isocalc.cli.rows.param import VIEWS, finder, fixed_point_rows

@@ -7,8 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from isocalc.cli.amounts import FEW_PATHS
-from isocalc.cli.caveats import Caveats, has_signal
-from isocalc.cli.messages import say, told
+from isocalc.cli.messages import Caveats, has_signal, say, told
 from isocalc.cli.sweep import Row
 from isocalc.errors import NoAnswerError
 

@@ -6,8 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from isocalc.cli.amounts import OFF_BY, TRAPEZOIDS
-from isocalc.cli.caveats import Caveats
-from isocalc.cli.messages import say
+from isocalc.cli.messages import Caveats, say
 from isocalc.cli.sweep import Row
 
 if TYPE_CHECKING:

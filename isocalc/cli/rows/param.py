@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from isocalc.cli.amounts import AT_ONCE, LONG, MANY
-from isocalc.cli.caveats import Caveats, has_signal
-from isocalc.cli.messages import say, told
+from isocalc.cli.messages import Caveats, has_signal, say, told
 from isocalc.cli.rows.laws import variance_of_lambda
 from isocalc.cli.sweep import Row, Sweep
 from isocalc.errors import IsocalcError, NoAnswerError

@@ -7,8 +7,7 @@ from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from isocalc.cli.caveats import Caveats, explain_start
-from isocalc.cli.messages import say
+from isocalc.cli.messages import Caveats, explain_start, say
 from isocalc.cli.options.law import LawsUsed
 from isocalc.cli.sweep import Row, Sweep
 from isocalc.errors import NoAnswerError

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from isocalc.numerics.lattice import lattice
+from isocalc.laws.paths.gate_paths import lattice
 
 
 @pytest.mark.parametrize("points", [64, 1024, 2048])
