@@ -1,4 +1,4 @@
-"""What a terminal shows, by Rich: tables of six significant digits, pictures, ends of long tables, Markdown."""
+"""What a terminal shows, by Rich: tables of six significant digits, pictures, long tables' ends, Markdown."""
 
 import io
 import os
