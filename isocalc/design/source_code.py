@@ -1,6 +1,6 @@
 """Code in PyTorch, JAX or NumPy that draws a network: ready to paste, the same text for the same network.
 
-`source` fills in a template. Activations that `isocalc acts` lists have their `SPELLINGS`; expressions of x
+`source` fills in a template. Activations of the catalogue have their `SPELLINGS`; expressions of x
 are `translated`, node by node.
 """
 
