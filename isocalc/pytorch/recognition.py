@@ -167,8 +167,6 @@ def _listed(widths: tuple[int, ...]) -> str:
     )
 
 
-
-
 @dataclass(frozen=True)
 class Recognised:
     """A network of the law's kind that a module is.
