@@ -13,18 +13,13 @@ OF_KERNELS = {
     for path in sorted(ROOT.rglob("*.py"))
     if "numerics.jit import" in path.read_text(encoding="utf-8")
 }
-# It takes numbers of the modules beside it, and waits for the solver that replaces it.
-LATER = pytest.mark.xfail(strict=True, reason="laws/free compiles in numbers of other files")
 
 
 def test_there_are_kernels():
     assert "numerics/kernels.py" in OF_KERNELS
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=LATER) if name == "laws/free/kernels.py" else name for name in OF_KERNELS],
-)
+@pytest.mark.parametrize("name", OF_KERNELS)
 def test_numbers_that_kernels_compile_in_are_of_their_file(name):
     """No kernel reads a name in capitals that its file imports from another of isocalc's."""
     tree = OF_KERNELS[name]
