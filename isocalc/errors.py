@@ -10,6 +10,7 @@ NextStep = Literal[
     "draw in the terminal",
     "find the largest alone",
     "follow the signal",
+    "give another shape",
     "give the input",
     "list the activations",
     "measure a part",

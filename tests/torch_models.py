@@ -372,3 +372,14 @@ class Writing(nn.Linear):
 def writing():
     os.system("echo not a result of its making")  # noqa: S605
     return Writing(8, 8)
+
+
+class RaisesItsOwn(nn.Linear):
+    """Fails on any input, by an exception of no Exception."""
+
+    def __init__(self):
+        super().__init__(8, 8)
+
+    def forward(self, x):
+        del x
+        raise KeyboardInterrupt("my own")

@@ -14,12 +14,15 @@ from isocalc.activations.expressions.shape import resolved
 from isocalc.activations.expressions.tree import RefusedError, X
 from isocalc.activations.tolerances import EQUAL
 from isocalc.errors import InvalidInputError, NoAnswerError
-from isocalc.user_code import loaded, told_as
+from isocalc.user_code import is_module, loaded, told_as
 
 Array = npt.NDArray[np.float64]
 Numbers = npt.NDArray[Any]
 
-RULE = "module:function or module:function,derivative of Python functions that take and return NumPy arrays"
+RULE = (
+    "module:function or module:function,derivative, or file.py:function and so on, of Python functions that "
+    "take and return NumPy arrays"
+)
 
 _PROBES = np.concatenate([-np.geomspace(1e-3, 30.0, 40)[::-1], np.geomspace(1e-3, 30.0, 40)]) * 1.0037
 
@@ -43,10 +46,10 @@ def own_activation(spec: str) -> Activation:
     ----------
     spec : str
         ``module:function`` or ``module:function,derivative``; the module is looked for in the current folder
-        too. Both functions take an array of float64, of any shape, and return one of the same shape. Without
-        a derivative φ has to take complex arrays: φ' is its complex step. ``function.breakpoints``, a tuple
-        of numbers, says where φ has kinks, ``function.jumps`` where it jumps; without the first, φ may have
-        a kink at 0.
+        too, or is a file, ``folder/file.py``. Both functions take an array of float64, of any shape, and
+        return one of the same shape. Without a derivative φ has to take complex arrays: φ' is its complex
+        step. ``function.breakpoints``, a tuple of numbers, says where φ has kinks, ``function.jumps`` where
+        it jumps; without the first, φ may have a kink at 0.
 
     Returns
     -------
@@ -59,10 +62,11 @@ def own_activation(spec: str) -> Activation:
         The module or function cannot be loaded or fails, or gives no finite arrays, or its derivative is
         another function's, or it varies too fast.
     """
-    module, _, names = spec.partition(":")
+    module, _, names = spec.rpartition(":")
     function, *others = names.split(",")
     if (
-        not all(name.strip().isidentifier() for name in (*module.split("."), function, *others))
+        not is_module(module)
+        or not all(name.strip().isidentifier() for name in (function, *others))
         or len(others) > 1
     ):
         raise InvalidInputError("act_from", RULE, spec, "An example: my_module:phi,dphi.")

@@ -36,6 +36,7 @@ ADVICE: "dict[NextStep, str]" = {
     "draw in the terminal": "or draw in the terminal: --plot -",
     "find the largest alone": "give --largest, which finds the largest singular values without it",
     "follow the signal": "to follow it layer by layer, give --layers and --input-variance",
+    "give another shape": "if that is not its shape, give another --input-shape",
     "give the input": "give --input-variance, the mean square of the input's entries",
     "list the activations": "'isocalc acts' lists them",
     "measure a part": "--module measures a part of it alone",

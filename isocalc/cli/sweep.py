@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 Value = str | int | float
 Row = Mapping[str, Value | None]
+# A row whose status is the error that kept it, or a part of it, from being computed.
+Cell = Value | IsocalcError | None
+PartialRow = Mapping[str, Cell]
 
 
 class Sweep:
@@ -87,7 +90,9 @@ class Sweep:
         """Return the object at a point."""
         return self._build(**{name: value for name, value in point.items() if name not in self.beside})
 
-    def compute(self, function: Callable[..., Iterable[Row]], point: Mapping[str, Value]) -> Iterator[Row]:
+    def compute(
+        self, function: Callable[..., Iterable[PartialRow]], point: Mapping[str, Value]
+    ) -> Iterator[PartialRow]:
         """Call ``function`` with the object at a point, and the values of the axes beside it by name.
 
         Raises
@@ -108,7 +113,7 @@ class Sweep:
 def run(
     sweep: Sweep,
     columns: Sequence[str],
-    compute: Callable[..., Iterable[Row]],
+    compute: Callable[..., Iterable[PartialRow]],
     *,
     conclude: Callable[[Any], Iterable[Row]] | None = None,
     caption: str = "",
@@ -123,7 +128,8 @@ def run(
         Columns of the table of one point; ``status`` among them is the last one.
     compute : callable
         Called with the object of each point (and the values of extra axes by name); returns rows as
-        mappings with the columns as keys.
+        mappings with the columns as keys. A row that could not be computed, or not all of it, has the error
+        as its ``status``.
     conclude : callable, optional
         Called in a sweep with each object when all its points are computed; returns more rows, which have
         values of their own in the columns of the axes beside the object.
@@ -145,28 +151,47 @@ def run(
     """
     from isocalc.display.table import Table  # noqa: PLC0415 - --help must not pay for it
 
+    failures: list[str] = []
     if sweep.single:
         (point,) = sweep.points()
-        return Table(columns, _cells(columns, sweep.compute(compute, point)), caption), False
+        rows = _cells(columns, sweep.compute(compute, point), (), failures)
+        _tell_rest(failures)
+        return Table(columns, rows, caption), bool(failures)
     others = [name for name in columns if name not in sweep.swept and name != "status"]
     columns = [*sweep.swept, *others, "status"]
-    rows: list[list[Value | None]] = []
-    failures = 0
+    rows = []
     for count, point in enumerate(sweep.points(), start=1):
-        done = point | {"status": "ok"}
+        done: dict[str, Cell] = {**point, "status": "ok"}
         try:
-            rows += _cells(columns, (done | dict(row) for row in sweep.compute(compute, point)))
+            found = [done | dict(row) for row in sweep.compute(compute, point)]
         except IsocalcError as error:
-            rows += _cells(columns, [dict.fromkeys(columns) | point | {"status": told(error)}])
-            failures += 1
-            if failures <= MOST_REASONS:
-                say(", ".join(f"{name} {point[name]}" for name in sweep.swept) + f": {told(error)}")
+            found = [dict.fromkeys(columns) | point | {"status": error}]
+        rows += _cells(columns, found, sweep.swept, failures)
         if conclude is not None and count % sweep.points_each == 0:
-            rows += _cells(columns, (done | dict(row) for row in conclude(sweep.at(point))))
-    if failures > MOST_REASONS:
-        say(f"{failures - MOST_REASONS} more rows could not be computed; the column status says why")
-    return Table(columns, rows, caption, len(sweep.swept)), failures > 0
+            found = [done | dict(row) for row in conclude(sweep.at(point))]
+            rows += _cells(columns, found, sweep.swept, failures)
+    _tell_rest(failures)
+    return Table(columns, rows, caption, len(sweep.swept)), bool(failures)
 
 
-def _cells(columns: Sequence[str], rows: Iterable[Row]) -> list[list[Value | None]]:
-    return [[row[name] for name in columns] for row in rows]
+def _cells(
+    columns: Sequence[str], rows: Iterable[PartialRow], swept: Sequence[str], failures: list[str]
+) -> list[list[Value | None]]:
+    """Return the cells of rows; say of which one, and why, it was not computed."""
+    cells: list[list[Value | None]] = []
+    for row in rows:
+        values = dict(row)
+        if isinstance(error := row.get("status"), IsocalcError):
+            values["status"] = why = told(error)
+            failures.append(why)
+            if len(failures) <= MOST_REASONS:
+                names = [*swept, *(["scheme"] if row.get("scheme") and "scheme" in columns else [])]
+                about = ", ".join(f"{name} {row[name]}" for name in names)
+                say(f"{about}: {why}" if about else why)
+        cells.append([values[name] for name in columns])  # type: ignore[misc] # no error is left
+    return cells
+
+
+def _tell_rest(failures: Sequence[str]) -> None:
+    if len(failures) > MOST_REASONS:
+        say(f"{len(failures) - MOST_REASONS} more rows could not be computed; the column status says why")

@@ -3,7 +3,8 @@
 Eigenvalues repel, so singular values of one replicate are far from independent: the replicate is the unit.
 A statistic agrees with the law where it differs by at most t standard errors over the replicates plus its
 allowance for finite width (`isocalc.judging.statistics`); t is the two-sided Student quantile of level α/k
-for k statistics judged, α the false-alarm rate of all together (Bonferroni).
+for k statistics judged, α the false-alarm rate of all together (Bonferroni). Where replicates are so few
+that t lets a law agree which is far off, the statistic is not judged.
 
 Calibration (tests/bench/calibrate_mc.py; α = 1 %, 64 networks: feed-forward, tied, rectangular and residual,
 Gaussian and orthogonal, L from 1 to 100), groups of 8 trials:
@@ -19,7 +20,7 @@ networks were rejected in 8 of 8 groups each.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -206,8 +207,30 @@ def judged(
 ) -> tuple[Statistic, ...]:
     """Return findings with their verdicts."""
     asked = sum(finding.allowance is not None and finding.theory is not None for finding in found)
-    t = student_quantile(trials - 1, false_alarm_rate / max(asked, 1))
-    return tuple(_judge(finding, t) for finding in found)
+    rate = false_alarm_rate / max(asked, 1)
+    t = student_quantile(trials - 1, rate)
+    statistics = [_judge(finding, t) for finding in found]
+    blunt = [one for one in statistics if one.verdict == "agrees" and _is_blunt(one, t)]
+    if not blunt:
+        return tuple(statistics)
+    enough = max(_enough_trials(one, trials, rate) for one in blunt)
+    why = f"{trials} trials are too few to find a wrong law; about {enough} would do"
+    return tuple(
+        replace(one, verdict="not judged", obstacle=why) if one in blunt else one for one in statistics
+    )
+
+
+def _is_blunt(finding: Finding, t: float) -> bool:
+    """Return whether t standard errors are so many that a law far from the simulation agrees with it."""
+    return finding.standard_error is not None and t * finding.standard_error > finding.scale
+
+
+def _enough_trials(finding: Finding, trials: int, rate: float) -> int:
+    """Return about how many trials would make a statistic sharp that is not."""
+    spread, enough = (finding.standard_error or 0.0) * math.sqrt(trials), trials
+    while student_quantile(enough - 1, rate) * spread > finding.scale * math.sqrt(enough):
+        enough += 1 + enough // 8
+    return enough
 
 
 def _judge(finding: Finding, t: float) -> Statistic:

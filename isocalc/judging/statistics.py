@@ -58,6 +58,7 @@ _FEW_NEURONS = "at this depth a single neuron can send a singular value beyond t
 _NO_EDGE = "the law has no edge there"
 _POINT_MASS = "the law is a point mass"
 _NARROW = "the law is narrower than the rounding of log s"
+_HALF = 0.5  # of all mass
 _ALL_ZERO = "in some trial fewer than two singular values are not 0"
 
 
@@ -82,6 +83,9 @@ class Finding:
         What of the allowance, at most, is the law's own error, which no width removes.
     obstacle : str
         What keeps the statistic from being judged; empty where nothing does.
+    scale : float
+        Largest part of a tolerance that chance may make, so that a wrong law can be found: what the statistic
+        differs by where a law is moved by half of its length.
     """
 
     name: str
@@ -91,6 +95,7 @@ class Finding:
     allowance: float | None
     obstacle: str = ""
     displaced: float = 0.0
+    scale: float = math.inf
 
 
 def findings(log_s: Array, law: WidthLaw) -> tuple[Finding, ...]:
@@ -169,7 +174,7 @@ def _zeros(share: Array, law: WidthLaw) -> Iterator[Finding]:
     if law.zero_mass > 0 or share.any():
         # Gates of an orthogonal or tied network are not quite independent: by a part of the deviation.
         allowance = (PLACES / law.width if law.rank.deviation else ROUNDING) + law.rank.deviation / 2
-        yield _over_trials("mass_at_zero", law.zero_mass, share, allowance)
+        yield _over_trials("mass_at_zero", law.zero_mass, share, allowance, scale=_HALF)
 
 
 def _mean_lambda(values: Mapping[str, Array], law: WidthLaw) -> Finding:
@@ -178,8 +183,10 @@ def _mean_lambda(values: Mapping[str, Array], law: WidthLaw) -> Finding:
         obstacle = obstacle or _NO_DOUBLE
     allowance = MEAN_PLACES * 2 * _length(law) / law.width + law.rounding
     displaced = 2 * law.error * _length(law)
-    name, theory = "log_mean_lambda", law.log_mean_lambda
-    return _over_trials(name, theory, values[name], allowance, obstacle=obstacle, displaced=displaced)
+    name, theory, scale = "log_mean_lambda", law.log_mean_lambda, 2 * _seen_from(law)
+    return _over_trials(
+        name, theory, values[name], allowance, obstacle=obstacle, displaced=displaced, scale=scale
+    )
 
 
 def _moments(values: Mapping[str, Array], law: WidthLaw) -> Iterator[Finding]:
@@ -189,13 +196,16 @@ def _moments(values: Mapping[str, Array], law: WidthLaw) -> Iterator[Finding]:
     allowance = 2 * places * _length(law) + law.rounding
     displaced = 2 * law.error * _length(law)
     name = "mean_log_lambda"
-    yield _over_trials(name, 2 * law.mean, values[name], allowance, displaced=displaced)
+    scale = 2 * _seen_from(law)
+    yield _over_trials(name, 2 * law.mean, values[name], allowance, displaced=displaced, scale=scale)
     square = (high - law.mean) ** 2 + (law.mean - low) ** 2
     places = (VARIANCE_PLACES + RANK_VARIANCE_PLACES * slack) / law.width
     allowance = 4 * (places * square + _lone_square(law) / law.width) + law.rounding**2
     displaced = 4 * law.error * square
     name = "var_log_lambda"
-    yield _over_trials(name, 4 * law.var, values[name], allowance, displaced=displaced)
+    # Moved by half of its length either way at random, a law has so much more of it.
+    scale = 4 * _seen_from(law) ** 2
+    yield _over_trials(name, 4 * law.var, values[name], allowance, displaced=displaced, scale=scale)
 
 
 def _quantiles(values: Mapping[str, Array], law: WidthLaw) -> Iterator[Finding]:
@@ -205,7 +215,8 @@ def _quantiles(values: Mapping[str, Array], law: WidthLaw) -> Iterator[Finding]:
         place = float(law.ppf(share))
         moved = max(_moved(law, share, PLACES + slack), _moved_by_atoms(law, share))
         displaced = _moved(law, share, law.places)
-        yield _over_trials(name, place, values[name], moved + law.rounding, displaced=displaced)
+        allowance, scale = moved + law.rounding, _seen_from(law)
+        yield _over_trials(name, place, values[name], allowance, displaced=displaced, scale=scale)
 
 
 def _moved(law: WidthLaw, share: float, places: float) -> float:
@@ -232,11 +243,14 @@ def edges(rest: Sequence[Array], law: WidthLaw) -> Iterator[Finding]:
     for k, name in ((0, "log_s_min"), (-1, "log_s_max")):
         values = np.array([trial[k] for trial in rest])
         if not math.isfinite(law.edges[k]) or (k == 0 and law.rank.deviation > 0):
-            yield _over_trials(name, None, values, None, obstacle=_NO_EDGE)
+            yield _over_trials(name, None, values, None, obstacle=_NO_EDGE, scale=math.inf)
             continue
         allowance = allowed * law.spacings[k] + law.rounding
         displaced = _moved(law, float(k != 0), law.places)
-        yield _over_trials(name, law.extremes[k], values, allowance, obstacle=obstacle, displaced=displaced)
+        known = values, allowance
+        yield _over_trials(
+            name, law.extremes[k], *known, obstacle=obstacle, displaced=displaced, scale=_seen_from(law)
+        )
 
 
 def _ks(log_s: Array, law: WidthLaw) -> Finding:
@@ -250,7 +264,8 @@ def _ks(log_s: Array, law: WidthLaw) -> Finding:
     if rounded > MOST_MASS_ROUNDED:
         return Finding("ks_distance", 0.0, distance, error, None, _POINT_MASS if law.is_point else _NARROW)
     allowance = (PLACES + RANK_PLACES * law.rank.deviation * law.width) / law.width + rounded
-    return Finding("ks_distance", 0.0, distance, error, allowance + law.error, displaced=law.error)
+    allowance += law.error
+    return Finding("ks_distance", 0.0, distance, error, allowance, displaced=law.error, scale=_HALF)
 
 
 def _wasserstein(rest: Sequence[Array], law: WidthLaw) -> Finding:
@@ -263,8 +278,9 @@ def _wasserstein(rest: Sequence[Array], law: WidthLaw) -> Finding:
     lone = law.strays * min(FURTHEST * sum(law.spacings), _length(law))
     allowance = places * _length(law) + lone / law.count + law.rounding
     error, displaced = float(_standard_errors(alike).mean()), law.error * _length(law)
+    allowance, scale = allowance + displaced, _seen_from(law)
     return Finding(
-        "wasserstein_distance", 0.0, float(moved), error, allowance + displaced, displaced=displaced
+        "wasserstein_distance", 0.0, float(moved), error, allowance, displaced=displaced, scale=scale
     )
 
 
@@ -285,6 +301,11 @@ def _length(law: WidthLaw) -> float:
     return high - low
 
 
+def _seen_from(law: WidthLaw) -> float:
+    """Return half of the law's length, or rounding where that is more."""
+    return max(_length(law) / 2, law.rounding)
+
+
 def _over_trials(
     name: str,
     theory: float | None,
@@ -293,10 +314,11 @@ def _over_trials(
     *,
     obstacle: str = "",
     displaced: float = 0.0,
+    scale: float,
 ) -> Finding:
     error = float(_standard_errors(values))
     allowed = None if obstacle or allowance is None else allowance + displaced
-    return Finding(name, theory, float(values.mean()), error, allowed, obstacle, displaced)
+    return Finding(name, theory, float(values.mean()), error, allowed, obstacle, displaced, scale)
 
 
 def _standard_errors(values: Array) -> Array:

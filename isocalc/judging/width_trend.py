@@ -197,8 +197,11 @@ def _trend(
     error, effective = pooled_error((shares * errors) ** 2, freedom)
     displaced = findings[-1].displaced
     remainder = REMAINDER * (allowances[-1] - displaced) + displaced
-    tolerance = student_quantile(effective, level) * error + remainder
-    verdict: Verdict = "agrees" if abs(left) <= tolerance else "disagrees"
+    chance = student_quantile(effective, level) * error
+    tolerance = chance + remainder
+    verdict: Verdict = "disagrees"
+    if abs(left) <= tolerance:
+        verdict = "agrees" if chance <= findings[-1].scale else "not judged"
     return Trend(name, limit, limit + left, error, _rate(size, difference, errors), verdict, tolerance)
 
 

@@ -96,7 +96,7 @@ def _of_residual(
     if law == "auto":
         return _cheapest(errors, signal.c)._replace(errors=errors)
     distance = errors.universal if law == "universal" else errors.layered
-    return Choice(law, distance, _reason(errors, law), signal.c, errors=errors)
+    return Choice(law, _known(distance), _reason(errors, law), signal.c, errors=errors)
 
 
 def _of_unknown_error(
@@ -121,12 +121,21 @@ def _cheapest(errors: "LawErrors", c: float) -> Choice:
     elif errors.universal < GOOD_ENOUGH:
         return Choice("universal", errors.universal, "good enough", c)
     else:
-        why = f"the universal law is off by {errors.universal:.2g}"
-    layered = Choice("layered", errors.layered, why, c)
+        why = f"the universal law is off by {_told(errors.universal)}"
+    layered = Choice("layered", _known(errors.layered), why, c)
     if errors.layered < GOOD_ENOUGH:
         return layered
-    why += f", the layered one by {errors.layered:.2g}, through {_reason(errors, 'layered')}"
+    why += f", the layered one by {_told(errors.layered)}, through {_reason(errors, 'layered')}"
     return Choice("exact", None, why, c, layered)
+
+
+def _known(distance: float | None) -> float | None:
+    """Return a predicted distance; ``None`` where the prediction, which is from above, says nothing."""
+    return distance if distance is not None and distance < 1 else None
+
+
+def _told(distance: float) -> str:
+    return "an unknown distance" if _known(distance) is None else f"{distance:.2g}"
 
 
 def _reason(errors: "LawErrors", law: str) -> str:
@@ -213,8 +222,9 @@ def taken(
     """
     if choice.instead is None:
         return law_of(network, choice, variable, paths=paths), choice
+    others = choice.instead.error
     try:
-        law, others = law_of(network, choice, variable, paths=paths), choice.instead.error
+        law = law_of(network, choice, variable, paths=paths)
         law.support()  # solved here, or not at all
         measured = law.error
         if measured is None or others is None or measured < others:
@@ -222,6 +232,8 @@ def taken(
         why = f"the exact law is off by {measured:.2g}, more than this one"
     except NoAnswerError as error:
         why = f"the exact law was not solved ({error})"
+        if others is None:
+            why += "; how far this one is off is not known"
     choice = choice.instead._replace(why=f"{choice.instead.why}, {why}")
     return law_of(network, choice, variable, paths=paths), choice
 

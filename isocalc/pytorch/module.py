@@ -16,7 +16,7 @@ from numpy.random import SeedSequence, default_rng
 
 from isocalc.errors import InvalidInputError, NoAnswerError
 from isocalc.pytorch.tolerances import CALIBRATING
-from isocalc.user_code import loaded, quoted, told_as
+from isocalc.user_code import is_module, loaded, quoted, told_as
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -26,7 +26,10 @@ Array = npt.NDArray[np.float64]
 
 Norms = Literal["none", "initial", "own", "calibrated"]
 
-RULE = "package.module:name of an nn.Module, a class of it, or a function without arguments that returns one"
+RULE = (
+    "file.py:name or package.module:name of an nn.Module, a class of it, or a function without arguments "
+    "that returns one"
+)
 
 
 def require_torch() -> None:
@@ -45,7 +48,7 @@ class Target:
     Parameters
     ----------
     spec : str, nn.Module or callable
-        ``package.module:name``, which is imported; or, in Python, what it would name.
+        ``package.module:name`` or ``file.py:name``, which is imported; or, in Python, what it would name.
     submodule : str
         Dotted path of a part of it that is measured alone; empty for all of it.
     dtype : str
@@ -116,10 +119,10 @@ class Target:
 
 
 def _named(spec: str) -> Any:
-    """Import what ``package.module:name`` names."""
-    module, _, name = spec.partition(":")
-    if not all(part.isidentifier() for part in (*module.split("."), name)):
-        raise InvalidInputError("target", RULE, spec, "An example: my_package.model:make.")
+    """Import what ``package.module:name`` or ``file.py:name`` names."""
+    module, _, name = spec.rpartition(":")
+    if not (is_module(module) and name.isidentifier()):
+        raise InvalidInputError("target", RULE, spec, "An example: model.py:make.")
     return loaded("target", RULE, spec, module, name)
 
 
@@ -224,7 +227,7 @@ class Call:
     Raises
     ------
     InvalidInputError
-        The module takes several inputs, fails on one of this shape, or returns no tensor of real numbers.
+        The module takes several inputs, fails on this one, or returns no tensor of real numbers.
     NoAnswerError
         Its output is not finite.
     """
@@ -256,9 +259,10 @@ class Call:
         object.__setattr__(self, "output", output)
 
     def _refusal(self, error: str) -> InvalidInputError:
-        rule = "the shape of one input, to which a batch of one is added"
-        shape = ",".join(map(str, self.x.shape))
-        return InvalidInputError("input_shape", rule, shape, f"The module: {error}.")
+        shape = ",".join(map(str, self.batch.shape))
+        rule = f"a module that runs on one input, a batch of shape {shape}"
+        kind = type(self.module).__name__
+        return InvalidInputError("target", rule, kind, f"It raised {error}.", ("give another shape",))
 
     @property
     def function(self) -> "Callable[[Tensor], Tensor]":

@@ -195,6 +195,10 @@ def test_the_option(folder):
     assert (done.returncode, done.stderr) == (0, "")
     rows = list(csv.DictReader(io.StringIO(done.stdout)))
     assert [row["activation"] for row in rows] == ["my_module:odd"] * 2
+    of_file = run(
+        "param", "--act-from", folder / "my_module.py:odd", "--depth", "10,20", folder=folder.parent
+    )
+    assert [row["c"] for row in csv.DictReader(io.StringIO(of_file.stdout))] == [row["c"] for row in rows]
     by_expression = run("param", "--act", "x+tanh(x)", "--depth", "10,20", folder=folder)
     for ours, theirs in zip(rows, csv.DictReader(io.StringIO(by_expression.stdout)), strict=True):
         assert float(ours["c"]) == pytest.approx(float(theirs["c"]), rel=1e-12)

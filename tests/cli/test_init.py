@@ -113,8 +113,8 @@ def test_a_factor_of_0_is_shown_beside_the_scale_of_the_weights():
 
 def test_an_initialisation_that_explodes_is_said():
     result = call("init", "--act", "squared_relu", "--target-c", "0.5", "--compare")
-    assert result.exit_code == 0
-    assert "isocalc: squared_relu, he: c of squared_relu overflows at layer" in result.stderr
+    assert result.exit_code == 1
+    assert "isocalc: scheme he: c of squared_relu overflows at layer" in result.stderr
     assert "squared_relu,100,14.142135623730951,0.0,,,,,,,,,,he,1.0,c of squared_relu ov" in result.stdout
 
 
@@ -162,8 +162,8 @@ def test_scales_by_layer_index_of_scale_free_gates():
 @pytest.mark.slow
 def test_edges_that_take_minutes_are_left_empty_with_a_reason():
     """Pre-activation ReLU of 100 blocks at He's scale: the exact law is not solved."""
-    rows = table("init", "--act", "relu", "--block", "pre", "--depth", "100", "--target-c", "50,0.01")
-    strong, weak = rows
+    arguments = ("--act", "relu", "--block", "pre", "--depth", "100", "--target-c", "50,0.01")
+    strong, weak = table("init", *arguments, code=1)
     assert strong["edge_lower"] == strong["law"] == ""
     assert float(strong["c"]) == pytest.approx(50, rel=1e-8)
     assert "its law is the exact one, which at c = 50, depth 100 may take minutes" in strong["status"]

@@ -145,13 +145,13 @@ def test_memory_is_checked_before_a_seed_is_drawn(monkeypatch):
 
 
 def test_a_seed_is_drawn_reported_and_repeats_the_run():
-    first = call(*SMALL[:-2], "--trials", 2)
+    first = call(*SMALL[:-2], "--trials", 5)
     word, seed = first.stderr.removeprefix("isocalc: ").split()
     assert word == "--seed"
-    again = call(*SMALL[:-2], "--trials", 2, "--seed", seed)
+    again = call(*SMALL[:-2], "--trials", 5, "--seed", seed)
     assert again.stdout == first.stdout
     assert again.stderr == ""
-    assert call(*SMALL[:-2], "--trials", 2).stdout != first.stdout
+    assert call(*SMALL[:-2], "--trials", 5).stdout != first.stdout
 
 
 def test_spectrum():
@@ -184,7 +184,7 @@ def test_sweeps():
 
 
 def test_messages_of_a_sweep_say_which_network():
-    result = call("mc", "--act", "linear", "--depth", "1,20", "--width", 20, "--trials", 3, "--seed", 1)
+    result = call("mc", "--act", "linear", "--depth", "1,20", "--width", 20, "--trials", 5, "--seed", 1)
     assert result.exit_code == 0
     assert [line.split(": ")[1] for line in result.stderr.splitlines()] == ["depth 1"]
 
@@ -211,7 +211,7 @@ def test_a_lost_signal_is_an_answer():
 
 def test_json_file(tmp_path):
     path = tmp_path / "verdicts.json"
-    result = call(*SMALL, "--trials", 2, "-o", path)
+    result = call(*SMALL, "--trials", 5, "-o", path)
     assert (result.exit_code, result.stdout) == (0, "")
     rows = json.loads(path.read_text())
     assert [tuple(row) for row in rows] == [VERDICT_COLUMNS] * 12
@@ -246,7 +246,7 @@ def test_help_states_the_false_alarm_rate():
 @pytest.mark.parametrize(("term", "shown"), [("xterm", True), ("dumb", False)])
 def test_progress_is_shown_on_a_terminal_only(term, shown):
     leader, follower = pty.openpty()
-    command = [PROGRAM, *map(str, SMALL), "--trials", "2"]
+    command = [PROGRAM, *map(str, SMALL), "--trials", "5"]
     env = {**os.environ, "TERM": term, "COLUMNS": "80"}
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=follower, text=True, env=env, check=True)
     os.close(follower)
@@ -256,7 +256,7 @@ def test_progress_is_shown_on_a_terminal_only(term, shown):
     except OSError:  # nothing was written
         written = ""
     os.close(leader)
-    assert ("Replicates 0/2" in written) == shown
+    assert ("Replicates 0/5" in written) == shown
     assert ("left" in written) == shown
     assert done.stdout.startswith(",".join(VERDICT_COLUMNS))
 

@@ -15,7 +15,7 @@ from isocalc.simulation.checkpoint import run_of
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals of POSIX")
 
-SMALL = ("mc", "--act", "tanh", "--depth", 5, "--width", 20, "--trials", 3)
+SMALL = ("mc", "--act", "tanh", "--depth", 5, "--width", 20, "--trials", 6)
 # About two seconds on one core, most of them in worker processes.
 LONG = ["mc", "--act", "tanh", "--depth", "20,30", "--width", "100,250", "--seed", "5", "--spectrum"]
 # Minutes: what is to be interrupted.
@@ -155,7 +155,7 @@ def test_the_seed_is_that_of_the_checkpoint(tmp_path):
     [
         (("--depth", "5,6"), "In it, depth is 5; here, 5,6."),
         (("--sigma-w", "1.5"), "In it, sigma_w is 1.0; here, 1.5."),
-        (("--trials", "4"), "In it, trials is 3; here, 4."),
+        (("--trials", "4"), "In it, trials is 6; here, 4."),
         (("--gates", "independent"), "In it, gates is own; here, independent."),
     ],
 )

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shlex
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -28,7 +29,7 @@ def test_a_missing_extra_is_named(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((), "TARGET must be given: package.module:name of a PyTorch module."),
+        ((), "TARGET must be given: file.py:name or package.module:name of a PyTorch module."),
         (("a:b",), "--input-shape must be given: that of one input, such as 784 or 3,32,32."),
         (("a:b", "--input-shape", "3,x"), "--input-shape must be whole numbers such as 784 or 3,32,32"),
         (("a:b", "--input-shape", "3,0"), "--input-shape must be whole numbers"),
@@ -146,7 +147,7 @@ def test_inputs_of_a_file(tmp_path):
             "got 'no_such_module:x'. ModuleNotFoundError: No module named 'no_such_module'.",
         ),
         ("torch_models:nothing", "AttributeError: module 'torch_models' has no attribute 'nothing'."),
-        ("torch_models", "TARGET must be package.module:name"),
+        ("torch_models", "TARGET must be file.py:name or package.module:name"),
         ("torch_models:math", "It is of type module."),
         ("torch_models:a_number", "It returned type int."),
         ("torch_models:fails", "Calling it: ValueError: no configuration."),
@@ -157,12 +158,44 @@ def test_inputs_of_a_file(tmp_path):
         ("torch_models:meta", "They are on PyTorch's device meta."),
         (
             "torch_models:wide",
-            "got '4'. The module: RuntimeError: mat1 and mat2 shapes cannot be multiplied (1x4 and 10x40).",
+            (
+                "shape 1,4, got 'Sequential'. It raised RuntimeError: mat1 and mat2 shapes cannot be "
+                "multiplied (1x4 and 10x40). If that is not its shape, give another --input-shape."
+            ),
         ),
     ],
 )
 def test_modules_that_cannot_be_measured(target, message):
     assert message in refusal("measure", target, "--input-shape", "4", "--seed", 1)
+
+
+@needs_torch
+@pytest.mark.process
+def test_ctrl_c_that_the_module_raises_itself_is_told():
+    module = f"{Path(__file__).parents[1] / 'torch_models.py'}:RaisesItsOwn"
+    done = shell(f"isocalc measure {shlex.quote(module)} --input-shape 8 --seed 1")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "on one input, a batch of shape 1,8, got 'RaisesItsOwn'. It raised KeyboardInterrupt: my own." in (
+        done.stderr
+    )
+
+
+@needs_torch
+def test_a_file_is_loaded_as_from_its_folder(tmp_path, monkeypatch):
+    """What lies beside it is imported, and a name that another module has does no harm."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    (folder / "size_beside.py").write_text("size = 5\n", encoding="utf-8")
+    code = "import torch\nfrom size_beside import size\ndef make():\n    return torch.nn.Linear(size, 3)\n"
+    for name in ("queue.py", "my-model.py"):
+        (folder / name).write_text(code, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    for target in ("models/queue.py:make", folder / "my-model.py:make", "models/../models/queue.py:make"):
+        rows = table("measure", target, "--input-shape", 5, "--spectrum", "--seed", 1, "--trials", 2)
+        assert [row["singular_value"] == "0.0" for row in rows] == 2 * [True, True, False, False, False]
+    assert "No such file" in refusal("measure", "models/none.py:make", "--input-shape", 5)
+    assert "has no attribute 'made'" in refusal("measure", "models/queue.py:made", "--input-shape", 5)
 
 
 @needs_torch
@@ -236,7 +269,7 @@ def test_what_has_no_singular_values_is_told_in_a_line(name, options, message):
 @needs_torch
 def test_a_module_that_raises_what_is_no_exception():
     for name, message in (
-        ("failing", "The module: OwnError: of my own."),
+        ("failing", "It raised OwnError: of my own."),
         ("not_made", "Calling it: OwnError"),
     ):
         assert message in refusal("measure", f"torch_models:{name}", "--input-shape", 8)

@@ -22,7 +22,7 @@ TINY_RUN = ("--width", 10, "--trials", 2, "--seed", 1)
         (("density", "--act", "tanh", "--arch", "feedforward", "--sigma-w", "1e200"), 2),
         (("density", "--act", "snake:1e49", "--arch", "feedforward", "--input-variance", 2, "--depth", 3), 0),
         (("density", "--c", 1, "--at=-1e308,1e308", "--variable", "log"), 0),
-        (("init", "--act", "elu", "--schemes", "--depth", 50, "--sigma-w", "1e160"), 0),
+        (("init", "--act", "elu", "--schemes", "--depth", 50, "--sigma-w", "1e160"), 1),
         (("init", "--act", "1e50*x", "--block", "pre", "--depth", 10, "--target-smax", 3), 1),
         (
             (

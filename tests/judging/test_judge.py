@@ -4,6 +4,7 @@ A right law is rejected in at most 1 % of comparisons, the rate at which `compar
 """
 
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -265,6 +266,27 @@ def test_extremes_are_those_of_wishart_matrices():
     assert law.extremes[1] == pytest.approx(unit * (2 - 1.2065335745820 / 100), rel=2e-4)
     assert law.extremes[0] == pytest.approx(-law.extremes[1], rel=1e-5)
     assert law.spacings[1] == pytest.approx(unit * 1.2065335745820 / 100, rel=5e-2)
+
+
+def test_agreement_that_cannot_fail_is_not_judged():
+    """t of one degree of freedom is 1/tan(π α/2k) = 764 for α = 1 %, k = 12: errors of 1 % span the law.
+
+    A law that is far off is found by as few; agreement means something from the number that is told.
+    """
+    network = ResNet("tanh", depth=5)
+    log_s = spectra(network, 64, 8, seed=1)
+    few = judge(log_s[:2], network)
+    assert set(few.verdicts.values()) == {"not judged"}
+    (why,) = {statistic.obstacle for statistic in few.statistics}
+    told = re.fullmatch(r"2 trials are too few to find a wrong law; about (\d) would do", why)
+    assert told
+    assert not enough_judged(few.verdicts)
+    enough = judge(log_s[: int(told[1]) + 1], network)
+    assert set(enough.verdicts.values()) == {"agrees"}
+    assert {s.name: s.tolerance for s in enough.statistics}["ks_distance"] < 0.5
+    assert "disagrees" in judge(log_s[:3] + 3.0, network).verdicts.values()
+    exact = judge(np.zeros((2, 64)), ResNet("linear", sigma_w=0.0))
+    assert exact.verdicts["log_s_q50"] == "agrees"
 
 
 def test_hard_edges_are_not_judged():

@@ -32,7 +32,8 @@ max(x, 0.1*x), where(x > 1, 1, x). They are made of numbers, pi, e, + - * / **
   where(condition, value, otherwise)
 and must be finite, and smooth but for kinks and jumps, for every x. A Python
 function of your own is given by --act-from module:function,derivative: its
-module, looked for in the current folder too, is run. It takes NumPy arrays;
+module, looked for in the current folder too, or its file (file.py:function) is
+run. It takes NumPy arrays;
 the derivative takes complex ones where laws at finite depth are asked for, and
 may be left out where the function takes them. Its attributes breakpoints and
 jumps, tuples of x, say where it has kinks (if not given: at 0 alone) and jumps.

@@ -21,11 +21,10 @@ from isocalc.cli.rows.init import (
     compared_rows,
     critical_rows,
     gain_rows,
-    said,
     scheme_rows,
     solved_row,
 )
-from isocalc.cli.sweep import Row, Sweep, run
+from isocalc.cli.sweep import PartialRow, Row, Sweep, run
 from isocalc.errors import InvalidInputError, NoAnswerError
 from isocalc.networks.branches import BRANCHES
 
@@ -114,7 +113,7 @@ class View(NamedTuple):
     """A table of ``init``: its columns, what yields its rows, its caption."""
 
     columns: Sequence[str]
-    rows: Callable[..., Iterator[Row]]
+    rows: Callable[..., Iterator[PartialRow]]
     caption: str
 
 
@@ -132,8 +131,8 @@ def _view(ctx: click.Context, question: str, given: dict[str, Any], caveats: Cav
     solutions = _solutions(ctx, question, given)
     if question in {"critical", "target_variance"}:
         both = question == "target_variance" and not is_given(ctx, "weights")
-        rows = partial(_of_points, solutions=solutions, caveats=caveats, both=both)
-        return View(FEEDFORWARD, rows, OF_FEEDFORWARD)
+        of_points = partial(_of_points, solutions=solutions, caveats=caveats, both=both)
+        return View(FEEDFORWARD, of_points, OF_FEEDFORWARD)
     scheme = COMPARED if given["compare"] else ()
     rows = partial(_of_networks, solutions=solutions, caveats=caveats, compare=given["compare"])
     return View((*RESNET, *BRANCHES[given["block"]].scales[1:], *scheme), rows, OF_RESNET)
@@ -141,10 +140,10 @@ def _view(ctx: click.Context, question: str, given: dict[str, Any], caveats: Cav
 
 def _of_networks(
     net: "ResNet", *, solutions: Callable[..., Any], caveats: Caveats, compare: bool, **target: float
-) -> Iterator[Row]:
+) -> Iterator[PartialRow]:
     for found in solutions(net, **target):
         network, law = found if isinstance(found, tuple) else (found, None)
-        yield said({**solved_row(network, caveats, law), "scheme": "solution", "branch_factor": 1.0})
+        yield {**solved_row(network, caveats, law), "scheme": "solution", "branch_factor": 1.0}
     if compare:
         yield from compared_rows(net, caveats)
 

@@ -54,11 +54,12 @@ _NORMS = {
     name="measure",
     cls=Guided,
     epilog="""\b
-TARGET is package.module:name, where name is a class of nn.Module or a function, called
-without arguments and with seeds set for every trial, or a module that exists already
-(or a function that returns the same weights again): then trials are inputs, and nothing
-is judged, as one network does not show how networks differ. Two or three trials find
-gross errors only. The current folder comes first on the path, as with python -m.
+TARGET is file.py:name or package.module:name, where name is a class of nn.Module or a
+function, called without arguments and with seeds set for every trial, or a module that
+exists already (or a function that returns the same weights again): then trials are
+inputs, and nothing is judged, as one network does not show how networks differ. Two or
+three trials find gross errors only. The current folder comes first on the path, as with
+python -m, and so does that of a file.
 
 \b
 Columns: statistic, theory, simulation, standard_error (over the trials), tolerance,
@@ -83,7 +84,7 @@ Exit status 0 where nothing disagrees, 1 where something does.
 
 \b
 Examples:
-  isocalc measure model:make --input-shape 784
+  isocalc measure model.py:make --input-shape 784
   isocalc measure model:Net --input-shape 3,32,32 --trials 4 --seed 1 -o net.csv
   isocalc measure model:make --module blocks --input-shape 512
   isocalc measure model:trained --input-shape 784 --input digits.npy
@@ -134,7 +135,9 @@ def command(ctx: click.Context, /, target: str | None, output: Output, **given: 
     Needs PyTorch: pip install 'isocalc[torch]'.
     """
     if target is None:
-        raise click.UsageError("TARGET must be given: package.module:name of a PyTorch module.", ctx)
+        raise click.UsageError(
+            "TARGET must be given: file.py:name or package.module:name of a PyTorch module.", ctx
+        )
     _check(ctx, given)
     from isocalc.display.table import Table
     from isocalc.pytorch.module import require_torch

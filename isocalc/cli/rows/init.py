@@ -7,8 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from isocalc.cli.amounts import FEW_PATHS
-from isocalc.cli.messages import Caveats, has_signal, say, told
-from isocalc.cli.sweep import Row
+from isocalc.cli.messages import Caveats, has_signal, say
+from isocalc.cli.sweep import Cell, PartialRow, Row
 from isocalc.errors import NoAnswerError
 
 if TYPE_CHECKING:
@@ -59,7 +59,9 @@ GAIN = (
 )
 
 
-def solved_row(net: "ResNet", caveats: Caveats, law: "Law | None" = None, paths: int | None = None) -> Row:
+def solved_row(
+    net: "ResNet", caveats: Caveats, law: "Law | None" = None, paths: int | None = None
+) -> PartialRow:
     """Return the row of a residual network, with the edges of the law that it takes, or of one."""
     from isocalc.signal.propagation import propagate
 
@@ -78,12 +80,12 @@ def _own_law(net: "ResNet", signal: "Propagation", choice: "Choice", paths: int 
 
 def _row(
     net: "ResNet", signal: "Propagation", caveats: Caveats, law: "Law | Callable[..., Law]"
-) -> dict[str, str | float | None]:
+) -> dict[str, Cell]:
     """Return a row from the signal in a network and its law, or what makes that."""
     from isocalc.laws.spectrum import choose
 
     variance = caveats.positive if has_signal(net) else caveats.finite
-    row: dict[str, str | float | None] = dict.fromkeys(RESNET) | {
+    row: dict[str, Cell] = dict.fromkeys(RESNET) | {
         "activation": net.act.name,
         "depth": net.depth,
         "c": caveats.positive("c", signal.c) if net.has_weights else 0.0,
@@ -101,7 +103,7 @@ def _row(
         caveats.look_at(net, signal)
     except NoAnswerError as error:
         row["law"] = None
-        row["status"] = f"{', '.join(EDGES)} are not known: {told(error)}"
+        row["status"] = NoAnswerError(f"{', '.join(EDGES)} are not known: {error}", error.next_steps)
     return row
 
 
@@ -115,43 +117,33 @@ def _edges(law: "Law", caveats: Caveats) -> dict[str, float | None]:
     }
 
 
-def compared_rows(net: "ResNet", caveats: Caveats) -> Iterator[Row]:
+def compared_rows(net: "ResNet", caveats: Caveats) -> Iterator[PartialRow]:
     """Yield the rows of a network with the common initialisations."""
     from isocalc.design.schemes import INITIALISATIONS, initialised
 
     for scheme in INITIALISATIONS:
         start, branch = initialised(net, scheme), initialised(net, scheme._replace(last=1.0))
-        row: dict[str, str | float | None] = dict.fromkeys(RESNET) | {"activation": net.act.name}
+        row: dict[str, Cell] = dict.fromkeys(RESNET) | {"activation": net.act.name}
         row |= {"depth": net.depth, "sigma_b": start.sigma_b, "sigma_w": start.sigma_w}
         try:
             row |= solved_row(start, caveats, paths=FEW_PATHS)
         except NoAnswerError as error:
-            row["status"] = told(error)
-        yield said(
-            {
-                **row,
-                "sigma_w2": start.sigma_w2,
-                net.branch.scale: branch.branch_scale,
-                "scheme": scheme.name,
-                "branch_factor": scheme.last,
-            }
-        )
+            row["status"] = error
+        yield {
+            **row,
+            "sigma_w2": start.sigma_w2,
+            net.branch.scale: branch.branch_scale,
+            "scheme": scheme.name,
+            "branch_factor": scheme.last,
+        }
 
 
-def said(row: dict[str, str | float | None]) -> Row:
-    """Return a row, after its status is on standard error where something is missing."""
-    if row["status"] != "ok":
-        scheme = f", {row['scheme']}" if "scheme" in row else ""
-        say(f"{row['activation']}{scheme}: {row['status']}")
-    return row
-
-
-def scheme_rows(net: "ResNet", *, caveats: Caveats) -> Iterator[Row]:
+def scheme_rows(net: "ResNet", *, caveats: Caveats) -> Iterator[PartialRow]:
     """Yield the row of a residual network under each way to scale its branches."""
     from isocalc.design.schemes import BRANCH_SCALES, law_scaled, propagate_scaled, scaled
 
     for scheme in BRANCH_SCALES:
-        row: dict[str, str | float | None] = dict.fromkeys(SCHEMES)
+        row: dict[str, Cell] = dict.fromkeys(SCHEMES)
         row |= {"activation": net.act.name, "depth": net.depth}
         try:
             factors = scheme.factors(net.depth)
@@ -162,8 +154,8 @@ def scheme_rows(net: "ResNet", *, caveats: Caveats) -> Iterator[Row]:
             else:
                 row |= solved_row(uniform, caveats, paths=FEW_PATHS)
         except NoAnswerError as error:
-            row["status"] = told(error)
-        yield said({**row, "scheme": scheme.name, "branch_scale": scheme.formula})
+            row["status"] = error
+        yield {**row, "scheme": scheme.name, "branch_scale": scheme.formula}
 
 
 def critical_rows(net: "FeedForward", point: "CriticalPoint", caveats: Caveats) -> Row:

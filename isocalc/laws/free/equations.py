@@ -372,7 +372,7 @@ class FreeSolver(FreeEquations):
         for _ in range(8):
             state = self.newton(state, target).state
         if not np.isfinite(state.zeta).all():
-            raise NoAnswerError("the law is not solved: averages over its gates overflow")
+            raise NoAnswerError("the law is not solved: a number in its equations overflows")
         return [float(target[0].real)], [state]
 
     def _follow(self, state: State, start: Complex, stop: Complex, rounds: int) -> tuple[State, Whole]:

@@ -177,7 +177,7 @@ def tables(solver: Solver, middle: Middle) -> list[PanelTable]:
     for below, above in pairwise(found):
         lost = below.ends[1] - above.ends[0] - (middle.atom if below.high <= 0 <= above.low else 0.0)
         if abs(lost) > MOST_LOST:
-            raise NoAnswerError(f"{abs(lost):.2g} of the mass of the exact law was not found")
+            raise NoAnswerError(f"{abs(lost):.2g} of its mass was not found")
     return found
 
 
@@ -263,7 +263,7 @@ def _next(solver: Solver, end: float, width: float) -> PanelTable:
             ends = [edge_from(_density(solver), inside, sign * abs(step) / 8) for sign in (-1, 1)]
             return PanelTable(solver, *ends)
         place = float(y[-1])
-    raise NoAnswerError("some of the mass of the exact law was not found")
+    raise NoAnswerError("some of its mass was not found")
 
 
 class ChainSource:
