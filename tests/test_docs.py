@@ -163,7 +163,7 @@ TABLES = (
     "init --act relu --block preln --target-c 0.1",
     "init --act tanh --critical --sigma-b 0.1",
     "init --act relu --gain",
-    "mc --act linear --depth 1 --width 10,20 --trials 2 --seed 1",
+    "mc --act linear --depth 1 --width 10,20 --trials 6 --seed 1",
     "mc --act linear --depth 1 --width 10 --trials 2 --seed 1 --spectrum",
     "mc --act linear --depth 1 --width 10 --trials 2 --seed 1 --test freeness",
     "param --act relu",

@@ -12,7 +12,7 @@ import pytest
 import scipy.stats
 from running import PROGRAM, call, refusal, table, with_options
 
-from isocalc.cli import progress
+from isocalc.cli.options import run as run_options
 from isocalc.cli.rows.simulations import VERDICT_COLUMNS
 from isocalc.networks.descriptions import ResNet
 from isocalc.signal.propagation import propagate
@@ -266,4 +266,4 @@ def test_progress_is_shown_on_a_terminal_only(term, shown):
     [(20, 10, "2.0/s"), (20, 60, "20.0/min"), (1, 3600, "1.0/h"), (0, 5, ""), (1, 0, "")],
 )
 def test_rates(replicates, seconds, shown):
-    assert progress._rate(replicates, seconds) == shown  # noqa: SLF001 - it is seen on a terminal only
+    assert run_options._rate(replicates, seconds) == shown  # noqa: SLF001 - it is seen on a terminal only
