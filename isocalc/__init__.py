@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from isocalc.activations.catalogue import Activation as Activation
     from isocalc.activations.catalogue import activation as activation
     from isocalc.design import gains as gains
-    from isocalc.design import initialize as edge_targets  # noqa: F401 - its targets of edges had a module
+    from isocalc.design import initialize as edge_targets  # noqa: F401 - a second, older name of it
     from isocalc.design import initialize as initialize
     from isocalc.design import schemes as schemes
     from isocalc.design import source_code as source_code

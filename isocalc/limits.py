@@ -25,8 +25,5 @@ LEAST_BIAS, MOST_BIAS = 1e-6, 1e6
 LEAST_WEIGHT, MOST_WEIGHT = 1e-10, 1e10
 
 # Laws.
-LEAST_PATHS, MOST_PATHS = (
-    64,
-    2**17,
-)  # gate paths of the exact law: for the sake of its error and time
+LEAST_PATHS, MOST_PATHS = 64, 2**17  # gate paths of the exact law: for the sake of its error and time
 GOOD_ENOUGH = 2e-3  # KS distance of a law from that of a network which does not matter

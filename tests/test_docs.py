@@ -26,9 +26,11 @@ from documents import (
 )
 from running import on_terminal, refusal, shell, table
 
+import isocalc
 from isocalc.cli.commands.guide import TOPICS
-from isocalc.cli.group import isocalc
+from isocalc.cli.group import isocalc as commands
 
+PACKAGE = ROOT / "isocalc"
 TEXTS = {document: document.read_text(encoding="utf-8") for document in DOCUMENTS}
 LONGEST_README = 250
 EQUATION = re.compile(r" \((\d+)\)$", re.MULTILINE)
@@ -99,7 +101,7 @@ def test_every_command_is_shown():
         for block in blocks(text, "console")
         for command, _ in examples(block)
     )
-    for name in isocalc.list_commands(None):
+    for name in commands.list_commands(None):
         assert f"isocalc {name}" in shown
 
 
@@ -114,11 +116,57 @@ def test_topics_are_the_files():
 
 
 def test_the_rooms_that_contributors_are_shown_exist():
-    names = re.findall(r"`([a-z_]+/[a-z_/]*)`", TEXTS[GUIDE / "contributing.md"])
+    text = TEXTS[GUIDE / "contributing.md"]
+    names = re.findall(r"`([a-z_]+/[a-z_/.]*)`", text)
     assert names
     for name in names:
         places = [ROOT / name, ROOT / "isocalc" / name, ROOT / "isocalc" / f"{name}.py"]
         assert any(place.exists() for place in places), name
+    dotted = re.findall(r"`([a-z_]+\.[\w.]+)`", text)
+    assert [name for name in dotted if not in_room(name, PACKAGE) and not (ROOT / name).exists()] == []
+
+
+def in_room(name: str, room: Path) -> bool:
+    """Whether a dotted name is a module in a room, or defined in one."""
+    first, _, rest = name.partition(".")
+    if (room / first).is_dir():
+        return not rest or in_room(rest, room / first)
+    file = room / f"{first}.py"
+    return file.is_file() and (not rest or rest in defined(file))
+
+
+def defined(file: Path) -> set[str]:
+    """Return the names of functions, classes and variables in a module, and of what it imports and uses."""
+    nodes = [*ast.walk(ast.parse(file.read_text(encoding="utf-8")))]
+    return {getattr(node, field, None) for node in nodes for field in ("id", "name", "attr", "arg")}
+
+
+def mentioned(text: str) -> list[str]:
+    """Return the names between single backticks."""
+    return re.findall(r"(?<![`:])`([A-Za-z_][\w.]*)`(?!`)", text)
+
+
+@pytest.mark.parametrize("file", sorted(PACKAGE.rglob("__init__.py")), ids=lambda file: file.parent.name)
+def test_a_room_names_the_modules_it_has(file):
+    docstring = ast.get_docstring(ast.parse(file.read_text(encoding="utf-8")))
+    assert docstring
+    names = [name.removeprefix("isocalc.") for name in mentioned(docstring)]
+    assert [name for name in names if not in_room(name, file.parent) and not in_room(name, PACKAGE)] == []
+
+
+def test_names_in_docstrings_are_of_modules_or_of_code():
+    files = sorted(PACKAGE.rglob("*.py"))
+    modules = {file.stem for file in files} | {file.parent.name for file in files} | set(dir(isocalc))
+    unknown = []
+    for file in files:
+        names = defined(file) | modules
+        unknown += [
+            f"{file.relative_to(PACKAGE)}: {name}"
+            for docstring in docstrings_of(file)
+            for name in mentioned(docstring)
+            if name.split(".")[0] not in names and not in_room(name, file.parent)
+        ]
+    assert unknown == []
 
 
 @pytest.mark.process
@@ -199,15 +247,17 @@ def test_a_terminal_of_80_columns_holds_every_equation():
     assert max(map(len, displayed())) <= 76
 
 
-def docstrings():
-    for path in sorted((ROOT / "isocalc").rglob("*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
-                yield path.name, ast.get_docstring(node) or ""
+def docstrings_of(file: Path) -> list[str]:
+    """Return the docstrings of a module and of what it defines."""
+    nodes = ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    return [ast.get_docstring(node) or "" for node in nodes if isinstance(node, documented)]
 
 
 def test_cited_equations_exist():
-    cited = [(name, number) for name, text in docstrings() for number in _numbers(text)]
+    files = sorted(PACKAGE.rglob("*.py"))
+    texts = [(file.name, docstring) for file in files for docstring in docstrings_of(file)]
+    cited = [(name, number) for name, text in texts for number in _numbers(text)]
     cited += [(path.name, number) for path, text in TEXTS.items() for number in _numbers(text)]
     assert cited
     assert not [(name, number) for name, number in cited if number not in equations()]

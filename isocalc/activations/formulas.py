@@ -23,7 +23,7 @@ from isocalc.numerics.special import (
     negative_part,
     positive_part,
 )
-from isocalc.numerics.tolerances import EXP_IS_0, LARGEST, NORMAL_IS_0
+from isocalc.numerics.tolerances import EXP_IS_0, LARGEST_DOUBLE, NORMAL_IS_0
 
 Pair = tuple[Callable[[Array], Array], Callable[[Array], Array]]
 quiet = np.errstate(over="ignore")
@@ -318,19 +318,19 @@ def _sin_correlation(q: float, correlation: Array) -> tuple[Array, Array]:
 
 def _product_of_sines(q: float, correlation: Array) -> Array:
     size = np.abs(correlation)
-    q = min(q, LARGEST / 4.0)
+    q = min(q, LARGEST_DOUBLE / 4.0)
     return -0.5 * np.sign(correlation) * np.exp(-q * (1.0 - size)) * np.expm1(-2.0 * q * size)
 
 
 def _product_of_cosines(q: float, correlation: Array) -> Array:
-    q = min(q, LARGEST / 4.0)
+    q = min(q, LARGEST_DOUBLE / 4.0)
     return 0.5 * (np.exp(-q * (1.0 - correlation)) + np.exp(-q * (1.0 + correlation)))
 
 
 def snake(a: float) -> Activation:
     def angle(x: Array) -> Array:
         with np.errstate(over="ignore"):
-            return capped(a * x, LARGEST)
+            return capped(a * x, LARGEST_DOUBLE)
 
     def phi(x: Array) -> Array:
         sine = np.sin(angle(x))
@@ -368,7 +368,7 @@ def _snake_averages(a: float, q: Array) -> tuple[Array, Array, Array, Array, Arr
 
 @np.errstate(over="ignore")
 def _snake_correlation(a: float, q: float, correlation: Array) -> tuple[Array, Array]:
-    s = min(abs(a) * math.sqrt(q), math.sqrt(LARGEST) / 8.0) ** 2
+    s = min(abs(a) * math.sqrt(q), math.sqrt(LARGEST_DOUBLE) / 8.0) ** 2
     mean = math.expm1(-2.0 * s) / a
     cosine = 2.0 * _product_of_sines(2.0 * s, correlation) / a
     product = q * correlation + (mean * mean + 0.5 * cosine * cosine) / 4.0

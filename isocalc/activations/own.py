@@ -205,7 +205,7 @@ class _Own:
 
 
 class _Shaped(NamedTuple):
-    """The user's functions, as `expression_shape` looks at a function in pieces."""
+    """The user's functions, as `expressions.shape` looks at a function in pieces."""
 
     own: _Own
     pieces: Pieces

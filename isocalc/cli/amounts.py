@@ -17,5 +17,4 @@ FEW_PATHS = 256  # gate paths of the exact law in tables of many networks: a qua
 
 # Fixed points of feed-forward networks.
 MANY = 4  # networks worth the modules that solve for many at once
-AT_ONCE = 8192  # networks: memory stays the same however many a sweep has
 LONG = 10_000  # layers after which the variance is near its fixed point

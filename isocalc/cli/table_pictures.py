@@ -32,18 +32,12 @@ if TYPE_CHECKING:
 
 
 _VARIANCE = "variance q of φ's input"
-_CHI = "χ = σ_w² E φ'²"
+_CHI_CHART = Chart("χ = σ_w² E φ'²", (Quantity("χ", "chi"),), rule=(1.0, "edge of chaos, χ = 1"))
 RESNET = (Chart("parameter c", (Quantity("c", "c"),)), SPECTRUM)
-FEEDFORWARD = (
-    Chart("fixed point q*", (Quantity("q*", "q_star"),)),
-    Chart(_CHI, (Quantity("χ", "chi"),), rule=(1.0, "edge of chaos, χ = 1")),
-)
+FEEDFORWARD = (Chart("fixed point q*", (Quantity("q*", "q_star"),)), _CHI_CHART)
 OF_DEPTH = (Chart("variance σ²_JJᵀ of s²", (Quantity("variance", "sigma2_jjt"),)),)
 RESNET_LAYERS = (Chart(_VARIANCE, (Quantity("q", "q"),)), Chart("c of the layer", (Quantity("c", "c"),)))
-FEEDFORWARD_LAYERS = (
-    RESNET_LAYERS[0],
-    Chart(_CHI, (Quantity("χ", "chi"),), rule=(1.0, "edge of chaos, χ = 1")),
-)
+FEEDFORWARD_LAYERS = (RESNET_LAYERS[0], _CHI_CHART)
 
 
 def param_figure(ctx: click.Context, sweep: Sweep, table: Table) -> "Figure":

@@ -19,7 +19,7 @@ from isocalc.design.tolerances import (
     CLOSED,
     DEEP,
     FEW_PATHS,
-    LARGEST,
+    LARGEST_SCALE,
     LESS_DEEP,
     LONGEST_FOLLOWED,
     LONGEST_STEP,
@@ -27,7 +27,7 @@ from isocalc.design.tolerances import (
     MOST_STEPS,
     NUMBA_FROM,
     ROUGHLY,
-    SMALLEST,
+    SMALLEST_SCALE,
 )
 from isocalc.errors import NoAnswerError, require_network, require_number, require_whole
 from isocalc.laws import universal
@@ -39,7 +39,11 @@ from isocalc.numerics.roots import Array, all_roots, root
 from isocalc.signal.propagation import propagate, propagate_residual
 
 # Scales that are searched, densely where activations change their shape.
-_GRID = [*np.geomspace(SMALLEST, 4e-3, 12), *np.geomspace(1e-2, 1e2, 41), *np.geomspace(250.0, LARGEST, 12)]
+_GRID = [
+    *np.geomspace(SMALLEST_SCALE, 4e-3, 12),
+    *np.geomspace(1e-2, 1e2, 41),
+    *np.geomspace(250.0, LARGEST_SCALE, 12),
+]
 # Laws by what they cost.
 _DEARER = ("universal", "layered", "exact")
 
@@ -304,13 +308,13 @@ class _Curve:
         """Say which c can be reached, and where."""
         reached = [(c, scale) for scale in _GRID if (c := self.c(scale)) < math.inf]
         if not reached:
-            where = f"{self.name} from {SMALLEST:g} to {LARGEST:g}"
+            where = f"{self.name} from {SMALLEST_SCALE:g} to {LARGEST_SCALE:g}"
             return f"c of {self.network.act.name} overflows at every {where}"
         places = " to ".join(
             f"{c:.6g} at {self.name} = {scale:.6g}" for c, scale in (min(reached), max(reached))
         )
         return (
-            f"no {self.name} from {SMALLEST:g} to {LARGEST:g} gives {self.network.act.name} "
+            f"no {self.name} from {SMALLEST_SCALE:g} to {LARGEST_SCALE:g} gives {self.network.act.name} "
             f"c = {self.target:.6g} at depth {self.network.depth}: c goes from {places}"
         )
 
@@ -437,6 +441,6 @@ def _secants(
         step = -y / slope if slope else math.copysign(math.inf, -y)
         last, ahead = (x, y), x + min(max(step, -longest), longest)
         x = ahead if low < ahead < high else (low + high) / 2
-        if not math.log(SMALLEST) <= x <= math.log(LARGEST) or high - low < CLOSED:
+        if not math.log(SMALLEST_SCALE) <= x <= math.log(LARGEST_SCALE) or high - low < CLOSED:
             return None
     return None

@@ -1,7 +1,7 @@
 """Numbers of this room: the scales that are searched, what counts as found, and where searches stop."""
 
 # Scales of weights that are searched.
-SMALLEST, LARGEST = 1e-6, 1e6
+SMALLEST_SCALE, LARGEST_SCALE = 1e-6, 1e6
 # The relative accuracy that is promised: of c, and of the log of edges by the exact law; a tenth by others.
 ACCURACY = 1e-8
 # From so many blocks with skip 1 branches are looked for at fewer and then followed: c tends to a limit.

@@ -35,7 +35,8 @@ EDGE_MASS = 2 / (3 * math.pi) * 1.2065335745820**1.5
 EDGE_PART = 1 / 8
 
 # --- Rounding
-# Of log s in float64, relative to 1 + |log s|; of a float32 product of L layers over √L (6e-7 at most seen).
+# Of log s in float64, relative to 1 + |log s|; of a float32 product of L layers, or a module, over √L, in
+# units of the largest singular value (6e-7 at most seen).
 ROUNDING, SINGLE_NOISE = 1e-12, 2e-6
 # Simulated log s this close to a point mass are at it.
 AT_ATOM = 1e-7

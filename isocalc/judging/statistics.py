@@ -42,15 +42,7 @@ from isocalc.judging.width_law import WidthLaw
 from isocalc.laws.tolerances import LARGEST
 
 Verdict = Literal["agrees", "disagrees", "not judged"]
-
-
-def quantile_name(share: float) -> str:
-    """Return the name of the statistic that is a quantile of log s."""
-    return f"log_s_q{round(100 * share):02d}"
-
-
 Array = npt.NDArray[np.float64]
-
 
 _FEW_VALUES = "a few singular values make up the mean of lambda at this width"
 _NO_DOUBLE = "it does not fit a double"
@@ -60,6 +52,11 @@ _POINT_MASS = "the law is a point mass"
 _NARROW = "the law is narrower than the rounding of log s"
 _HALF = 0.5  # of all mass
 _ALL_ZERO = "in some trial fewer than two singular values are not 0"
+
+
+def quantile_name(share: float) -> str:
+    """Return the name of the statistic that is a quantile of log s."""
+    return f"log_s_q{round(100 * share):02d}"
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ cache notices edits of a kernel's own file only.
 import math
 import sys
 
+from isocalc.numerics.tolerances import EPS as EPS  # noqa: PLC0414 - for the room's files
+
 # --- Doubles
-# Relative distance of neighbouring doubles.
-EPS = sys.float_info.epsilon
 # Relative differences that rounding makes: of a place or value found in one way and in another (450 EPS),
 # and of one that is found by iterating (45 EPS).
 SAME, FINEST = 1e-13, 1e-14

@@ -19,6 +19,32 @@ import numpy as np
 
 from isocalc.errors import NextStep, NoAnswerError
 
+THREAD_VARIABLES = (
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "OMP_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+)
+_OPENBLAS = (
+    "scipy_openblas_{}_num_threads64_",
+    "scipy_openblas_{}_num_threads",
+    "openblas_{}_num_threads64_",
+    "openblas_{}_num_threads",
+)
+_OTHERS = (
+    ("MKL_Get_Max_Threads", "MKL_Set_Num_Threads"),
+    ("bli_thread_get_num_threads", "bli_thread_set_num_threads"),
+)
+_FUNCTIONS = (*((name.format("get"), name.format("set")) for name in _OPENBLAS), *_OTHERS)
+
+Threads = tuple[Callable[[], int], Callable[[int], Any]]
+
+_lock = threading.Lock()
+_users = 0
+_before: list[int] = []
+
 # Limits of the control group, versions 2 and 1, as a container sees them.
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
@@ -52,33 +78,6 @@ def _group_limits() -> list[int]:
         except (OSError, ValueError):  # there is none, or it is "max"
             continue
     return limits
-
-
-THREAD_VARIABLES = (
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "OMP_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-)
-_OPENBLAS = (
-    "scipy_openblas_{}_num_threads64_",
-    "scipy_openblas_{}_num_threads",
-    "openblas_{}_num_threads64_",
-    "openblas_{}_num_threads",
-)
-_OTHERS = (
-    ("MKL_Get_Max_Threads", "MKL_Set_Num_Threads"),
-    ("bli_thread_get_num_threads", "bli_thread_set_num_threads"),
-)
-_FUNCTIONS = (*((name.format("get"), name.format("set")) for name in _OPENBLAS), *_OTHERS)
-
-Threads = tuple[Callable[[], int], Callable[[int], Any]]
-
-_lock = threading.Lock()
-_users = 0
-_before: list[int] = []
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.typing import NDArray
 
-from isocalc.numerics.tolerances import LARGEST, MOST_TERMS, NO_TERM, NORMAL_IS_0, WORTH_SCIPY
+from isocalc.numerics.tolerances import LARGEST_DOUBLE, MOST_TERMS, NO_TERM, NORMAL_IS_0, WORTH_SCIPY
 
 Array = NDArray[np.float64]
 
@@ -139,4 +139,4 @@ def log_one_plus_m(zeta: Complex) -> Complex:
 
 def exp_or_inf(power: float) -> float:
     """Return e^power, inf where a double cannot hold it."""
-    return math.exp(power) if power < math.log(LARGEST) else math.inf
+    return math.exp(power) if power < math.log(LARGEST_DOUBLE) else math.inf

@@ -3,7 +3,7 @@
 import math
 import sys
 
-EPS, LARGEST, LEAST = sys.float_info.epsilon, sys.float_info.max, math.ulp(0.0)
+EPS, LARGEST_DOUBLE, LEAST = sys.float_info.epsilon, sys.float_info.max, math.ulp(0.0)
 # exp(−746) is 0, and so is the normal density beyond 38.7.
 EXP_IS_0 = float(math.ceil(-math.log(LEAST)))
 NORMAL_IS_0 = math.sqrt(2 * EXP_IS_0)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isocalc.errors import InvalidInputError, NextStep
+from isocalc.judging.allowances import SINGLE_NOISE
 from isocalc.judging.judge import Judgement, Outlier, Statistic, compare, judged, set_aside
 from isocalc.judging.statistics import Finding, edges, plain_finding, plain_findings
 from isocalc.judging.width_law import WidthLaw
@@ -31,7 +32,7 @@ from isocalc.pytorch.module import (
     weights_of,
 )
 from isocalc.pytorch.recognition import Recognised, Recognition
-from isocalc.pytorch.tolerances import FAINT, LARGEST, NARROW, SINGLE_NOISE
+from isocalc.pytorch.tolerances import FAINT, NARROW, VALUES_FOUND
 from isocalc.pytorch.weight_scales import NoLawError
 from isocalc.simulation.jacobian import log_spectrum
 
@@ -281,7 +282,7 @@ class _Spectrum(NamedTuple):
 def _spectrum_of(call: Call, largest: int | None, recognition: Recognition) -> _Spectrum:
     """Return the singular values of a module, from its layers where it is recognised and they are better."""
     dense = largest is None and is_small(call)
-    log_s = dense_log_s(call) if dense else largest_log_s(call, largest or LARGEST)
+    log_s = dense_log_s(call) if dense else largest_log_s(call, largest or VALUES_FOUND)
     recognition.look_at(call)
     exact = _from_layers(log_s, call, recognition) if dense else None
     if exact is not None:

@@ -3,7 +3,7 @@
 # How much is computed.
 # Sides of a Jacobian, the smaller one, up to which it is formed: its factorisation takes O(side²) memory and
 # O(side³) time. Beyond, so many of the largest singular values are found.
-MOST_DENSE, LARGEST = 4096, 16
+MOST_DENSE, VALUES_FOUND = 4096, 16
 # Matrices of the Jacobian's size, of doubles: itself, its double and what a factorisation takes.
 COPIES = 4
 # Numbers, and rows of a Jacobian, that PyTorch computes at once: it holds all activations for each row.
@@ -22,8 +22,6 @@ SAME_FUNCTION = 1e-8
 SAME_OUTPUT, ROUNDINGS = 1e-5, 3e4
 # Singular values within this factor of the rounding of the largest are computed again, layer by layer.
 FAINT = 1e4
-# Rounding of a float32 module over √L, as a share of its largest singular value, as in simulations.
-SINGLE_NOISE = 2e-6
 # Largest weights and biases, and inverse of the smallest, whose fourth powers fit a double, and sums of them.
 LARGEST_WEIGHT = 1e70
 

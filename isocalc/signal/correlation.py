@@ -49,6 +49,12 @@ Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.intp]
 
+# A series: how many degrees there can be, and the panels of 16 nodes each that follow the polynomials' turns.
+_PANELS = {128: 13, 384: 18, 1024: 26, 4096: 52, 16384: 104}
+DEGREES = tuple(_PANELS)
+# Degrees at a time, as the terms are often few.
+_AT_A_TIME = 64
+
 
 class CorrelationKinks:
     """Means of φ and φ' over pairs of inputs at many variances q.
@@ -156,13 +162,6 @@ def _density(pairs: Sequence[tuple[float, float, float]], q: Array, t: Array) ->
             exponent = (a - b) ** 2 / (2 * q * square) + a * b / (q * (1 + cosine))
             density += factor * np.exp(-exponent)
     return density
-
-
-# How many degrees there can be, and the panels of 16 nodes each that follow the polynomials' turns.
-_PANELS = {128: 13, 384: 18, 1024: 26, 4096: 52, 16384: 104}
-DEGREES = tuple(_PANELS)
-# Of them at a time, as the terms are often few.
-_AT_A_TIME = 64
 
 
 class CorrelationSeries:
@@ -413,7 +412,8 @@ def _solve(
         (np.full(some.size, np.inf), np.full(some.size, -np.inf)),
         start=start[some],
     )
-    # With k > 0, 1 − C is χ (1 − c) ± k √(1 − c) or ± k (1 − c)^1.5: its slope where it is 1 − c.
+    # Where 1 − c is too small to be told, from the map near c = 1: 1 − C is χ (1 − c) + k √(1 − c) where φ
+    # jumps, χ (1 − c) − k (1 − c)^1.5 where it has kinks. Where that is 1 − c the slope is 1 − |χ − 1|/2.
     gap, slope, good = np.zeros(q.size), 1 - np.abs(chi - 1) / 2, none.copy()
     if some.size:
         gap[some] = np.where(found.reached, found.x, 1.0)

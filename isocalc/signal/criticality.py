@@ -31,12 +31,13 @@ from isocalc.limits import (
 )
 from isocalc.networks.descriptions import WEIGHTS, FeedForward, Weights
 from isocalc.numerics.roots import all_roots, turning_points
-from isocalc.numerics.tolerances import EPS, LARGEST
-from isocalc.signal.fixed_points import LARGEST_SIGMA, FixedPoint, fixed_point_at, fixed_points
+from isocalc.numerics.tolerances import EPS, LARGEST_DOUBLE
+from isocalc.signal.fixed_points import FixedPoint, fixed_point_at, fixed_points
 from isocalc.signal.tolerances import (
     BESIDE,
     CANCELS,
     CRITICAL,
+    LARGEST_SIGMA,
     LINE_NOISE,
     NEXT_TO_ZERO,
     SAME,
@@ -206,7 +207,8 @@ def gate_variance(act: Activation, q: Array) -> Array:
 
 def _of_masses(masses: tuple[tuple[float, float], ...]) -> float:
     mean = math.fsum(mass * gate for gate, mass in masses)
-    if mean < max(gate for gate, _ in masses) / math.sqrt(LARGEST):  # its square is none: gates never open
+    # Its square is no double beside the largest one's: gates never open.
+    if mean < max(gate for gate, _ in masses) / math.sqrt(LARGEST_DOUBLE):
         return math.inf
     return math.fsum(mass * (gate / mean - 1) ** 2 for gate, mass in masses)
 

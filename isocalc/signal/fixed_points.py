@@ -21,11 +21,13 @@ from isocalc.errors import InvalidInputError, IsocalcError, NoAnswerError, requi
 from isocalc.networks.descriptions import FeedForward
 from isocalc.numerics.roots import find_roots
 from isocalc.signal.correlation import StableCorrelations
-from isocalc.signal.tolerances import AT_ONCE, CRITICAL, NEXT_TO_ZERO, SAME
+from isocalc.signal.tolerances import AT_ONCE, CRITICAL, LARGEST_SIGMA, NEXT_TO_ZERO, SAME, SMALLEST_SIGMA
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.intp]
+Phase = Literal["ordered", "critical", "chaotic"]
+Answer = tuple["FixedPoint", ...] | IsocalcError
 
 
 class VarianceMaps(NamedTuple):
@@ -88,7 +90,8 @@ def variance_roots(maps: VarianceMaps) -> Roots:
     grid = _grid(maps, value)
     excess, trend = maps.on(np.arange(value.size), grid)
     above, clear = excess > 0, np.abs(excess) > CRITICAL
-    # Neighbours of a map: the clear places, each with the clear one before it.
+    # Where a map is too near to the diagonal its side is rounding's: a clear place is held against the last
+    # clear one before it.
     place = np.maximum.accumulate(np.where(clear, np.arange(grid.size), -1), axis=1)
     network, right = np.nonzero(clear[:, 1:] & (place[:, :-1] >= 0))
     right += 1
@@ -220,14 +223,6 @@ def _may_touch(left: Array, right: Array) -> Flags:
     with np.errstate(divide="ignore", invalid="ignore"):
         meet = np.clip((before - after + rises * width) / (rises - falls), 0.0, width)
         return np.asarray(np.maximum(before + falls * meet, after - rises * (width - meet)) <= 0)
-
-
-Phase = Literal["ordered", "critical", "chaotic"]
-
-Answer = tuple["FixedPoint", ...] | IsocalcError
-
-# Then no square leaves the doubles, and a pair of inputs is averaged in seconds.
-SMALLEST_SIGMA, LARGEST_SIGMA = 1e-100, 1e10
 
 
 @dataclass(frozen=True)
@@ -373,7 +368,8 @@ def _of_one_activation(networks: Sequence[FeedForward]) -> list[Answer]:
 def _refusal(network: FeedForward) -> InvalidInputError | None:
     for parameter, value in (("sigma_w", network.sigma_w), ("sigma_b", network.sigma_b)):
         if value and not SMALLEST_SIGMA <= value <= LARGEST_SIGMA:
-            return InvalidInputError(parameter, "0 or from 1e-100 to 1e10 at a fixed point", value)
+            rule = f"0 or from {SMALLEST_SIGMA:g} to {LARGEST_SIGMA:g} at a fixed point"
+            return InvalidInputError(parameter, rule, value)
     return None
 
 

@@ -18,6 +18,10 @@ from isocalc.signal.fixed_points import fixed_points_of
 
 Array = npt.NDArray[np.float64]
 
+LEAST = 3  # values of either scale that make a diagram
+_POINTS = 4000  # of the critical line; those of a map are fewer, as it bends less
+_CRITICAL_LINE = "critical line χ = 1"
+_W, _B = "σ_w, scale of the weights", "σ_b, scale of the biases"
 _NUMBERS = ("q_star", "chi", "xi_q", "xi_c", "c_star", "relative_variance", "escape")
 
 
@@ -128,12 +132,6 @@ def _scales(sigma_w: npt.ArrayLike, sigma_b: npt.ArrayLike) -> tuple[Array, Arra
         rule = f"of a shape that broadcasts with sigma_w's {arrays[0].shape}"
         raise InvalidInputError("sigma_b", rule, arrays[1].shape) from None
     return first, second
-
-
-LEAST = 3  # values of either scale that make a diagram
-_POINTS = 4000  # of the critical line; those of a map are fewer, as it bends less
-_CRITICAL_LINE = "critical line χ = 1"
-_W, _B = "σ_w, scale of the weights", "σ_b, scale of the biases"
 
 
 def phase_figure(

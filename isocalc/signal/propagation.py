@@ -262,7 +262,7 @@ def _follow_widths(table: AverageTable, layer: "Recursion", p: float, widths: Se
 
 
 def _product(weight: float, gate: Array) -> Array:
-    """Multiply, with nothing times infinity nothing where it is the weights that are nothing."""
+    """Return weight times gate: 0 for weights of 0, where an infinite gate would give NaN."""
     return np.asarray(weight * gate) if weight else np.zeros_like(gate)
 
 

@@ -1,7 +1,8 @@
 """Where replicates are computed on this machine: in this process, or in worker processes.
 
-Own code instead of `ProcessPoolExecutor`, whose workers import the user's ``__main__`` (a script without a
-guard would start itself again and again), know no progress, and can be killed from Python 3.14 on only.
+Own code instead of ``concurrent.futures.ProcessPoolExecutor``, whose workers import the user's ``__main__``
+(a script without a guard would start itself again and again), know no progress, and can be killed from Python
+3.14 on only.
 """
 
 import contextlib

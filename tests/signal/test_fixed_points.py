@@ -392,7 +392,7 @@ def test_what_leaves_the_doubles_is_refused(sigma):
     for arguments in ({"sigma_w": sigma}, {"sigma_w": 0.5, "sigma_b": sigma}):
         (name,) = (key for key, value in arguments.items() if value == sigma)
         with pytest.raises(
-            InvalidInputError, match=f"^{name} must be 0 or from 1e-100 to 1e10 at a fixed point"
+            InvalidInputError, match=f"^{name} must be 0 or from 1e-100 to 1e\\+10 at a fixed point"
         ):
             fixed_points(FeedForward("tanh", **arguments))
 

@@ -29,7 +29,7 @@ from isocalc.activations.tolerances import (
     SAMPLES,
 )
 from isocalc.errors import InvalidInputError
-from isocalc.numerics.tolerances import EXP_IS_0, LARGEST
+from isocalc.numerics.tolerances import EXP_IS_0, LARGEST_DOUBLE
 
 Array = npt.NDArray[np.float64]
 Complex = npt.NDArray[np.complex128]
@@ -180,7 +180,7 @@ class Waves(NamedTuple):
 
     def _correlation(self, q: float, correlation: float) -> tuple[float, float]:
         k, c, b, a = self.harmonics, self.coefficients, self.start, self.slope
-        s = min(float(np.square(self.base * np.sqrt(q))) / 2, LARGEST / SAMPLES**2)
+        s = min(float(np.square(self.base * np.sqrt(q))) / 2, LARGEST_DOUBLE / SAMPLES**2)
         along = _real(1j * self.base * (c * k) @ np.exp(-k * k * s))
         product = b * b + 2 * b * _real(c @ np.expm1(-k * k * s)) + q * correlation * (a * a + 2 * a * along)
         d = 1j * self.base * c * k

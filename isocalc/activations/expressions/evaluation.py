@@ -31,7 +31,7 @@ from isocalc.activations.expressions.tree import (
 )
 from isocalc.activations.tolerances import EQUAL, FAR_ENOUGH, MOST_CUTS, TOUCHES, TRULY_LARGE
 from isocalc.numerics.roots import Indices, find_roots
-from isocalc.numerics.tolerances import EPS, HUGE, LARGEST
+from isocalc.numerics.tolerances import EPS, HUGE, LARGEST_DOUBLE
 
 Array = npt.NDArray[np.float64]
 Intervals = Iterator[tuple[float, float, Node]]
@@ -375,7 +375,7 @@ def _known_to(function: PieceFunction, side: float) -> float:
     bad = np.flatnonzero(~_finite(function, near))
     if bad.size:
         raise _not_finite(function, near[max(bad[0] - 1, 0)], near[bad[0]])
-    far = np.append(2.0 ** np.arange(20, 1024), LARGEST)
+    far = np.append(2.0 ** np.arange(20, 1024), LARGEST_DOUBLE)
     x = np.asarray(side * far)
     values = function.phi(x), function.dphi(x)
     known = np.inf

@@ -113,24 +113,17 @@ NETWORK_OPTIONS = (
         help="Feed-forward, not in param: layers share weights, like steps in time; the law is the same.",
     ),
 )
-NETWORK_NAMES = (
-    "act",
-    "act_from",
-    "arch",
-    "block",
-    "depth",
-    "weights",
-    "sigma_w",
-    "sigma_b",
-    "skip",
-    "input_variance",
-    "hidden_ratio",
-    "sigma_w2",
-    "layer_widths",
-    "tied",
-)
 
 
+def _names(options: Sequence[Callable[[click.Command], click.Command]]) -> tuple[str, ...]:
+    """Return the names under which a command gets the values of options."""
+    command = click.Command(None)
+    for option in options:
+        option(command)
+    return tuple(str(parameter.name) for parameter in command.params)
+
+
+NETWORK_NAMES = _names(NETWORK_OPTIONS)
 C_OPTION = click.option(
     "--c",
     type=Numbers(),

@@ -1,6 +1,5 @@
 """Of which trials numbers are taken, where replicates are computed and kept, and the progress bar of it."""
-# ruff: noqa: PLC0415 - rich loads where there is a terminal
-# ruff: noqa: PLC0415 - numerics load when a command computes
+# ruff: noqa: PLC0415 - Rich loads where there is a terminal, numerics when a command computes
 
 import functools
 import os

@@ -5,12 +5,13 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from isocalc.cli.amounts import AT_ONCE, LONG, MANY
+from isocalc.cli.amounts import LONG, MANY
 from isocalc.cli.messages import Caveats, has_signal, say, told
 from isocalc.cli.rows.laws import variance_of_lambda
 from isocalc.cli.sweep import Row, Sweep
 from isocalc.errors import IsocalcError, NoAnswerError
 from isocalc.limits import MOST_C
+from isocalc.signal.tolerances import AT_ONCE
 
 if TYPE_CHECKING:
     from isocalc.networks.descriptions import FeedForward, ResNet

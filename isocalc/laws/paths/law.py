@@ -56,8 +56,17 @@ from isocalc.networks.descriptions import ResNet
 from isocalc.numerics.chebyshev import PanelTable
 from isocalc.signal.propagation import Propagation, propagate
 
-# Smaller densities are what the equations, so nearly solved, leave of 0.
+Array = npt.NDArray[np.float64]
+Solver = Callable[[Array], tuple[Array, Array]]
+
+# Densities up to here count as 0: beside edges the equations are solved no nearer.
 DEAD = SOLVED_BESIDE_EDGE
+# Where distribution functions are compared.
+_QUANTILES = np.linspace(0.02, 0.98, 33)
+
+
+class UnsolvedError(NoAnswerError):
+    """The equations are not solved at one place, while at others they may be."""
 
 
 def edge_from(density: Callable[[float], float], inside: float, step: float) -> float:
@@ -117,14 +126,6 @@ def _extrapolated(places: list[float], squares: list[float]) -> float:
                 return values[-1]
             values[k] = (left * values[k + 1] - right * values[k]) / (left - right)
     return values[0]
-
-
-Array = npt.NDArray[np.float64]
-Solver = Callable[[Array], tuple[Array, Array]]
-
-
-class UnsolvedError(NoAnswerError):
-    """The equations are not solved at one place, while at others they may be."""
 
 
 class Middle(NamedTuple):
@@ -415,10 +416,6 @@ def distance(one: ChainSource, other: ChainSource, places: Array) -> float:
     apart = np.abs(one.density_and_survival(places[::-1])[1] - survival)[live].max(initial=0.0)
     of_atoms = abs(sum(mass for _, mass in one.atoms) - sum(mass for _, mass in other.atoms))
     return max(float(apart), of_atoms)
-
-
-# Where distribution functions are compared.
-_QUANTILES = np.linspace(0.02, 0.98, 33)
 
 
 @dataclass(frozen=True, eq=False)
