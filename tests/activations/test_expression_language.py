@@ -92,6 +92,7 @@ def test_two_thousand_random_texts_are_read_or_refused():
     assert rules >= {"", LANGUAGE, DEFINED, FINITE, STEADY}
 
 
+@pytest.mark.process
 def test_nothing_is_run(tmp_path):
     """With every way to run code watched: compiling to a syntax tree is all that happens."""
     program = """
