@@ -23,8 +23,7 @@ from isocalc.errors import NoAnswerError, require_choice
 from isocalc.laws.free.network_factors import Layers, layers
 from isocalc.laws.free.product import FreeProduct, bands_of
 from isocalc.laws.gates.contours import Piece, gate_pieces, slope_and_bend
-from isocalc.laws.gates.nodes import gate_rule
-from isocalc.laws.gates.sums import gate_mean_log
+from isocalc.laws.gates.nodes import gate_mean_log, gate_rule
 from isocalc.laws.law import VARIABLES, Centred, Law, Pairs, Variable
 from isocalc.laws.solved_law import SolvedLaw
 from isocalc.laws.support import Band, PointMasses, Scan

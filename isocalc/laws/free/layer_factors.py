@@ -25,8 +25,8 @@ from isocalc.laws.free.factors import (
     Tangent,
     tangent_of_curve,
 )
-from isocalc.laws.gates.nodes import GateRule
-from isocalc.laws.gates.sums import (
+from isocalc.laws.gates.nodes import (
+    GateRule,
     gate_averages,
     gate_log_mean,
     gate_mean_log,
