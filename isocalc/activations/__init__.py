@@ -5,5 +5,5 @@ An activation is data (`definition`): two functions and what exact averages over
 completion and the tests over all activations follow. By hand: how it is written in code to paste
 (`design.source_code.SPELLINGS`), which operation of PyTorch it is (`pytorch.tracing`, ``_OPERATIONS``), and
 its formula in mpmath, which the tests compare with (``tests/naive/activations.py``). `expressions` is the
-language of ``--act``, `own` has functions of the user's.
+language of activations as text, `own` has functions of the user's.
 """
