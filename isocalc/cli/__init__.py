@@ -1,6 +1,7 @@
 """The command line. Importing this package loads nothing: ``main`` loads what the command needs."""
 # ruff: noqa: PLC0415 - so that Ctrl-C during the imports is met like any other
 
+import gc
 import os
 import signal
 import sys
@@ -12,6 +13,8 @@ def main() -> None:
     # callback is dropped. A process that was told to ignore Ctrl-C goes on ignoring it.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _leave)
+    # What modules are made of stays: looking through it for garbage was a twentieth of a short command.
+    gc.set_threshold(50_000, 20, 20)
     from isocalc.cli.group import isocalc
 
     try:
