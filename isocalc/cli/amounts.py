@@ -16,5 +16,4 @@ OFF_BY = 1e-3  # of the mass: what such a sum may be off by without a word
 FEW_PATHS = 256  # gate paths of the exact law in tables of many networks: a quarter of those of one
 
 # Fixed points of feed-forward networks.
-MANY = 4  # networks worth the modules that solve for many at once
 LONG = 10_000  # layers after which the variance is near its fixed point

@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from isocalc.cli.amounts import LONG, MANY
+from isocalc.cli.amounts import LONG
 from isocalc.cli.messages import Caveats, has_signal, say, told
 from isocalc.cli.rows.laws import variance_of_lambda
 from isocalc.cli.sweep import Row, Sweep
@@ -107,11 +107,7 @@ def layer_rows(net: "ResNet | FeedForward", *, columns: Sequence[str], caveats: 
 
 
 def finder(networks: Sweep) -> "Callable[[FeedForward], Sequence[FixedPoint]]":
-    """Return what finds the fixed points of a sweep's networks in turn, of a large one many at once."""
-    if networks.size < MANY:
-        from isocalc.signal.fixed_points import fixed_points
-
-        return fixed_points
+    """Return what finds the fixed points of a sweep's networks in turn, many at once."""
     from isocalc.signal.fixed_points import fixed_points_of
 
     coming = iter(networks)
