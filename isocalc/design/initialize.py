@@ -351,8 +351,6 @@ def _own(start: ResNet, edge: _Edge) -> Solution:
 
 def _refined(start: ResNet, edge: _Edge, choice: Choice) -> Solution:
     """Solve for the edge of one law."""
-    from isocalc.laws.free import kernels  # noqa: F401, PLC0415 - compiled, each of some ten solutions takes a tenth
-
     c = propagate(start).c
     slope = 2 * math.sqrt(c * (2 + c)) / universal.edge(c)  # of log edge in log scale, by the universal law
     x, search = math.log(start.branch_scale), _Search(edge, start, choice)

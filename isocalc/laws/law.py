@@ -314,9 +314,12 @@ class Law(ABC):
         return x, self._per_x(x, density), below
 
     def _require_whole_mass(self, y: Array, density: Array, below: Array) -> None:
-        low, high = self._ends
-        atoms = sum(mass for place, mass in self._centred.atoms if place <= y[0])
-        for k, end, mass in ((0, low, atoms), (-1, high, 1.0)):
+        if not self._centred.intervals:
+            return
+        low, high = self._centred.intervals[0][0], self._centred.intervals[-1][1]
+        before = sum(mass for place, mass in self._centred.atoms if place <= y[0])
+        behind = sum(mass for place, mass in self._centred.atoms if place > y[-1])
+        for k, end, mass in ((0, low, before), (-1, high, 1 - behind)):
             if not math.isfinite(end):
                 continue
             missed = abs(float(below[k]) - mass)

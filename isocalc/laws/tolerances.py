@@ -85,9 +85,12 @@ ATOM_GAP = 1e-9
 NEAR_END = 0.25
 
 # --- Averages over gates (`gates`)
-# |log |dt|| from where on one term of a series in dt is enough, e^-37 being below rounding, and two terms.
+# |log |dt|| from where on one term of a series in dt is enough, e^-37 being below rounding.
 REACH_FAR = 37.0
-REACH_NEAR = REACH_FAR / 2
+# Gates whose numbers of nodes differ by a smaller factor are padded to the same number.
+ALIKE_NODES = 1.3
+# Im u of states on Im t = 0 is this close to −π.
+ON_AXIS = 1e-4
 # Numbers of a table that stays in the processor's cache.
 CACHED_NUMBERS = 8192
 # Least log |1 − dt|, at a point mass itself.

@@ -103,7 +103,7 @@ Complex = npt.NDArray[np.complex128]
 def lower_log(x: Complex) -> Complex:
     """Return log x, x in the closed lower half-plane but for rounding, which may have left it above −1."""
     log = np.log(x)
-    log.imag[log.imag > np.pi / 2] -= 2 * np.pi
+    log.imag -= 2 * np.pi * (log.imag > np.pi / 2)
     return log
 
 
@@ -119,17 +119,13 @@ def log1p_like(x: Complex, log: Complex) -> Complex:
     """Return log(1 + x), which is also ``log``: with the digits of a small x and on the branch of ``log``."""
     own = log1p(x)
     own.imag += 2 * np.pi * np.rint((log.imag - own.imag) / (2 * np.pi))
-    cancels = (1 + x.real) ** 2 + x.imag**2 < 0.25
-    own[cancels] = log[cancels]
-    return own
+    return np.where((1 + x.real) ** 2 + x.imag**2 < 0.25, log, own)
 
 
-def log_ratio(m: Complex, above: Complex, share: float = 1.0) -> Complex:
+def log_ratio(m: Complex, above: Complex, share: float | Array = 1.0) -> Complex:
     """Return log((m + share)/m), small where m is large, from m and ``above`` = m + share."""
-    ratio = lower_log(above) - lower_log(m)
     large = m.real * m.real + m.imag * m.imag > 4 * share * share
-    ratio[large] = log1p(share / m[large])
-    return ratio
+    return np.where(large, log1p(share / m), lower_log(above) - lower_log(m))
 
 
 def log_one_plus_m(zeta: Complex) -> Complex:

@@ -17,7 +17,6 @@ import numba
 import numpy as np
 
 import isocalc
-from isocalc.laws.free import kernels  # noqa: F401 - loaded, so that all work is compiled
 from isocalc.laws.free.layer_factors import Layer
 from isocalc.laws.free.network_factors import layers
 from isocalc.laws.free.product import FreeProduct

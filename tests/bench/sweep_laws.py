@@ -27,7 +27,7 @@ import numpy as np
 
 import isocalc
 from isocalc.activations.catalogue import FAMILIES
-from isocalc.laws.free.layer_factors import Rotation
+from isocalc.laws.free.factors import Place
 
 ACTIVATIONS = [name for name in FAMILIES if name != "threshold"] + [
     "threshold:0.1:0.5",
@@ -134,19 +134,13 @@ def equation_errors(law, x):
     product = source.product
     y = law._scale.centred(x)
     state = product.solve(y)
-    base, _, tangents = product.equation(state)
-    rest, size, drift = base - y, np.abs(base) + np.abs(y), 0.0
-    for tangent, count in zip(tangents, product.counts, strict=True):
-        rest = rest - count * tangent.log_s
-        size += count * np.abs(tangent.log_s)
+    rest, _ = Place.of(state[0], product.mass_at_zero).seen_with(0.0)
+    rest, size, drift = rest - y, np.abs(rest) + np.abs(y), 0.0
+    for counts, tangent in product.tangents(state):
+        rest = rest - (counts * tangent.log_s).sum(axis=0)
+        size += (counts * np.abs(tangent.log_s)).sum(axis=0)
         drift = max(drift, float(np.abs(tangent.drift).max()))
-    heights = [state.zeta.imag / math.pi]
-    for factor, rows in zip(product.factors, product.rows, strict=True):
-        inner = state.inner[rows].imag / math.pi
-        if factor.unknowns == 2:
-            heights += [-inner[0] / 2, inner[1] / 2]
-        else:
-            heights += [inner[0] if isinstance(factor, Rotation) else -inner[0]]
+    heights = [state[0].imag / math.pi]
     heights = np.concatenate(heights)
     return {
         "residual": float((np.abs(rest) / np.maximum(size, 1e-3)).max()),

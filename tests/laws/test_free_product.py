@@ -1,18 +1,11 @@
-import ast
-import importlib
 import math
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from scipy import integrate
 
-import isocalc
 from isocalc import FeedForward, ResNet
-from isocalc.laws import tolerances
-from isocalc.laws.free import equations, factors, layer_factors, product
-from isocalc.laws.free.factors import ClosedForm
+from isocalc.laws.free.factors import ClosedForm, Place
 from isocalc.laws.free.network_factors import layers
 from isocalc.laws.free.product import FreeProduct
 
@@ -57,34 +50,25 @@ def places(product):
 
 
 @each_product
-def test_compiled_and_plain_solvers_agree(name, monkeypatch):
-    product, compiled = product_of(name), product_of(name)
-    y = places(product)
-    with monkeypatch.context() as plainly:
-        plainly.delitem(sys.modules, "isocalc.laws.free.kernels", raising=False)
-        state = product._solve_ascending(y)  # noqa: SLF001 - which one solves depends on the work
-        survival = product.survival(state)
-        assert "isocalc.laws.free.kernels" not in sys.modules
-    other = compiled._solve_compiled(y)  # noqa: SLF001 - the same
-    scale = np.maximum(1, np.abs(other.stacked).max(axis=1))
-    assert (np.abs(state.zeta - other.zeta) < 1e-12 * scale).all()
-    assert (np.abs(state.inner - other.inner) < 1e-12 * scale).all()
-    assert "isocalc.laws.free.kernels" in sys.modules
-    assert compiled.survival(other) == pytest.approx(survival, abs=1e-13)
-    assert compiled.density(other) == pytest.approx(product.density(state), rel=1e-11, abs=1e-13)
-
-
-@each_product
 def test_solutions_solve(name):
     product = product_of(name)
     y = places(product)
     state = product.solve(y)
-    total, _, tangents = product.equation(state)
+    total, _ = Place.of(state[0], product.mass_at_zero).seen_with(0.0)
     sizes = np.abs(total) + np.abs(y)
-    for tangent, count in zip(tangents, product.counts, strict=True):
-        total = total - count * tangent.log_s
-        sizes += count * np.abs(tangent.log_s)
+    for counts, tangent in product.tangents(state):
+        total = total - (counts * tangent.log_s).sum(axis=0)
+        sizes += (counts * np.abs(tangent.log_s)).sum(axis=0)
     assert (np.abs(total - y) < 1e-12 * sizes).all()
+
+
+@each_product
+def test_solutions_have_the_half_planes_of_theory(name):
+    product = product_of(name)
+    state = product.solve(places(product))
+    assert (state[0].imag > -1e-12).all()
+    assert (state[0].imag < math.pi + 1e-12).all()
+    assert (product.density_of(state[0]) >= 0).all()
 
 
 @each_product
@@ -96,7 +80,7 @@ def test_survival_is_the_integral_of_the_density(name):
     edges = np.linspace(*ends, 41)
     half = np.diff(edges) / 2
     y = ((edges[:-1] + half)[:, None] + half[:, None] * nodes).ravel()
-    density = product.density(product.solve(y)).reshape(40, 10)
+    density = product.density_of(product.solve(y)[0]).reshape(40, 10)
     panels = half * (density @ weights)
     above = product.survival(product.solve(edges))
     smooth = density.min(axis=1) > 0.3 * density.max()
@@ -109,7 +93,7 @@ def test_survival_by_adaptive_quadrature(name):
     product = product_of(name)
 
     def density(y):
-        return float(product.density(product.solve(np.array([y])))[0])
+        return float(product.density_of(product.solve(np.array([y]))[0])[0])
 
     width = math.sqrt(math.log1p(product.relative_variance))
     low, high = product.log_mean - width, product.log_mean - 0.2 * width
@@ -153,39 +137,3 @@ def test_the_order_of_factors_does_not_matter():
     y = places(forth)
     for found, expected in zip(back.density_and_survival(y), forth.density_and_survival(y), strict=True):
         assert found == pytest.approx(expected, rel=1e-11, abs=1e-13)
-
-
-def test_both_twins_have_the_same_limits():
-    from isocalc.laws.free import kernels  # noqa: PLC0415 - the tests above start without Numba
-
-    limits = vars(product) | vars(factors) | vars(equations)
-    of_room = {
-        "SHIFT": tolerances.SAFE_LOG,
-        "HUGE": -tolerances.LEAST_LOG,
-        "BARELY": tolerances.NOTHING,
-        "NEAR": layer_factors._NEAR,  # noqa: SLF001
-    }
-    ours = vars(tolerances) | of_room
-    ours |= {name.removeprefix("_"): value for name, value in limits.items() if name.strip("_").isupper()}
-    compiled = {name: value for name, value in vars(kernels).items() if name.isupper()}
-    assert len(compiled.keys() & ours.keys()) > 30
-    assert {"CONTRACTION", "AGREE", "LIVE", "SHORTEST_OF_A_WALK"} <= compiled.keys() & ours.keys()
-    assert {"REACH_NEAR", "REACH_FAR", "FAR", "SHIFT", "ROTATION"} <= compiled.keys() & ours.keys()
-    for name in compiled.keys() & ours.keys():
-        assert compiled[name] == ours[name], name
-
-
-def test_kernels_compile_in_nothing_of_other_files():
-    """Numba's cache notices edits of a kernel's own file: from others kernels take types of data alone."""
-    package = Path(isocalc.__file__).parent
-    found = [path for path in package.rglob("*.py") if "@kernel\n" in path.read_text(encoding="utf-8")]
-    assert {path.parent.name for path in found} >= {"free", "paths", "numerics"}
-    for path in found:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("isocalc."):
-                continue
-            if node.module == "isocalc.numerics.jit":
-                continue
-            module = importlib.import_module(node.module)
-            for name in node.names:
-                assert isinstance(getattr(module, name.name), type), f"{path.name}: {name.name}"

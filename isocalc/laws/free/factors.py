@@ -13,90 +13,22 @@ strip 0 < Im < π, m and 1 + m lie in the open lower half-plane. Near z = 0, 1 +
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple, Protocol
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from isocalc.laws.gates.nodes import SortedGate, sorted_gate
 from isocalc.numerics.special import log_ratio, lower_log
 
 Array = npt.NDArray[np.float64]
-Whole = npt.NDArray[np.int64]
 Complex = npt.NDArray[np.complex128]
-
-GAUSSIAN, ORTHOGONAL, NARROWING = range(3)
-# Residual layers by their power, 0, 1 and 2.
-RESIDUAL_TWO_GAUSSIAN, RESIDUAL_GAUSSIAN, RESIDUAL_ORTHOGONAL = range(3, 6)
-UNIVERSAL, SMOOTH, BERNOULLI, ROTATION = range(6, 10)
-_NO_GATE = sorted_gate(np.empty(0), np.empty(0))
-
-
-class FactorArrays(NamedTuple):
-    """A factor for compiled code."""
-
-    kind: int
-    """One of the constants of this module"""
-    first: float
-    second: float = 0.0
-    """Its parameters: of a layer share and growth, of a residual layer log v/κ and κ, of a closed form c"""
-    gate: SortedGate = _NO_GATE
-    """Its open gates"""
-    closed: float = 0.0
-    """Share of closed gates"""
-    at_zero: float = 0.0
-    """Mass at 0 of the law that its unknown is one-to-one with"""
-
-
-class GateArrays(NamedTuple):
-    """Sorted gates one after another; see `nodes.SortedGate`."""
-
-    log_d: Array
-    d_real: Array
-    d_imag: Array
-    weights_real: Array
-    weights_imag: Array
-    below: Complex
-    """Shape (3, nodes + gates), as each gate has one more sum than nodes"""
-    beyond: Complex
-    """Shape (4, nodes + gates)"""
-    ends: Whole
-    """Where the nodes of each gate begin, and where the last end"""
-
-
-class FreeProductArrays(NamedTuple):
-    """Factors one after another."""
-
-    kinds: Whole
-    parameters: Array
-    """First, second, closed and at_zero of each, shape (factors, 4)"""
-    gates: GateArrays
-    """Of all factors"""
-    rows: Whole
-    """Where the unknowns of each factor begin in a state, after ζ, and where the last end"""
-    counts: Array
-    at_zero: float
-    """Mass at λ = 0"""
-    alone: bool
-    """Whether there is one factor of one unknown, from which ζ follows"""
-
-
-def gate_arrays(gates: Sequence[SortedGate]) -> GateArrays:
-    """Return gates as compiled code has them."""
-    log_d, d, weights, below, beyond = (np.concatenate(part, axis=-1) for part in zip(*gates, strict=True))
-    ends = np.cumsum([0, *(gate.log_d.size for gate in gates)])
-    return GateArrays(
-        log_d, d.real.copy(), d.imag.copy(), weights.real.copy(), weights.imag.copy(), below, beyond, ends
-    )
-
 
 Pairs = tuple[tuple[float, float], ...]
 
 # Masses at 0 that differ by rounding are one.
 _SAME = 4e-16
-_KINDS = {"universal": UNIVERSAL, "smooth": SMOOTH, "bernoulli": BERNOULLI}
 
 
 class Place(NamedTuple):
@@ -113,24 +45,24 @@ class Place(NamedTuple):
     def of(cls, zeta: Complex, at_zero: float = 0.0) -> "Place":
         """Return the place of a ζ."""
         positive = 1 - at_zero
-        with np.errstate(all="ignore"):  # m is 0 or infinite where it is no double
-            m = np.asarray(positive / np.expm1(zeta), dtype=complex)
-            return cls(zeta, m, np.asarray(-positive / np.expm1(-zeta), dtype=complex), at_zero)
+        m, rest = (np.asarray(x, complex) for x in (positive / np.expm1(zeta), -positive / np.expm1(-zeta)))
+        return cls(zeta, m, rest, at_zero)
 
-    def seen_with(self, at_zero: float) -> tuple[Complex, Complex]:
-        """Return log((1 + m − w')/m) for another w' <= w, and its derivative in ζ."""
-        gap = self.at_zero - at_zero
-        if gap <= _SAME:
+    def seen_with(self, at_zero: float | Array) -> tuple[Complex, Complex]:
+        """Return log((1 + m − w')/m) for other w' <= w, shape (k, 1) or a number, and its derivative in ζ."""
+        gap = self.at_zero - np.asarray(at_zero)
+        if not (gap > _SAME).any():
             return self.zeta, np.ones_like(self.m)
         above = self.rest + gap
         slope = self.rest * ((1 - at_zero) / (1 - self.at_zero)) / above
-        return log_ratio(self.m, above, 1 - at_zero), slope
+        seen = np.where(gap > _SAME, log_ratio(self.m, above, 1 - at_zero), self.zeta)
+        return seen, np.where(gap > _SAME, slope, 1.0)
 
 
 class Tangent(NamedTuple):
-    """A factor linearised at its unknowns and a place.
+    """Alike factors linearised at their unknowns and a place.
 
-    Arrays of shape (n,), drift and direction (unknowns, n).
+    Arrays of shape (factors, n), drift and direction (unknowns, factors, n).
 
     Where ζ is to be that of the place and δ, Newton moves the unknowns by ``drift + direction·δ``, and log S
     becomes ``log_s + rate·δ``.
@@ -140,57 +72,49 @@ class Tangent(NamedTuple):
     rate: Complex
     drift: Complex
     direction: Complex
-    rounding: npt.NDArray[np.float64] | float = 0.0
-    """Size of the drift that rounding alone makes"""
-
-
-class Curve(NamedTuple):
-    """The equation of a power of one factor along its unknown, arrays of shape (n,); slopes are in that."""
-
-    zeta: Complex
-    zeta_slope: Complex
-    y: Complex
-    """log z"""
-    slope: Complex
-    log_s: Complex
 
 
 def tangent_of_curve(
     seen: tuple[Complex, Complex], own: tuple[Complex, Complex], log_s: tuple[Complex, Complex]
 ) -> Tangent:
-    """Return the tangent of a factor with one unknown, from its ζ and log S with their slopes.
+    """Return the tangent of factors with one unknown, from their ζ and log S with their slopes.
 
-    ``seen`` is what its ζ is to be, and the derivative of that in the place's.
+    ``seen`` is what their ζ is to be, and the derivative of that in the place's.
     """
     rate, miss = log_s[1] / own[1], own[0] - seen[0]
     return Tangent(log_s[0] - rate * miss, rate * seen[1], -miss[None] / own[1], (seen[1] / own[1])[None])
+
+
+class Alike(Protocol):
+    """Factors of one kind, side by side; arrays of their unknowns have the shape (unknowns, factors, n)."""
+
+    @property
+    def unknowns(self) -> int:
+        """How many unknowns each has."""
+
+    def start(self, log_m: Complex) -> Complex:
+        """Return the unknowns to leading order at m → 0."""
+
+    def tangent(self, u: Complex, place: Place) -> Tangent:
+        """Return the factors at unknowns and at a place."""
+
+    def keep_on_side(self, u: Complex) -> None:
+        """Take the first unknowns back where rounding took them over a cut."""
+
+    def potential(self, u: Complex, zeta: Complex) -> Complex:
+        """Return ∫ m d log S from m = 0, of which distribution functions are made."""
 
 
 class Factor(Protocol):
     """One factor of a free product."""
 
     @property
-    def unknowns(self) -> int:
-        """How many unknowns it has."""
+    def group(self) -> Hashable:
+        """What factors have in common that stand side by side."""
 
-    def start(self, log_m: Complex) -> Complex:
-        """Return the unknowns to leading order at m → 0."""
-
-    def tangent(self, u: Complex, place: Place) -> Tangent:
-        """Return the factor at unknowns u, shape (unknowns, n), and at a place."""
-
-    def alone(self, u: Complex, count: float) -> Curve | None:
-        """Return its ``count``-th power as a curve in its one unknown, None if it is not one."""
-
-    def on_its_side(self, u: Complex) -> Complex:
-        """Return the first unknown, taken back where rounding took it over a cut."""
-
-    def potential(self, u: Complex, zeta: Complex) -> Complex:
-        """Return ∫ m d log S from m = 0, of which distribution functions are made."""
-
-    @property
-    def arrays(self) -> FactorArrays:
-        """The factor for compiled code."""
+    @staticmethod
+    def side_by_side(factors: Sequence[Any]) -> Alike:
+        """Return factors of the same kind for arrays of points."""
 
     @property
     def log_mean(self) -> float:
@@ -240,7 +164,6 @@ class ClosedForm:
         At least 0.
     """
 
-    unknowns: ClassVar[int] = 1
     last_real: ClassVar[float] = math.inf
     is_unbounded: ClassVar[bool] = False
     mass_at_zero: ClassVar[float] = 0.0
@@ -248,42 +171,15 @@ class ClosedForm:
     kind: Literal["universal", "smooth", "bernoulli"]
     c: float = 1.0
 
-    def start(self, log_m: Complex) -> Complex:
-        """Return the unknown at m → 0."""
-        return -log_m[None]
-
-    def tangent(self, u: Complex, place: Place) -> Tangent:
-        """Return the factor at its unknown and at a place."""
-        m, one_plus_m = 1 / np.expm1(u[0]), -1 / np.expm1(-u[0])
-        slope = -m * one_plus_m
-        if self.kind == "universal":
-            log_s = -self.c * (1 + 2 * m), -2 * self.c * slope
-        elif self.kind == "smooth":
-            log_s = -self.c * m, -self.c * slope
-        else:
-            log_s = -self.c * np.exp(-u[0]), self.c * np.exp(-u[0])
-        return tangent_of_curve(place.seen_with(0.0), (u[0], np.ones_like(m)), log_s)
-
-    def alone(self, u: Complex, count: float) -> None:
-        """Return nothing: the unknown is ζ already."""
-
-    def on_its_side(self, u: Complex) -> Complex:
-        """Return the unknown: it has no cut."""
-        return u
-
-    def potential(self, u: Complex, zeta: Complex) -> Complex:  # noqa: ARG002 - other factors need it
-        """Return ∫ m d log S from m = 0."""
-        m, one_plus_m = 1 / np.expm1(u[0]), -1 / np.expm1(-u[0])
-        if self.kind == "universal":
-            return np.asarray(-self.c * m * m)
-        if self.kind == "smooth":
-            return np.asarray(-self.c * m * m / 2)
-        return np.asarray(self.c * (np.exp(-u[0]) - lower_log(one_plus_m)))
-
     @property
-    def arrays(self) -> FactorArrays:
-        """The factor for compiled code."""
-        return FactorArrays(_KINDS[self.kind], self.c)
+    def group(self) -> Hashable:
+        """What such factors have in common that stand side by side."""
+        return self.kind
+
+    @staticmethod
+    def side_by_side(factors: Sequence["ClosedForm"]) -> "ClosedForms":
+        """Return factors of the same kind for arrays of points."""
+        return ClosedForms(factors[0].kind, np.array([[factor.c] for factor in factors]))
 
     @property
     def log_mean(self) -> float:
@@ -309,3 +205,40 @@ class ClosedForm:
     def reaches_zero(self) -> bool:
         """Gates that close do."""
         return self.kind == "bernoulli"
+
+
+class ClosedForms:
+    """Limits of one kind, side by side."""
+
+    unknowns = 1
+
+    def __init__(self, kind: str, c: Array) -> None:
+        self._kind, self._c = kind, c
+
+    def start(self, log_m: Complex) -> Complex:
+        """Return the unknown at m → 0."""
+        return np.asarray(-log_m + 0 * self._c)[None]
+
+    def tangent(self, u: Complex, place: Place) -> Tangent:
+        """Return the factors at their unknowns and at a place."""
+        m, one_plus_m = 1 / np.expm1(u[0]), -1 / np.expm1(-u[0])
+        slope = -m * one_plus_m
+        if self._kind == "universal":
+            log_s = -self._c * (1 + 2 * m), -2 * self._c * slope
+        elif self._kind == "smooth":
+            log_s = -self._c * m, -self._c * slope
+        else:
+            log_s = -self._c * np.exp(-u[0]), self._c * np.exp(-u[0])
+        return tangent_of_curve(place.seen_with(0.0), (u[0], np.ones_like(m)), log_s)
+
+    def keep_on_side(self, u: Complex) -> None:
+        """Leave the unknowns: they have no cut."""
+
+    def potential(self, u: Complex, zeta: Complex) -> Complex:  # noqa: ARG002 - other factors need it
+        """Return ∫ m d log S from m = 0."""
+        m, one_plus_m = 1 / np.expm1(u[0]), -1 / np.expm1(-u[0])
+        if self._kind == "universal":
+            return np.asarray(-self._c * m * m)
+        if self._kind == "smooth":
+            return np.asarray(-self._c * m * m / 2)
+        return np.asarray(self._c * (np.exp(-u[0]) - lower_log(one_plus_m)))

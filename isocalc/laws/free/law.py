@@ -9,7 +9,6 @@ masses that stand for a continuous law are Gauss quadrature on panels that resol
 """
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -21,7 +20,8 @@ import numpy.typing as npt
 from isocalc.activations.catalogue import Activation
 from isocalc.errors import NoAnswerError, require_choice
 from isocalc.laws.free.network_factors import Layers, layers
-from isocalc.laws.free.product import FreeProduct, bands_of
+from isocalc.laws.free.product import FreeProduct, is_unbounded, reaches_zero
+from isocalc.laws.free.table import Table
 from isocalc.laws.gates.contours import Piece, gate_pieces, slope_and_bend
 from isocalc.laws.gates.nodes import gate_mean_log, gate_rule
 from isocalc.laws.law import VARIABLES, Centred, Law, Pairs, Variable
@@ -33,110 +33,6 @@ from isocalc.numerics.quadrature import legendre_rule
 from isocalc.numerics.special import erf
 
 Array = npt.NDArray[np.float64]
-
-_NODES = 16
-_FIRST_PANELS = 4
-_ROUNDS = 40
-_ACCURACY = 1e-12
-# The mean of λ, which rounding far in the upper tail reaches, in units of that.
-_ACCURACY_OF_MEAN = 1e-2
-_SMALLEST, _MOST_PANELS = 1e-8, 1000
-_BESIDE_PANEL = 1e-15
-
-
-def mass_rule(
-    density_at: Callable[[Array], Array],
-    survival_at: Callable[[Array], Array],
-    intervals: Sequence[tuple[float, float]],
-    knots: Array,
-    log_mean: float,
-) -> tuple[Array, Array]:
-    """Return nodes y and the masses they carry.
-
-    Parameters
-    ----------
-    density_at : callable
-        y to the density at y.
-    survival_at : callable
-        y to the mass of the density above y, asked for beside places where that is infinite.
-    intervals : sequence of (float, float)
-        Where the density is; square roots and their inverses at the ends do no harm.
-    knots : array
-        Values of y between which mass is, however narrow the place: ends of panels to begin with.
-    log_mean : float
-        The mean of e^(y − log_mean) is resolved as well as the mass.
-
-    Returns
-    -------
-    y, masses : arrays
-    """
-    x, weights = legendre_rule(_NODES)
-    last_terms = weights * _legendre(x)[-2:] * (2 * np.arange(_NODES - 2, _NODES)[:, None] + 1) / 2
-    panels = np.array([(*ends, *part) for ends in intervals for part in pairwise(_angles(ends, knots))])
-    nodes, masses = [], []
-    for _ in range(_ROUNDS):
-        low, high, start, stop = panels.T[:, :, None]
-        angle = (start + stop) / 2 + (stop - start) / 2 * x
-        y = _place((low, high), angle)
-        density = density_at(y.ravel()).reshape(y.shape)
-        values = density * (high - low) / 2 * np.sin(angle) * (stop - start) / 2
-        felt = values * np.maximum(1, _ACCURACY_OF_MEAN * np.exp(np.minimum(y - log_mean, 100)))
-        unresolved = np.abs(felt @ last_terms.T).sum(axis=1) > _ACCURACY
-        smallest = unresolved & ((stop - start)[:, 0] <= _SMALLEST)
-        if unresolved.sum() > _MOST_PANELS:  # a density of rounding
-            smallest = unresolved.copy()
-        unresolved &= ~smallest
-        if smallest.any():
-            nodes.append(y[smallest].mean(axis=1))
-            ends = _around(panels[smallest], np.array(intervals)[:, 0])
-            masses.append(-np.diff(survival_at(ends.ravel()).reshape(ends.shape), axis=0)[0])
-        done = ~unresolved & ~smallest
-        nodes.append(y[done].ravel())
-        masses.append((values * weights)[done].ravel())
-        if not unresolved.any():
-            break
-        low, high, start, stop = panels[unresolved].T
-        middle = (start + stop) / 2
-        halves = (low, high, start, middle), (low, high, middle, stop)
-        panels = np.concatenate([np.stack(half, axis=1) for half in halves])
-    return np.concatenate(nodes), np.concatenate(masses)
-
-
-def _angles(ends: tuple[float, float], knots: Array) -> Array:
-    """Return where panels begin and end on an interval."""
-    low, high = ends
-    inside = knots[(knots > low) & (knots < high)]
-    even = np.linspace(0.0, np.pi, _FIRST_PANELS + 1)
-    return np.unique(np.append(even, 2 * np.arctan2(np.sqrt(inside - low), np.sqrt(high - inside))))
-
-
-def _place(ends: Sequence[Array], angle: Array) -> Array:
-    """Return where between the ends of an interval an angle from 0 to π stands for."""
-    low, high = ends
-    from_low, from_high = np.sin(angle / 2) ** 2, np.cos(angle / 2) ** 2
-    place: Array = np.where(from_low < 0.5, low + (high - low) * from_low, high - (high - low) * from_high)
-    return place
-
-
-def _around(panels: Array, lows: Array) -> Array:
-    """Return the ends of panels, shape (2, n), those at the end of an interval a little outside of it.
-
-    Where two intervals touch, both end below that place.
-    """
-    low, high, start, stop = panels.T
-    beside = _BESIDE_PANEL * np.maximum(1, np.abs(panels.T[:2]))
-    first, last = _place((low, high), start), _place((low, high), stop)
-    outside = np.where(np.isin(high, lows), -1, 1) * (stop == np.pi)
-    return np.stack((first - beside[0] * (start == 0), last + beside[1] * outside))
-
-
-def _legendre(x: Array) -> Array:
-    """Return the Legendre polynomials of degree 0 to len(x) − 1, one a row."""
-    rows = [np.ones_like(x), x]
-    for k in range(2, x.size):
-        rows.append(((2 * k - 1) * x * rows[-1] - (k - 1) * rows[-2]) / k)
-    return np.stack(rows)
-
 
 _BISECTIONS = 64
 _UNIFORM_FROM = 20.0
@@ -307,11 +203,11 @@ class GateLaw:
 
 
 Flags = npt.NDArray[np.bool_]
-_LEAST_STEP = 0.5
 _PER_LAYER = 1e-12
-# Shares of the mass above places that integrals must not step over.
-_TAILS = np.geomspace(1e-10, 0.1, 10)
-_LEVELS = np.concatenate((_TAILS, [0.5], 1 - _TAILS[::-1]))
+# Mass by which a law's tables are good, and may be off at most.
+_WHOLE, _MOST_OFF = 1e-9, 1e-6
+# Points to look for gaps at, where there is one.
+_SCANS = (48, 400)
 
 
 class ProductSource:
@@ -350,53 +246,91 @@ class ProductSource:
             return None
         return math.fsum(count * mean for count, mean in zip(self.product.counts, known, strict=True))
 
+    @cached_property
+    def tables(self) -> tuple[Table, ...]:
+        """The law, solved: one table for each of its bands.
+
+        Raises
+        ------
+        NoAnswerError
+            It is not solved, or not all of its mass is found.
+        """
+        product = self.product
+        places = [y for y, _ in self.atoms if y > -math.inf]
+        best: tuple[Table, ...] = ()
+        least = math.inf
+        for points in (0, *_SCANS):
+            try:
+                bands = product.bands(places, points) if points else [product.ends]
+                tables = tuple(Table(product, *band, places, whole=not points) for band in bands)
+            except NoAnswerError:
+                if points == _SCANS[-1] and not best:
+                    raise
+                continue
+            found = math.fsum(table.mass for table in tables) + math.fsum(mass for _, mass in self.atoms)
+            off = abs(found + product.missed - 1)
+            if off < least:
+                best, least = tables, off
+            if off <= _WHOLE:
+                break
+        if least > _MOST_OFF:
+            raise NoAnswerError(
+                f"the law was not solved: {least:.2g} of its mass is missing; simulate with isocalc mc"
+            )
+        return best
+
     def density_and_survival(self, y: Array) -> tuple[Array, Array]:
         """Return the density and the mass above y, any floats: beyond all mass that counts, no density."""
-        density, survival = np.zeros(y.size), np.where(y > self.log_mean, 0.0, self._total)
-        inside = self._counts(y)
-        if inside.any():
-            density[inside], survival[inside] = self.product.density_and_survival(y[inside])
-        return density, survival
-
-    def density(self, y: Array) -> Array:
-        """Return the density alone, which takes less time."""
-        density, inside = np.zeros(y.size), self._counts(y)
-        if inside.any():
-            density[inside] = self.product.density(self.product.solve(y[inside]))
-        return density
-
-    def masses(self, reach: Pairs) -> tuple[Array, Array]:
-        """Return nodes y and masses that stand for the density on intervals."""
-        knots = np.interp(_LEVELS, self.scan.survival[::-1], self.scan.y[::-1])
-        return mass_rule(self.density, self._density_above, reach, knots, self.log_mean)
-
-    def _density_above(self, y: Array) -> Array:
-        """Return the mass above y without that of atoms."""
-        above: Array = self.density_and_survival(y)[1]
-        return above - sum(mass * (y < place) for place, mass in self.atoms)
-
-    def _counts(self, y: Array) -> Flags:
         left, missed = self.product.left, self.product.missed
-        below = (y < left - SAME * max(1.0, abs(left))) & (y > -math.inf)
-        if missed and below.any():
+        if missed and ((y < left - SAME * max(1.0, abs(left))) & (y > -math.inf)).any():
             raise NoAnswerError(
                 f"the law is not solved so near λ = 0, where {missed:.0e} of its mass is: ask further up"
             )
-        return np.asarray((y >= left) & (y < self.product.right))
+        density, survival = np.zeros(y.size), np.zeros(y.size)
+        for place, mass in self.atoms:
+            survival += mass * (y < place)
+        for table in self.tables:
+            inside = (y > table.low.y) & (y < table.high.y)
+            survival[y <= table.low.y] += table.mass
+            density[inside], above = table.density_and_above(y[inside])
+            survival[inside] += above
+        if not missed:
+            # Below all of the density, mass that the tables are off by is not mass.
+            below = y <= self.tables[0].low.y
+            survival[below] += 1 - sum(mass for _, mass in self.atoms) - sum(t.mass for t in self.tables)
+        return density, np.clip(survival, 0.0, self._total)
+
+    def density(self, y: Array) -> Array:
+        """Return the density alone."""
+        return self.density_and_survival(y)[0]
+
+    def masses(self, reach: Pairs) -> tuple[Array, Array]:  # noqa: ARG002 - the tables cover all there is
+        """Return nodes y and masses that stand for the density."""
+        y, masses = zip(*(table.masses() for table in self.tables), strict=True)
+        return np.concatenate(y), np.concatenate(masses)
 
     @cached_property
     def scan(self) -> Scan:
-        """The law solved at points placed by its mass, from end to end of what counts of it."""
-        width = math.sqrt(math.log1p(self.product.relative_variance))
-        centre, left, right = self.log_mean, self.product.left, self.product.right
-        steps = np.append(-_steps((centre - left) / width)[::-1], _steps((right - centre) / width))
-        y = np.clip(centre + width * steps, left, right - _BESIDE * max(1.0, abs(right)))
-        return Scan(self.density_and_survival, np.unique(y), self.atoms)
+        """The law at the nodes of its tables, and beyond their ends."""
+        ends = [(table.low.y, table.high.y) for table in self.tables]
+        beyond = _BESIDE * max(1.0, abs(ends[0][0]), abs(ends[-1][1]))
+        outside = [] if self.bands[0].low == -math.inf else [ends[0][0] - beyond]
+        outside += [] if self.bands[-1].high == math.inf else [ends[-1][1] + beyond]
+        nodes = [table.nodes for table in self.tables]
+        start = np.unique(np.concatenate((*ends, outside, *nodes)))
+        return Scan(self.density_and_survival, start, self.atoms)
 
     @cached_property
     def bands(self) -> tuple[Band, ...]:
         """The intervals that carry the density, ascending."""
-        return bands_of(self.product, self.scan)
+        bands = [
+            Band(table.low.y, table.high.y, table.low.diverges, table.high.diverges) for table in self.tables
+        ]
+        if reaches_zero(self.product):
+            bands[0] = bands[0]._replace(low=-math.inf)
+        if is_unbounded(self.product):
+            bands[-1] = bands[-1]._replace(high=math.inf)
+        return tuple(bands)
 
     @property
     def missed(self) -> float:
@@ -407,13 +341,6 @@ class ProductSource:
     def resolution(self) -> float:
         """Distance in y that rounding leaves from a point mass, which adds up over layers."""
         return max(SAME, _PER_LAYER * sum(self.product.counts))
-
-
-def _steps(most: float) -> Array:
-    """Return 1/4, 1/2, 1, 2 and so on up to ``most`` and that itself."""
-    most = max(most, _LEAST_STEP)
-    doubled = 2.0 ** np.arange(-2, math.ceil(math.log2(most)))
-    return np.append(doubled, most)
 
 
 # Less is rounding.

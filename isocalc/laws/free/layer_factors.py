@@ -5,35 +5,16 @@ a linear activation and orthogonal weights that is 1 + √v O, whose law is know
 """
 
 import math
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from isocalc.laws.free.factors import (
-    GAUSSIAN,
-    NARROWING,
-    ORTHOGONAL,
-    RESIDUAL_TWO_GAUSSIAN,
-    ROTATION,
-    Complex,
-    Curve,
-    FactorArrays,
-    Pairs,
-    Place,
-    Tangent,
-    tangent_of_curve,
-)
-from isocalc.laws.gates.nodes import (
-    GateRule,
-    gate_averages,
-    gate_log_mean,
-    gate_mean_log,
-    last_real,
-    lowest_open,
-    open_averages,
-)
+from isocalc.laws.free.factors import Array, Complex, Pairs, Place, Tangent, tangent_of_curve
+from isocalc.laws.gates.nodes import GateRule, Gates, gate_mean_log, last_real, lowest_open
 from isocalc.numerics.special import log1p_like, log_one_plus_m, log_ratio, lower_log
 
 
@@ -41,10 +22,6 @@ class Gated:
     """What factors that are made of a gate have from it."""
 
     gate: GateRule
-
-    def on_its_side(self, u: Complex) -> Complex:
-        """Return log t below the real axis."""
-        return np.asarray(u.real + 1j * np.minimum(u.imag, 0.0))
 
     @property
     def last_real(self) -> float:
@@ -79,68 +56,20 @@ class Layer(Gated):
     orthogonal weights with κ >= 1, (1 + κΛm)/(1 + Λm) with κ < 1. Chhaibi, Daouda, Kahn, arXiv 2111.00841.
     """
 
-    unknowns: ClassVar[int] = 1
-
     gate: GateRule
     orthogonal: bool
     share: float = 1.0
     growth: float = 1.0
 
-    def start(self, log_m: Complex) -> Complex:
-        """Return log t to leading order at m → 0."""
-        return log_m[None] + math.log(self.share / self.gate.mean)
-
-    def tangent(self, u: Complex, place: Place) -> Tangent:
-        """Return the factor at log t and at a place."""
-        passed, b, slope = open_averages(self.gate, u[0])
-        own = log_ratio(b, passed, 1 - self.gate.zero_mass), slope / passed - slope / b
-        found = tangent_of_curve(place.seen_with(1 - self.rank), own, self._log_s(u[0], passed, b, slope))
-        if not self.orthogonal or self.growth >= 1:
-            return found
-        # 1 + κΛm, with the digits it has where the width of the weights is what limits the rank.
-        per_input = self.share * self.growth
-        above = place.rest + (1 / per_input - (1 - place.at_zero))
-        rate = -place.m * place.rest / ((1 - place.at_zero) * above)
-        return found._replace(log_s=found.log_s + lower_log(per_input * above), rate=found.rate + rate)
-
-    def alone(self, u: Complex, count: float) -> Curve | None:
-        """Return the power of a square layer as a curve in log t."""
-        if self.share != 1 or self.growth != 1:
-            return None
-        passed, b, slope = open_averages(self.gate, u)
-        a = passed + self.gate.zero_mass
-        own, own_slope = log_ratio(b, passed, 1 - self.gate.zero_mass), slope / passed - slope / b
-        log_s, log_s_slope = self._log_s(u, passed, b, slope)
-        y, y_slope = log_ratio(b, a) - count * log_s, slope / a - slope / b - count * log_s_slope
-        return Curve(own, own_slope, y, y_slope, log_s)
-
-    def log_s(self, u: Complex) -> Complex:
-        """Return log S at log t, weights not narrowing."""
-        return self._log_s(u[0], *open_averages(self.gate, u[0]))[0]
-
-    def _log_s(self, u: Complex, passed: Complex, b: Complex, slope: Complex) -> tuple[Complex, Complex]:
-        if not self.orthogonal or self.growth < 1:
-            return u - lower_log(b), 1 - slope / b
-        a = passed + self.gate.zero_mass
-        return u + log_ratio(b, a), 1 + slope / a - slope / b
-
-    def potential(self, u: Complex, zeta: Complex) -> Complex:  # noqa: ARG002 - other factors need it
-        """Return ∫ m d log S from m = 0."""
-        passed, b, _ = open_averages(self.gate, u[0])
-        integral = -gate_log_mean(self.gate, u[0]) - b
-        if self.orthogonal and self.growth >= 1:
-            integral += b - lower_log(passed + self.gate.zero_mass)
-        elif self.orthogonal:
-            integral += b - lower_log(1 + self.growth * b) / self.growth
-        return integral / self.share
-
     @property
-    def arrays(self) -> FactorArrays:
-        """The layer for compiled code."""
-        kind = GAUSSIAN if not self.orthogonal else ORTHOGONAL if self.growth >= 1 else NARROWING
-        return FactorArrays(
-            kind, self.share, self.growth, self.gate.sorted, self.gate.zero_mass, 1 - self.rank
-        )
+    def group(self) -> Hashable:
+        """What such factors have in common that stand side by side."""
+        return Layer, self.orthogonal, self.growth < 1
+
+    @staticmethod
+    def side_by_side(factors: Sequence["Layer"]) -> "LayersAlike":
+        """Return factors of the same kind for arrays of points."""
+        return LayersAlike(factors)
 
     @property
     def log_mean(self) -> float:
@@ -190,9 +119,66 @@ class Layer(Gated):
         return lowest_open(self.gate) == 0
 
 
+class LayersAlike:
+    """Feed-forward layers side by side: with Gaussian weights, orthogonal ones, or ones that narrow."""
+
+    unknowns = 1
+
+    def __init__(self, factors: Sequence[Layer]) -> None:
+        self._gates = Gates([factor.gate for factor in factors])
+        self._orthogonal = factors[0].orthogonal and factors[0].growth >= 1
+        self._narrows = factors[0].orthogonal and factors[0].growth < 1
+        self._share, self._per_input, self._own_zero, self._start = np.array(
+            [(f.share, f.share * f.growth, 1 - f.rank, math.log(f.share / f.gate.mean)) for f in factors]
+        ).T[..., None]
+
+    def start(self, log_m: Complex) -> Complex:
+        """Return log t to leading order at m → 0."""
+        return np.asarray(log_m + self._start)[None]
+
+    def tangent(self, u: Complex, place: Place) -> Tangent:
+        """Return the factors at log t and at a place."""
+        passed, through, slope, near, far = self._gates.sums(u[0])
+        own = np.log(passed / through) - u[0]
+        own_slope = far * slope / (near * passed) - slope / through
+        if not self._orthogonal:
+            log_s = np.where(u[0].real > 0, u[0], 0) - lower_log(through), 1 - slope / through
+        else:
+            everything = near * passed + self._gates.closed
+            of_closed = u[0] + log_ratio(far * through, everything)
+            its_slope = 1 + far * slope / everything - slope / through
+            is_open = self._gates.closed == 0
+            log_s = (
+                np.where(is_open, own + u[0], of_closed),
+                np.where(is_open, 1 + own_slope, its_slope),
+            )
+        found = tangent_of_curve(place.seen_with(self._own_zero), (own, own_slope), log_s)
+        if not self._narrows:
+            return found
+        # 1 + κΛm, with the digits it has where the width of the weights is what limits the rank.
+        above = place.rest + (1 / self._per_input - (1 - place.at_zero))
+        rate = -place.m * place.rest / ((1 - place.at_zero) * above)
+        return found._replace(log_s=found.log_s + lower_log(self._per_input * above), rate=found.rate + rate)
+
+    def keep_on_side(self, u: Complex) -> None:
+        """Take log t back below the real axis."""
+        u[0].imag = np.minimum(u[0].imag, 0.0)
+
+    def potential(self, u: Complex, zeta: Complex) -> Complex:  # noqa: ARG002 - other factors need it
+        """Return ∫ m d log S from m = 0."""
+        passed, through, _, near, far = self._gates.sums(u[0])
+        b = far * through
+        integral = -self._gates.log_mean(u[0]) - b
+        if self._orthogonal:
+            integral += b - lower_log(near * passed + self._gates.closed)
+        elif self._narrows:
+            growth = self._per_input / self._share
+            integral += b - lower_log(1 + growth * b) / growth
+        return np.asarray(integral / self._share)
+
+
 # A miss that changes log m(1+m) so little is one that log S follows linearly.
 _NEAR = 1e-6
-_ROUNDING = 2e-15
 
 
 @dataclass(frozen=True)
@@ -227,36 +213,128 @@ class ResidualLayer(Gated):
     S_X = S_D²(m/ρ)(1 + m/ρ)/(v(1 + m)), and it is 2.
     """
 
-    unknowns: ClassVar[int] = 2
-
     gate: GateRule
     orthogonal: bool
     variance: float
     hidden: float | None = None
 
     @property
-    def _power(self) -> int:
+    def power(self) -> int:
+        """K of 1 + b in T."""
         return 2 if self.orthogonal else 1 if self.hidden is None else 0
 
     @property
-    def _share(self) -> float:
+    def kappa(self) -> float:
         """κ, the number of gates over N."""
         return 1.0 if self.hidden is None else self.hidden
 
     @property
-    def _log_scale(self) -> float:
+    def log_scale(self) -> float:
         """Logarithm of v/κ, which t is over T where b is small."""
-        return math.log(self.variance) - math.log(self._share)
+        return math.log(self.variance) - math.log(self.kappa)
+
+    @property
+    def group(self) -> Hashable:
+        """What such factors have in common that stand side by side."""
+        return ResidualLayer, self.power
+
+    @staticmethod
+    def side_by_side(factors: Sequence["ResidualLayer"]) -> "ResidualLayersAlike":
+        """Return factors of the same kind for arrays of points."""
+        return ResidualLayersAlike(factors)
+
+    @property
+    def log_mean(self) -> float:
+        """−log S(0) = log(1 + v E d)."""
+        return math.log1p(self.variance * self.gate.mean)
+
+    @property
+    def relative_variance(self) -> float:
+        """−(log S)'(0)."""
+        c = self.variance * self.gate.mean
+        own = max(0.0, self.gate.mean_square / self.gate.mean / self.gate.mean - 1) + 1 - self.power
+        return 2 * (c / (1 + c)) / (1 + c) + (1 + own / self.kappa) * (c / (1 + c)) ** 2
+
+    @property
+    def mean_log(self) -> float:
+        """E log λ = 2 E log max(1, |x|), x the eigenvalues of X; S_X has their law (Haagerup, Larsen)."""
+        if self.variance * self.gate.mean <= 1:
+            return 0.0
+        largest = self.gate.largest if self.gate.largest < math.inf else self.gate.mean
+        low, high = -60.0 - math.log(largest), 700.0
+        if self._log_s_of_x(high) < 0:
+            weights = 0.0 if self.orthogonal else 1.0
+            return gate_mean_log(self.gate) + math.log(self.variance) - weights
+        while low < (middle := (low + high) / 2) < high:
+            low, high = (middle, high) if self._log_s_of_x(middle) < 0 else (low, middle)
+        a, b = self._averages(low)
+        logs = math.log(self._above(a)) - self.kappa * self.power * math.log(a)
+        log_mean = float(self._alone.log_mean(np.array([[complex(low, -math.pi)]])).real[0, 0])
+        return self.kappa * (log_mean + (2 - self.power) * b) - logs
+
+    @cached_property
+    def _alone(self) -> Gates:
+        return Gates([self.gate])
+
+    def _averages(self, log_t: float) -> tuple[float, float]:
+        """Return E 1/(1 − dt) and E dt/(1 − dt) at a negative t."""
+        sums = self._alone.sums(np.array([[complex(log_t, -math.pi)]]))
+        a = (sums.near * sums.passed).real[0, 0] + self.gate.zero_mass
+        return float(a), float((sums.far * sums.through).real[0, 0])
+
+    def _above(self, a: float) -> float:
+        """Return 1 + m_X."""
+        return 1 - self.kappa + self.kappa * a
+
+    def _log_s_of_x(self, log_t: float) -> float:
+        """Return log S_X at a negative t, infinite beyond m_X = −1."""
+        a, b = self._averages(log_t)
+        above = self._above(a)
+        if above <= 0:
+            return math.inf
+        log_m = math.log(-self.kappa * b) + math.log(above)
+        return log_t - self.log_scale + self.power * math.log(a) - log_m
+
+    @property
+    def mass_at_zero(self) -> float:
+        """None."""
+        return 0.0
+
+    @property
+    def point_masses(self) -> Pairs:
+        """Where closed gates leave the skip connection alone."""
+        return ((0.0, max(0.0, 1 - 2 * self.kappa * (1 - self.gate.zero_mass))),)
+
+    @property
+    def reaches_zero(self) -> bool:
+        """Whether −1 is in the spectrum of X, a ring from 1/√(E 1/x²) to √(E x²)."""
+        if self.variance * self.gate.mean < 1:
+            return False
+        if not self.orthogonal or self.kappa != 1 or lowest_open(self.gate) == 0 or self.gate.zero_mass:
+            return True
+        return self.variance <= float((self.gate.weights / self.gate.d).sum().real)
+
+
+class ResidualLayersAlike:
+    """Residual layers side by side, of the same power."""
+
+    unknowns = 2
+
+    def __init__(self, factors: Sequence[ResidualLayer]) -> None:
+        self._gates, self._power = Gates([factor.gate for factor in factors]), factors[0].power
+        self._kappa, self._log_scale, self._log_mean = np.array(
+            [(factor.kappa, factor.log_scale, factor.log_mean) for factor in factors]
+        ).T[..., None]
 
     def start(self, log_m: Complex) -> Complex:
         """Return the unknowns to leading order at m → 0."""
-        log_share = math.log1p(self.variance * self.gate.mean)
-        return np.stack((log_m + self._log_scale - log_share, log_share - log_m))
+        return np.stack((log_m + self._log_scale - self._log_mean, self._log_mean - log_m))
 
     def tangent(self, u: Complex, place: Place) -> Tangent:
-        """Return the factor at its unknowns and at a place."""
-        a, own, own_slope = gate_averages(self.gate, u[0])
-        b, slope = self._share * own, self._share * own_slope
+        """Return the factors at their unknowns and at a place."""
+        passed, through, own_slope, near, far = self._gates.sums(u[0])
+        a, own_slope = near * passed + self._gates.closed, far * own_slope
+        b, slope = self._kappa * far * through, self._kappa * own_slope
         beyond, m_a = -1 / np.expm1(-u[1]), 1 / np.expm1(u[1])
         (zeta, seen_slope), m, one_plus_m = place.seen_with(0.0), place.m, place.rest + place.at_zero
         t, coth, product = beyond * m_a, beyond + m_a, m * one_plus_m
@@ -274,97 +352,27 @@ class ResidualLayer(Gated):
         log_s = np.where(np.abs(excess) < _NEAR, log_s, exact)
         rate = 1 + 2 * m - coth * growth * product / common
         direction = np.stack((-coth, growth)) * (product / common * seen_slope)
-        rounding = _ROUNDING * np.abs(b) * (np.abs(coth) + np.abs(growth)) / np.abs(common)
-        return Tangent(log_s - coth * drift[1], rate * seen_slope, drift, direction, rounding)
+        return Tangent(log_s - coth * drift[1], rate * seen_slope, drift, direction)
+
+    def keep_on_side(self, u: Complex) -> None:
+        """Take log t back below the real axis."""
+        u[0].imag = np.minimum(u[0].imag, 0.0)
 
     def potential(self, u: Complex, zeta: Complex) -> Complex:
         """Return ∫ m d log S from m = 0."""
-        a, b, _ = gate_averages(self.gate, u[0])
+        sums = self._gates.sums(u[0])
+        a, b = sums.near * sums.passed + self._gates.closed, sums.far * sums.through
         beyond, m_a = -1 / np.expm1(-u[1]), 1 / np.expm1(u[1])
         log_a = log1p_like(b, _sided_log(a, u[0].imag >= -np.pi))
-        own = self._potential_of_gates(u[0], b) + (1 - self._share * self._power) * log_a
+        own = -self._kappa * (self._gates.log_mean(u[0]) + (2 - self._power) * b)
+        own += (1 - self._kappa * self._power) * log_a
         log = log_one_plus_m(zeta) - _sided_log(beyond, u[1].imag <= np.pi) - log_a
-        return own + log1p_like((self._share - 1 - m_a) * b / (beyond * a), log)
-
-    def _potential_of_gates(self, log_t: Complex, b: Complex) -> Complex:
-        """Return ∫ m_X dlog T from 0, less 2 m_X and but for logarithms of 1 + b."""
-        return np.asarray(self._share * (-gate_log_mean(self.gate, log_t) - (2 - self._power) * b))
-
-    def alone(self, u: Complex, count: float) -> None:
-        """Return nothing: there are two unknowns."""
-
-    @property
-    def arrays(self) -> FactorArrays:
-        """The layer for compiled code."""
-        kind = RESIDUAL_TWO_GAUSSIAN + self._power
-        return FactorArrays(kind, self._log_scale, self._share, self.gate.sorted, self.gate.zero_mass)
-
-    @property
-    def log_mean(self) -> float:
-        """−log S(0) = log(1 + v E d)."""
-        return math.log1p(self.variance * self.gate.mean)
-
-    @property
-    def relative_variance(self) -> float:
-        """−(log S)'(0)."""
-        c = self.variance * self.gate.mean
-        own = max(0.0, self.gate.mean_square / self.gate.mean / self.gate.mean - 1) + 1 - self._power
-        return 2 * (c / (1 + c)) / (1 + c) + (1 + own / self._share) * (c / (1 + c)) ** 2
-
-    @property
-    def mean_log(self) -> float:
-        """E log λ = 2 E log max(1, |x|), x the eigenvalues of X; S_X has their law (Haagerup, Larsen)."""
-        if self.variance * self.gate.mean <= 1:
-            return 0.0
-        largest = self.gate.largest if self.gate.largest < math.inf else self.gate.mean
-        low, high = -60.0 - math.log(largest), 700.0
-        if self._log_s_of_x(high) < 0:
-            weights = 0.0 if self.orthogonal else 1.0
-            return gate_mean_log(self.gate) + math.log(self.variance) - weights
-        while low < (middle := (low + high) / 2) < high:
-            low, high = (middle, high) if self._log_s_of_x(middle) < 0 else (low, middle)
-        u = np.array([complex(low, -math.pi)])
-        a, b, _ = gate_averages(self.gate, u)
-        logs = math.log(self._above(a[0].real)) - self._share * self._power * math.log(a[0].real)
-        return -logs - float(self._potential_of_gates(u, b)[0].real)
-
-    def _above(self, a: float) -> float:
-        """Return 1 + m_X."""
-        return 1 - self._share + self._share * a
-
-    def _log_s_of_x(self, log_t: float) -> float:
-        """Return log S_X at a negative t, infinite beyond m_X = −1."""
-        u = np.array([complex(log_t, -math.pi)])
-        a, b, _ = (float(part[0].real) for part in gate_averages(self.gate, u))
-        above = self._above(a)
-        if above <= 0:
-            return math.inf
-        log_m = math.log(-self._share * b) + math.log(above)
-        return log_t - self._log_scale + self._power * math.log(a) - log_m
-
-    @property
-    def mass_at_zero(self) -> float:
-        """None."""
-        return 0.0
-
-    @property
-    def point_masses(self) -> Pairs:
-        """Where closed gates leave the skip connection alone."""
-        return ((0.0, max(0.0, 1 - 2 * self._share * (1 - self.gate.zero_mass))),)
-
-    @property
-    def reaches_zero(self) -> bool:
-        """Whether −1 is in the spectrum of X, a ring from 1/√(E 1/x²) to √(E x²)."""
-        if self.variance * self.gate.mean < 1:
-            return False
-        if not self.orthogonal or self._share != 1 or lowest_open(self.gate) == 0 or self.gate.zero_mass:
-            return True
-        return self.variance <= float((self.gate.weights / self.gate.d).sum().real)
+        return np.asarray(own) + log1p_like((self._kappa - 1 - m_a) * b / (beyond * a), log)
 
 
 def _log_t(xi: Complex) -> Complex:
     """Return log m(1+m) = −2 log(2 sinh(ξ/2)), ξ = log((1+m)/m) with 0 < Im ξ < 2π."""
-    return -2 * _sided_log(2 * np.sinh(xi / 2), np.zeros(xi.size, dtype=bool))
+    return -2 * _sided_log(2 * np.sinh(xi / 2), np.zeros(xi.shape, dtype=bool))
 
 
 def _sided_log(x: Complex, below: npt.NDArray[np.bool_]) -> Complex:
@@ -392,7 +400,6 @@ class Rotation:
     1 + m = z/√((z − a)(z − b)), a and b = (1 ∓ √v)², and log S = log((1+m)/m) − log z.
     """
 
-    unknowns: ClassVar[int] = 1
     last_real: ClassVar[float] = math.inf
     is_unbounded: ClassVar[bool] = False
     mass_at_zero: ClassVar[float] = 0.0
@@ -400,53 +407,15 @@ class Rotation:
 
     variance: float
 
-    def start(self, log_m: Complex) -> Complex:
-        """Return the unknown to leading order at m → 0."""
-        return self.log_mean - log_m[None]
-
-    def _roots(self, x: Complex) -> tuple[Complex, Complex, Complex]:
-        """Return z − 1, √(z − a) and √(z − b)."""
-        beyond, root_v = np.expm1(x), math.sqrt(self.variance)
-        beyond.imag = np.maximum(beyond.imag, 0.0)
-        centred = beyond - self.variance
-        return beyond, np.sqrt(centred + 2 * root_v), np.sqrt(centred - 2 * root_v)
-
-    def tangent(self, u: Complex, place: Place) -> Tangent:
-        """Return the factor at its unknown and at a place."""
-        own, rate, log_s = self._curve(u[0])
-        return tangent_of_curve(place.seen_with(0.0), (own, 1 / rate), (log_s, 1 / rate - 1))
-
-    def alone(self, u: Complex, count: float) -> Curve:
-        """Return its power as a curve in log z of one."""
-        own, rate, log_s = self._curve(u)
-        # log z is the unknown itself where there is one factor.
-        slope = 1 / rate if count != 1 else np.zeros_like(rate)
-        return Curve(own, slope, u + (1 - count) * log_s, slope * (1 - count) + count, log_s)
-
-    def _curve(self, x: Complex) -> tuple[Complex, Complex, Complex]:
-        """Return ζ, the derivative of log z in it, and log S."""
-        beyond, low, high = self._roots(x)
-        z, square, v = 1 + beyond, low * high, self.variance
-        # m/(1 + m) = (z − √((z − a)(z − b)))/z, without cancellation at large z.
-        centre = 2 * (1 + v) - (1 - v) ** 2 / z
-        inverse = centre / (z + square)
-        own = -lower_log(inverse)
-        log_s = -log1p_like(v * (2 * beyond + 4 - v) / (beyond + square), x - own)
-        return own, square * inverse / (centre - (1 + v)), log_s
-
-    def on_its_side(self, u: Complex) -> Complex:
-        """Return log z in the upper half-plane."""
-        return np.asarray(u.real + 1j * np.maximum(u.imag, 0.0))
-
-    def potential(self, u: Complex, zeta: Complex) -> Complex:
-        """Return ∫ m d log S from m = 0: −log(1+m) − E log(1 − λ/z)."""
-        _, low, high = self._roots(u[0])
-        return np.asarray(-log_one_plus_m(zeta) - 2 * np.log((low + high) / 2) + u[0])
-
     @property
-    def arrays(self) -> FactorArrays:
-        """The factor for compiled code."""
-        return FactorArrays(ROTATION, self.variance)
+    def group(self) -> Hashable:
+        """What such factors have in common that stand side by side."""
+        return Rotation
+
+    @staticmethod
+    def side_by_side(factors: Sequence["Rotation"]) -> "RotationsAlike":
+        """Return factors of the same kind for arrays of points."""
+        return RotationsAlike(np.array([[factor.variance] for factor in factors]))
 
     @property
     def log_mean(self) -> float:
@@ -464,6 +433,57 @@ class Rotation:
         return max(0.0, math.log(self.variance))
 
     @property
+    def ends(self) -> tuple[float, float]:
+        """Ends of the law of log λ, where its density is infinite."""
+        root_v = math.sqrt(self.variance)
+        return 2 * math.log(abs(1 - root_v)) if root_v != 1 else -math.inf, 2 * math.log1p(root_v)
+
+    @property
     def reaches_zero(self) -> bool:
         """Whether −1 is an eigenvalue of √v O."""
         return self.variance == 1
+
+
+class RotationsAlike:
+    """Layers 1 + √v O side by side."""
+
+    unknowns = 1
+
+    def __init__(self, variance: Array) -> None:
+        self._variance = variance
+
+    def start(self, log_m: Complex) -> Complex:
+        """Return the unknown to leading order at m → 0."""
+        return np.asarray(np.log1p(self._variance) - log_m)[None]
+
+    def _roots(self, x: Complex) -> tuple[Complex, Complex, Complex]:
+        """Return z − 1, √(z − a) and √(z − b)."""
+        beyond, root_v = np.expm1(x), np.sqrt(self._variance)
+        beyond.imag = np.maximum(beyond.imag, 0.0)
+        centred, z = beyond - self._variance, np.exp(x)
+        z.imag = np.maximum(z.imag, 0.0)
+        # From 0 or from 1, whichever z is next to.
+        above_low = np.where(np.abs(z) < 0.5, z - (1 - root_v) ** 2, centred + 2 * root_v)
+        return beyond, np.sqrt(above_low), np.sqrt(centred - 2 * root_v)
+
+    def tangent(self, u: Complex, place: Place) -> Tangent:
+        """Return the factors at their unknown and at a place."""
+        beyond, low, high = self._roots(u[0])
+        z, square, v = np.exp(u[0]), low * high, self._variance
+        z.imag = np.maximum(z.imag, 0.0)
+        # m/(1 + m) = (z − √((z − a)(z − b)))/z, without cancellation at large z.
+        centre = 2 * (1 + v) - (1 - v) ** 2 / z
+        inverse = centre / (z + square)
+        own = -lower_log(inverse)
+        log_s = -log1p_like(v * (2 * beyond + 4 - v) / (beyond + square), u[0] - own)
+        rate = square * inverse / (centre - (1 + v))
+        return tangent_of_curve(place.seen_with(0.0), (own, 1 / rate), (log_s, 1 / rate - 1))
+
+    def keep_on_side(self, u: Complex) -> None:
+        """Take log z back above the real axis."""
+        u[0].imag = np.maximum(u[0].imag, 0.0)
+
+    def potential(self, u: Complex, zeta: Complex) -> Complex:
+        """Return ∫ m d log S from m = 0: −log(1+m) − E log(1 − λ/z)."""
+        _, low, high = self._roots(u[0])
+        return np.asarray(-log_one_plus_m(zeta) - 2 * np.log((low + high) / 2) + u[0])

@@ -1,37 +1,54 @@
-"""The law of y = log λ of a free product of positive factors: density, edges and bands.
-
-An edge of the support is where log z turns back on the real axis. Beside the support all unknowns are real
-but for a multiple of iπ, so real parts are all that is needed, and no logarithm's branch matters: they are
-taken a little way inside, which changes real parts to second order only.
-"""
+"""The law of y = log λ of a free product of positive factors: density, edges and bands."""
 
 import math
-import sys
+from collections.abc import Sequence
 from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
 from isocalc.errors import NoAnswerError
-from isocalc.laws.free.equations import HALF_PI, Array, FreeSolver, State
 from isocalc.laws.free.factors import Complex, Place
-from isocalc.laws.free.layer_factors import Gated, Layer
-from isocalc.laws.support import Band, Scan
+from isocalc.laws.free.layer_factors import Layer, ResidualLayer, Rotation
+from isocalc.laws.free.solver import PI, Array, FreeSolver
 from isocalc.numerics.special import log_one_plus_m
 
-# A walk to where little mass is below stops before so little of that is.
-_SHORTEST_OF_A_WALK, _TOO_FAR = 1e-9, 0.3
-# A density this small, in units of the law's width, is rounding if Im u is as well; each layer adds some.
-_NO_DENSITY = 1e-10
-_REAL = 3e-12
-_REAL_PER_LAYER = 1e-10
-_MARGIN = 30.0
-# Mass at which to look for a gap below, and masses to leave aside, the least for which the law can be solved.
-_FEW_MASS, _LITTLE_MASS = 1e-4, (1e-12, 1e-11, 1e-10, 1e-9, 1e-8)
-_MUCH_MASS = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1)
-# log d below which gates go on to where they are no doubles.
-_UNDERFLOW = -680.0
-_POINTS_OF_A_WALK = 60
+# Mass beyond the ends of a law that is left aside, and the most that may be.
+_NO_MASS, _LITTLE_MASS, _MOST_MISSED = 1e-11, 1e-8, 0.1
+# Im ζ of a solution without a density.
+_REAL = 1e-9
+# Density times the length of a law from which on it has one.
+_LIVE = 1e-9
+# How far inside the half-planes unknowns are put for principal values, in units of ζ.
+_INSIDE = 1e-12
+_TIES, _TIED, _STRAIGHT = 8, 1e-7, 1e-6
+# Steps of a walk to an edge in units of ζ: far from it, while d log z/dζ is above _STEEP, near it, in a gap.
+_FAR, _NEAR, _BESIDE, _STEEP = 0.5, 0.12, 0.02, 0.9
+_STEPS, _SHORTEST, _SECANTS, _CLOSE = 200, 1e-9, 20, 1e-10
+_HALVINGS = 60
+# Where the ends of a band are checked, as a share of the way to points that are known.
+_BESIDE_END = 0.01
+_SCANNED = 48
+_BESIDE_ATOMS = (1e-2, 1e-4, 1e-6, 0.0)
+_SAME_PLACE = 4e-16
+_ROUNDING_OF_TIES = 1e-14
+# ζ this small, in units of the law's width, is that of an infinite m.
+_INFINITE = 1e-4
+# Slopes of log z in ζ this small at an infinite m are those of an edge, not of a point mass.
+_FLAT = 1e-3
+# How far beyond the place where its slope should be 0 a walk goes.
+_BEYOND = 1.2
+_SAME = 1e-14
+
+
+class End(NamedTuple):
+    """An end of a band: where it is, and whether the density ends there as a square root does."""
+
+    y: float
+    turns: bool = True
+    diverges: bool = False
+    power: int = 2
+    """log z is as good as this power of ζ there; 3 where a point mass is about to be born"""
 
 
 class FreeProduct(FreeSolver):
@@ -45,15 +62,53 @@ class FreeProduct(FreeSolver):
         How often each occurs; fractions are allowed where factors stand for a range of layers.
     """
 
-    @property
-    def right(self) -> float:
-        """A y beyond which there is less mass than rounding."""
-        return self.walked[0][0]
+    def solve(self, y: Array) -> Complex:
+        """Return the solutions at real y, boundary values from the upper half-plane.
 
-    @property
+        Raises
+        ------
+        NoAnswerError
+            A path did not arrive.
+        """
+        with np.errstate(all="ignore"):
+            state, reached = self.solved(y)
+        if not reached.all():
+            raise NoAnswerError(
+                f"the equations of the law were not solved at log λ = {float(y[~reached][0]):.6g} (less a "
+                "constant of the law): ask for other values with --at, or simulate with isocalc mc"
+            )
+        return state
+
+    def density_and_survival(self, y: Array) -> tuple[Array, Array]:
+        """Return the density of y and the mass above y, atoms of that included, solved at each y."""
+        state = self.solve(y)
+        return self.density_of(state[0]), self.survival(state)
+
+    def density_of(self, zeta: Complex) -> Array:
+        """Return the density of y at solutions; 0 at a point mass, where m is infinite."""
+        with np.errstate(all="ignore"):
+            height = -((1 - self.mass_at_zero) / np.expm1(zeta)).imag / PI
+        return np.maximum(np.nan_to_num(height, nan=0.0, posinf=0.0, neginf=0.0), 0.0)
+
+    def survival(self, state: Complex) -> Array:
+        """Return the mass above solutions on the real axis: Im −∫ m dlog z from m = 0, over π."""
+        with np.errstate(all="ignore"):
+            zeta, _ = Place.of(state[0], self.mass_at_zero).seen_with(0.0)
+            potential = -log_one_plus_m(zeta)
+            for part in self._parts:
+                own = part.alike.potential(self._of(part, state), zeta)
+                potential = potential - (part.counts * own).sum(axis=0)
+        return np.clip(potential.imag / PI, 0.0, 1.0)
+
+    @cached_property
     def left(self) -> float:
         """A y below which there is less mass than rounding, that at λ = 0 left aside, or `missed`."""
         return self._reached[0]
+
+    @cached_property
+    def right(self) -> float:
+        """A y beyond which there is less mass than rounding."""
+        return float(self.line(math.inf)[0][0])
 
     @property
     def missed(self) -> float:
@@ -62,385 +117,203 @@ class FreeProduct(FreeSolver):
 
     @cached_property
     def _reached(self) -> tuple[float, float]:
-        """Where the law ends on the left, or can be solved no further, and the mass beyond.
+        """Where the law ends on the left, or can be solved no further, and the mass beyond."""
+        with np.errstate(all="ignore"):
+            places, walked = self.line(tiny=_NO_MASS)
+            for y, above in zip(places[::-1], walked[::-1], strict=True):
+                state, reached = self.solved(np.array([y]))
+                if reached[0]:
+                    missed = max(0.0, 1 - self.mass_at_zero - float(self.survival(state)[0]))
+                    missed = 0.0 if self.rest(above) <= _LITTLE_MASS else missed
+                    break
+            else:
+                missed = 1.0
+        if missed > _MOST_MISSED:
+            raise NoAnswerError(f"the law is not solved for {missed:.0e} of its mass, near λ = 0")
+        return float(y), missed
 
-        On the path, 1 + m is the mean of z/(z − λ): it bounds the mass below |z|.
+    @cached_property
+    def ends(self) -> tuple[End, End]:
+        """Both ends of the law, walked to from outside; at an open end where next to no mass is beyond."""
+        with np.errstate(all="ignore"):
+            if isinstance(self.factors[0], Rotation) and self.counts == (1.0,):
+                low, high = (End(y, diverges=True) for y in self.factors[0].ends)
+                return (low if low.y > -math.inf else End(self.left, turns=False)), high
+            return self._outer_end(-1), self._outer_end(1)
 
-        Raises
-        ------
-        NoAnswerError
-            More than 10 % of the mass is beyond.
-        """
-        place, _ = self._walk_until(_FEW_MASS)
-        # Below a gap there is nothing, which digits of 1 + m may not tell.
-        if self._is_empty(place):
-            return place, 0.0
-        for enough in _LITTLE_MASS:
-            place, zeta = self._walk_until(enough)
-            if self._missing(zeta) <= 2 * enough and self._sound(place):
-                # Well inside of where rounding just lets it be solved.
-                return self._walk_until(_MARGIN * enough)[0], 0.0
-        for enough in _MUCH_MASS:
-            place, zeta = self._walk_until(enough)
-            state = self._sound(place)
-            if state is not None:
-                return place, max(0.0, 1 - self.mass_at_zero - float(self.survival(state)[0]))
-        raise NoAnswerError(f"the law is not solved for {self._missing(zeta):.0e} of its mass, near λ = 0")
-
-    def _sound(self, y: float) -> State | None:
-        """Return the solution at y where it is reached and no gates that are lost in underflow matter."""
-        state = self._solved(y)
-        if state is None or self.arrays.gates.log_d.min(initial=0.0) > _UNDERFLOW:
-            return state
-        first = state.inner[[rows.start for rows in self.rows]]
-        return state if first.real.max() < -_UNDERFLOW else None
-
-    def density_and_survival(self, y: Array) -> tuple[Array, Array]:
-        """Return the density of y and the mass above y, atoms of that included.
+    def bands(self, atoms: Sequence[float] = (), points: int = _SCANNED) -> list[tuple[End, End]]:
+        """Return the ends of the intervals that carry the density, ascending.
 
         Parameters
         ----------
-        y : array, shape (n,)
-            From `left` to `right`.
-
-        Raises
-        ------
-        NoAnswerError
-            A path did not arrive: about one network in a hundred has points where rounding ends it.
+        atoms : sequence of float
+            Places of point masses, around which there are gaps.
+        points : int
+            How many places between the ends of the law are looked at for gaps.
         """
-        state = self.solve(y)
-        return self.density(state), self.survival(state)
-
-    def density(self, state: State) -> Array:
-        """Return the density at solutions on the real axis."""
-        first = state.inner[0]
-        with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
-            height = -((1 - self.mass_at_zero) / np.expm1(state.zeta)).imag
-        # At a point mass m is infinite, and beside it there is no density.
-        density = np.maximum(np.nan_to_num(height, nan=0.0, posinf=0.0, neginf=0.0) / np.pi, 0.0)
-        real = max(_REAL, _REAL_PER_LAYER * sum(self.counts))
-        is_real = np.abs(first.imag - np.pi * np.rint(first.imag / np.pi)) < real
-        density[is_real & (density < _NO_DENSITY / self._width)] = 0.0
-        return density
-
-    def survival(self, state: State) -> Array:
-        """Return the mass above solutions on the real axis: Im −∫ m dlog z from m = 0, over π."""
-        if "isocalc.laws.free.kernels" in sys.modules:
-            from isocalc.laws.free.kernels import survival_free  # noqa: PLC0415 - it is loaded already
-
-            survival = np.empty(state.zeta.size)
-            survival_free(self.arrays, state.stacked, survival)
-            return survival
-        with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
-            zeta, _ = Place.of(state.zeta, self.mass_at_zero).seen_with(0.0)
-            potential = -log_one_plus_m(zeta)
-            for factor, count, rows in zip(self.factors, self.counts, self.rows, strict=True):
-                potential -= count * factor.potential(state.inner[rows], zeta)
-        return np.clip(potential.imag / np.pi, 0.0, 1.0)
-
-    @cached_property
-    def _width(self) -> float:
-        """Width of the law: were it log-normal, or of a tail that is longer than rounding makes it."""
-        return max(math.sqrt(math.log1p(self.relative_variance)), (self.right - self.left) / 100 - 1)
-
-    def _walk_until(self, enough: float) -> tuple[float, Complex]:
-        """Return how far left there is ``enough`` mass below, or the path ends, and ζ there."""
-        step, (places, states) = 1.0, self.walked
-        if self.is_worth_compiling(_POINTS_OF_A_WALK):
-            from isocalc.laws.free.kernels import walk_free  # noqa: PLC0415 - loading Numba takes half a second
-
-            line = states[0].stacked[0]
-            place = walk_free(self.arrays, places[0], line, enough * (1 - self.mass_at_zero))
-            return place, line[:1]
-        nearest = max(k for k, state in enumerate(states) if self._missing(state.zeta) > enough)
-        place, state = places[nearest], states[nearest]
-        while self._missing(state.zeta) > enough and step > _SHORTEST_OF_A_WALK * max(1.0, abs(place)):
-            moved, kept, _ = self.move(state, np.array([complex(place - step, HALF_PI)]))
-            if kept[0] and self._missing(moved.zeta) > _TOO_FAR * enough:
-                place, state = place - step, moved
-                if place < places[-1]:
-                    places.append(place)
-                    states.append(state)
-                step *= 2
-            else:
-                step /= 4
-        return place, state.zeta
-
-    def _is_empty(self, y: float) -> bool:
-        """Tell whether there is neither density at y nor mass below it, that at λ = 0 left aside."""
-        state = self._solved(y)
-        if state is None:
-            return False
-        missing = abs(self.survival(state)[0] + self.mass_at_zero - 1)
-        height = abs(Place.of(state.zeta, self.mass_at_zero).m.imag[0])
-        return bool(missing < _LITTLE_MASS[0] and height < _LITTLE_MASS[0])
-
-    def _solved(self, y: float) -> State | None:
-        """Return the solution at y, ``None`` where it is not reached."""
-        try:
-            return self.solve(np.array([y]))
-        except NoAnswerError:
-            return None
-
-    def _missing(self, zeta: Complex) -> float:
-        return float(np.abs(Place.of(zeta, self.mass_at_zero).rest)[0]) / (1 - self.mass_at_zero)
-
-
-_INSIDE = 1e-9
-_BESIDE = 1e-6
-_CLOSE = 1e-11
-_FIRST_STEP, _LONGEST_STEP, _STEPS, _TIED = 0.05, 1.0, 200, 1e-8
-# ζ this small, in units of the law's width, is that of an infinite m.
-_INFINITE = 1e-6
-_SECANTS = 60
-_TIES = 40
-# log t this close to log 1/d is there.
-_AT_END = 1e-9
-_HALVINGS = 70
-_ROUNDING = 4e-16
-
-
-class Edge(NamedTuple):
-    """An edge at y, and whether the density may be infinite there."""
-
-    y: float
-    diverges: bool = False
-
-
-def edge_between(product: FreeProduct, live: float, dead: float, last: float) -> Edge:
-    """Return the edge between a point with a density and one without.
-
-    Halves the distance until the turn that starts from the dead point lies between the two. A density that
-    is only too thin there to be told from none may go on as far as ``last``.
-    """
-    states = product.solve(np.array([live, dead]))
-    for _ in range(_HALVINGS):
-        axis = _RealAxis(product, states)
-        if axis.is_past_its_end:
-            # A density too thin to be told from none.
-            live, dead = dead, 2 * dead - live
-            if abs(last - live) <= abs(dead - live):
-                return Edge(last)
-            states = product.solve(np.array([live, dead]))
-            continue
-        found = axis.turn(live)
-        slack = 1e-12 * max(1.0, abs(live)) + 1e-3 * abs(dead - live)
-        if found is not None and min(live, dead) - slack <= found.y <= max(live, dead) + slack:
-            return found
-        middle = (live + dead) / 2
-        if abs(dead - live) <= _ROUNDING * max(1.0, abs(live)) or middle in {live, dead}:
-            break
-        state = product.solve(np.array([middle]))
-        nearer = _joined(states.at(np.array([0])), state)
-        if product.density(state)[0] > 0 or _RealAxis(product, nearer).is_past_its_end:
-            live, states = middle, _joined(state, states.at(np.array([1])))
-        else:
-            dead, states = middle, nearer
-    return Edge(live, diverges=True)
-
-
-def open_end(product: FreeProduct) -> float | None:
-    """Return the upper edge where a gate's continuous law ends before log z turns back, else None.
-
-    So it is where the density of φ'² vanishes at its largest value faster than linearly (softplus).
-    """
-    limits = [factor.last_real for factor in product.factors]
-    if math.inf in limits:
-        return None
-    beside, end = (_at_limits(product, [limit - less for limit in limits]) for less in (_BESIDE, 0.0))
-    if beside is None or end is None:
-        return None
-    return end.y if beside.per_zeta > 0 else None
-
-
-class _Point(NamedTuple):
-    """A point of the real axis."""
-
-    first: float
-    """The first unknown"""
-    zeta: float
-    y: float
-    slope: float
-    """d(log z) by that of the first unknown"""
-    per_zeta: float
-    """d(log z)/dζ"""
-    tied: bool
-    """Whether the ties were solved"""
-
-
-class _RealAxis:
-    """The equation of the law beside its support, its unknowns next to those of a dead solution."""
-
-    def __init__(self, product: FreeProduct, states: State) -> None:
-        self._product = product
-        live, dead = states.inner[:, 0], states.inner[:, 1]
-        line = np.pi * np.rint(dead.imag / np.pi)
-        self._height = line + _INSIDE * np.sign(live.imag - line)
-        self._u = dead.real.copy()
-        self._ends = np.full(self._u.size, math.inf)
-        self._last = self._ends.copy()
-        for factor, rows in zip(product.factors, product.rows, strict=True):
-            is_positive = np.rint(line[rows.start] / np.pi) % 2 == 0
-            if is_positive and isinstance(factor, Gated) and factor.gate.largest < math.inf:
-                self._ends[rows.start] = -math.log(factor.gate.largest)
-                self._last[rows.start] = factor.last_real
-        self._zeta = float(states.zeta[1].real)
-        zeta_line = np.pi * np.rint(states.zeta[1].imag / np.pi)
-        self._zeta_height = float(zeta_line + _INSIDE * np.sign(states.zeta[0].imag - zeta_line))
-
-    @property
-    def is_past_its_end(self) -> bool:
-        """Tell whether some positive t is past the least 1/d, where a thin tail of gates is."""
-        return bool((self._u > self._last).any())
-
-    def at(self, *, zeta: float | None = None, first: float | None = None) -> _Point:
-        """Solve the ties where ζ, or the first unknown, has this real part."""
-        if first is not None:
-            self._u[0] = first
-        if zeta is not None:
-            self._zeta = zeta
-        for _ in range(_TIES):
-            there = np.array([complex(self._zeta, self._zeta_height)])
-            found = self._product.linearised(State(there, (self._u + 1j * self._height)[:, None]))
-            drift, direction = found.drift.real, found.direction.real
-            change = 0.0
-            if first is not None:
-                # Along the curve back to the first unknown asked for.
-                change = -drift[0] / direction[0]
-            step = drift + direction * change
-            self._u += np.clip(step, -1, 1)
-            self._zeta += change
-            size = max(np.abs(step).max(), abs(change)) / max(1.0, np.abs(self._u).max())
-            if not size > 4 * _ROUNDING:
-                break
-        tied = bool(size < _TIED)
-        slope = found.slope.real
-        return _Point(
-            float(self._u[0]), self._zeta, found.y.real, np.float64(slope) / direction[0], slope, tied=tied
-        )
-
-    def turn(self, live: float) -> Edge | None:
-        """Return where log z turns back on the way from the dead point to y = ``live``, None if not found.
-
-        Dead points lie on a real curve on which log z is monotone until it turns.
-        """
+        low, high = self.ends
         with np.errstate(all="ignore"):
-            point = self.at()
-            way = math.copysign(1.0, (live - point.y) * point.slope)
-            step = _FIRST_STEP
-            for _ in range(_STEPS):
-                held = self._u.copy(), self._zeta
-                further = self.at(first=point.first + way * step)
-                if self._crossed(held[0]) or not _goes_on(point, further, live):
-                    self._u, self._zeta = held
-                    step /= 4
-                    if step < _CLOSE * max(1.0, abs(point.first)):
-                        return Edge(point.y) if self._is_at_its_end else None
-                    continue
-                if further.slope * point.slope <= 0:
-                    return self._root(point, further)
-                point, step = further, min(2 * step, _LONGEST_STEP)
-        return None
+            share = np.cos(PI * (np.arange(points)[::-1] + 0.5) / points)
+            y = low.y + (high.y - low.y) * (1 + np.sin(PI / 2 * share)) / 2
+            offsets = np.array([*_BESIDE_ATOMS, *(-x for x in _BESIDE_ATOMS)]) * (high.y - low.y)
+            beside = np.add.outer(np.array(atoms), offsets).ravel()
+            y = np.unique(np.concatenate((y, beside[(beside > low.y) & (beside < high.y)])))
+            state, reached = self.solved(y)
+            y, state = y[reached], state[:, reached]
+            live = self.density_of(state[0]) * (high.y - low.y) > _LIVE
+            found, begin = [], low
+            for k in np.flatnonzero(live[1:] != live[:-1]):
+                if live[: k + 1].any() and live[k + 1 :].any():
+                    inside, dead = (k, k + 1) if live[k] else (k + 1, k)
+                    end = self._end_between(float(y[inside]), float(y[dead]), state[:, [dead]])
+                    if live[k]:
+                        found.append((begin, end))
+                    else:
+                        begin = end
+        return [part for band in [*found, (begin, high)] for part in _cut(*band)]
 
-    def _crossed(self, before: Array) -> bool:
-        """Tell whether a step took some positive t past the least 1/d, where the curve is no more real."""
-        return bool(((before < self._ends) != (self._u < self._ends)).any())
+    def _outer_end(self, side: int) -> End:
+        """Return the lower (−1) or the upper end (1) of the law."""
+        places, walked = self.line(tiny=_NO_MASS)
+        y = self.right if side > 0 else self.left
+        if is_unbounded(self) if side > 0 else reaches_zero(self):
+            return End(y, turns=False)
+        k = int(np.flatnonzero(places == y)[0])
+        state, _ = self.follow(walked[k].copy(), np.array([complex(y, PI)]), np.array([complex(y, 0)]))
+        if state[0, 0].imag > _REAL and state[0, 0].imag < PI - _REAL:
+            return End(y, turns=False)
+        return self._edge(state, -side, far=True)
 
-    @property
-    def _is_at_its_end(self) -> bool:
-        return bool((np.abs(self._u - self._last) < _AT_END).any())
+    def _end_between(self, live: float, dead: float, state: Complex) -> End:
+        """Return the end of a band between a point with a density and one without."""
+        for _ in range(_HALVINGS):
+            end = self._edge(state, np.sign(live - dead))
+            slack = 1e-12 * max(1.0, abs(live)) + 1e-3 * abs(dead - live)
+            if end.turns and min(live, dead) - slack <= end.y <= max(live, dead) + slack:
+                beside = self.solve(end.y + _BESIDE_END * (np.array([live, dead]) - end.y))[0].imag
+                if np.array_equal((beside > _REAL) & (beside < PI - _REAL), [True, False]):
+                    return end
+            middle = (live + dead) / 2
+            if abs(dead - live) <= _SAME_PLACE * max(1.0, abs(live)) or middle in {live, dead}:
+                break
+            nearer = self.solve(np.array([middle]))
+            if _REAL < nearer[0, 0].imag < PI - _REAL:
+                live = middle
+            else:
+                dead, state = middle, nearer
+        return End(live, turns=False)
 
-    def _root(self, low: _Point, high: _Point) -> Edge:
-        """Return the turn between two points, by the Illinois variant of the secant method."""
-        infinite, point = _INFINITE * min(1.0, math.sqrt(self._product.relative_variance)), high
+    def _tied(
+        self, state: Complex, zeta: Complex, steps: int = _TIES
+    ) -> tuple[Complex, complex, complex, float]:
+        """Return the state tied to a ζ, log z and its slope there, and the last step's length."""
+        size = math.inf
+        for _ in range(steps):
+            y, slope, drift, direction, *_ = self.equation(state)
+            y, step = y + slope * (zeta - state[0]), (drift + direction * (zeta - state[0])).real
+            state, size = state + step, float(np.abs(step).max() / (1 + np.abs(state).max()))
+            if size < _ROUNDING_OF_TIES:
+                break
+        return state, y[0], slope[0], size
+
+    def _edge(self, state: Complex, toward: float, *, far: bool = False) -> End:
+        """Walk the real axis from a solution without density, log z ``toward`` ±1, until log z turns.
+
+        ζ halves while it is far from the edge, then moves evenly. It passes 0, where m is infinite, at a
+        point mass; a turn there is an edge where the density is infinite. Real parts are all that is needed,
+        so no logarithm's branch matters: they are taken a little inside of where unknowns are.
+        """
+        height = np.rint(state.imag / PI)
+        is_log_t = np.zeros((state.shape[0], 1), dtype=bool)
+        # Where t meets a continuous law of gates, however thin, unknowns are no more real.
+        last = np.full((state.shape[0], 1), math.inf)
+        for part in self._parts:
+            if isinstance(self.factors[part.first], Layer | ResidualLayer):
+                count = part.counts.size
+                is_log_t[part.rows.start : part.rows.start + count] = True
+                own = [factor.last_real for factor in self.factors[part.first : part.first + count]]
+                last[part.rows.start : part.rows.start + count, 0] = own
+        last[height != 0] = math.inf
+        inward = np.where(is_log_t, np.where(height == 0, -1.0, 1.0), np.where(height == 0, 1.0, -1.0))
+
+        def beside(state: Complex) -> Complex:
+            inside = _INSIDE * min(1.0, abs(float(state[0, 0].real)))
+            return np.asarray(state.real + 1j * (PI * height + inside * inward), complex)
+
+        state = beside(state)
+        state, y, slope, _ = self._tied(state, state[0])
+        way, step = toward * np.sign(slope.real), (_FAR if far else _BESIDE) * abs(state[0, 0])
+        infinite = _INFINITE * min(1.0, math.sqrt(self.relative_variance))
+        for _ in range(_STEPS):
+            zeta = state[0] + way * step
+            ahead, y1, slope1, size = self._tied(state, zeta)
+            steepest = max(abs(slope1.real), abs(slope.real))
+            good = size < _TIED and abs(slope1.imag) < _STRAIGHT * steepest
+            good = good and abs(y1.imag - y.imag) < 1 and not (ahead.real > last).any()
+            if good and abs(y1.real - y.real) <= 2 * steepest * step:
+                if slope1.real * slope.real <= 0:
+                    return self._turn(
+                        [state, ahead], [(state[0, 0], y, slope), (zeta[0], y1, slope1)], infinite
+                    )
+                aim = float(step * slope1.real / (slope.real - slope1.real)) if slope1 != slope else -1.0
+                here = float(abs(zeta[0]))
+                if here < infinite and abs(slope1) < _FLAT:
+                    return self._end_at_infinite_m(ahead, infinite)
+                state, y, slope = beside(ahead), y1, slope1
+                far = far and slope.real > _STEEP
+                step = (
+                    _FAR * here
+                    if far
+                    else min(_BEYOND * aim, _FAR * here + infinite)
+                    if aim > 0
+                    else _NEAR * here
+                )
+            else:
+                step *= 0.3
+                if step < _SHORTEST * abs(state[0, 0]):
+                    break
+        return End(float(y.real), turns=False)
+
+    def _turn(
+        self, states: list[Complex], points: list[tuple[complex, complex, complex]], infinite: float
+    ) -> End:
+        """Return where the slope of log z in ζ is 0, between states; points are ζ, log z and its slope."""
+        weights, last = [1.0, 1.0], -1
         for _ in range(_SECANTS):
-            if low.slope == high.slope:
+            (z0, _, f0), (z1, _, f1) = points
+            low, high = weights[0] * f0, weights[1] * f1
+            zeta = z1 - high * (z1 - z0) / (high - low)
+            nearer = int(abs(zeta - z1) < abs(zeta - z0))
+            state, y, slope, _ = self._tied(states[nearer], np.array([zeta]))
+            known = points[nearer]
+            # An end that stays twice counts half: the Illinois variant of the secant method.
+            end = int(slope.real * f1.real > 0)
+            weights[end], weights[1 - end] = 1.0, weights[1 - end] / 2 if last == end else 1.0
+            last = end
+            points[end], states[end] = (zeta, y, slope), state
+            if not slope.real or abs(zeta - known[0]) < _CLOSE * abs(zeta) or abs(zeta) < infinite:
                 break
-            share = low.slope / (low.slope - high.slope)
-            point = self.at(first=low.first + share * (high.first - low.first))
-            if not math.isfinite(point.slope):
-                break
-            low = high if point.slope * high.slope <= 0 else low._replace(slope=low.slope / 2)
-            high = point
-            if abs(high.first - low.first) * min(abs(share), 1) <= _CLOSE or not point.slope:
-                break
-        return Edge(point.y, abs(point.zeta) < infinite)
+        if abs(zeta) < infinite:
+            return self._end_at_infinite_m(state, infinite)
+        return End(float(y.real))
+
+    def _end_at_infinite_m(self, state: Complex, infinite: float) -> End:
+        """Return the end at ζ = 0 by the slopes of log z at two ζ beside it: to third order."""
+        side = math.copysign(infinite, state[0, 0].real)
+        state, far, far_slope, _ = self._tied(state, np.array([3 * side]))
+        _, near, near_slope, _ = self._tied(state, np.array([side]))
+        # Without their parts of second order, those of third are as 27 to 1.
+        far, near = far - 1.5 * side * far_slope, near - 0.5 * side * near_slope
+        power = 3 if abs(near_slope / far_slope) < 3**-1.5 else 2
+        return End(float((near + (near - far) / 26).real), diverges=True, power=power)
 
 
-def _goes_on(point: _Point, further: _Point, live: float) -> bool:
-    """Tell whether a step stayed on the curve: log z came nearer, or turned as far as slopes allow."""
-    moved, longest = further.y - point.y, abs(further.first - point.first)
-    if not math.isfinite(further.slope) or not further.tied:
-        return False
-    steepest = max(abs(point.slope), abs(further.slope))
-    if further.slope * point.slope > 0:
-        return moved * (live - point.y) >= 0 and abs(moved) <= 2 * steepest * longest
-    # Between slopes of either sign a pole leaves more.
-    return abs(moved) <= steepest * longest
-
-
-def _at_limits(product: FreeProduct, limits: list[float]) -> _Point | None:
-    """Return the point where, as ζ falls, the first of the factors meets its limit, None if not found."""
-    with np.errstate(all="ignore"):
-        alone = [
-            _above(FreeProduct([factor], [1.0]), [limit]).at(first=limit)
-            for factor, limit in zip(product.factors, limits, strict=True)
-        ]
-        values_of_m = [
-            (1 - factor.mass_at_zero) / np.expm1(point.zeta)
-            for factor, point in zip(product.factors, alone, strict=True)
-        ]
-        if not all(point.tied for point in alone) or not min(values_of_m) > 0:
-            return None
-        found = _above(product, limits).at(zeta=math.log1p((1 - product.mass_at_zero) / min(values_of_m)))
-    return found if found.tied and math.isfinite(found.y) else None
-
-
-def _above(product: FreeProduct, limits: list[float]) -> _RealAxis:
-    """Return the real axis above the support, the factors at their limits."""
-    inside, there = (
-        State(
-            np.array([side]),
-            np.concatenate([factor.start(np.array([-side])) for factor in product.factors]),
-        )
-        for side in (1 + 1j, 1 + 0j)
-    )
-    for rows, limit in zip(product.rows, limits, strict=True):
-        inside.inner[rows.start] = complex(limit, -1)
-        there.inner[rows.start] = limit
-    return _RealAxis(product, _joined(inside, there))
-
-
-def _joined(first: State, second: State) -> State:
-    return State(*(np.concatenate(parts, axis=-1) for parts in zip(first, second, strict=True)))
-
-
-_SAME = 1e-14
-
-
-def bands_of(product: FreeProduct, scan: Scan) -> tuple[Band, ...]:
-    """Return the bands of a free product, ascending, from a scan with dead points beyond all finite ends."""
-    runs, found = scan.runs(), []
-    for place, (first, last) in enumerate(runs):
-        low, high = Edge(-math.inf, diverges=False), Edge(math.inf, diverges=False)
-        # A density at the first point has no edge before it, whatever rounding makes of the ranks.
-        if place > 0 or (first > 0 and not reaches_zero(product)):
-            last_below = scan.between(runs[place - 1][1], first) if place > 0 else -math.inf
-            low = edge_between(product, float(scan.y[first]), float(scan.y[first - 1]), last_below)
-        is_top = place == len(runs) - 1
-        end = open_end(product) if is_top else None
-        if end is not None and scan.y[last] <= end <= scan.y[min(last + 1, scan.y.size - 1)]:
-            high = Edge(end)
-        elif not is_top or (last + 1 < scan.y.size and not is_unbounded(product)):
-            last_above = math.inf if is_top else scan.between(last, runs[place + 1][0])
-            high = edge_between(product, float(scan.y[last]), float(scan.y[last + 1]), last_above)
-        if not low.y <= scan.y[first] <= scan.y[last] <= high.y:
-            raise NoAnswerError(
-                f"the ends of the support were not found beside log z = {float(scan.y[first])!r}; "
-                "the distribution function is known there"
-            )
-        found.append(Band(low.y, high.y, low.diverges, high.diverges))
-    return tuple(found)
+def _cut(low: End, high: End) -> list[tuple[End, End]]:
+    """Return a band, in two parts where log z is a cube at an end and both are edges."""
+    if low.power == high.power == 2 or not (low.turns and high.turns):
+        return [(low, high)]
+    middle = End((low.y + high.y) / 2, turns=False)
+    return [(low, middle), (middle, high)]
 
 
 def is_unbounded(product: FreeProduct) -> bool:

@@ -1,9 +1,5 @@
 """The law of a gate d = φ'(x)², x normal, as nodes and weights good for E 1/(1 - d t) at every t; averages.
 
-Where |dt| is small or large, averages over nodes are series in t or 1/t with coefficients that do not depend
-on t. So nodes are kept in order of |d|, and an average takes only those between: a tenth of all where gates
-stretch over hundreds of decades.
-
 Where d is not constant nodes are complex: the path of integration over x runs where Im d < 0, so that sums
 over the nodes are averages for Im t <= 0 (`contours`); at real t they are limits from below. S-transforms are
 made of averages at u = log t, t off the positive real axis, 0 >= Im u >= −2π: above, Im u < −π, they are the
@@ -11,9 +7,9 @@ conjugates of those at the conjugate.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +20,7 @@ from isocalc.activations.definition import normal_mass
 from isocalc.errors import NoAnswerError
 from isocalc.laws.gates.contours import Flat, GatePieces, Path, gate_path, gate_pieces
 from isocalc.laws.tolerances import (
+    ALIKE_NODES,
     CACHED_NUMBERS,
     DROPPED,
     EPS,
@@ -34,61 +31,15 @@ from isocalc.laws.tolerances import (
     LEAST_LOG,
     MOST_PIECES,
     NOTHING,
+    ON_AXIS,
     PATHS_AN_OCTAVE,
     REACH,
     REACH_FAR,
-    REACH_NEAR,
-    SAFE_LOG,
     SMALL_MEAN,
 )
 from isocalc.numerics.special import Complex, log1p
 
 Array = npt.NDArray[np.float64]
-Numbers = npt.NDArray[Any]  # real or complex
-
-
-class SortedGate(NamedTuple):
-    """Open gates, ascending in |d|."""
-
-    log_d: Array
-    """log |d|, shape (n,)"""
-    d: Complex
-    weights: Complex
-    below: Complex
-    """Sums of w, w d and w d² over the nodes before each, shape (3, n + 1)"""
-    beyond: Complex
-    """Sums of w, w/d, w/d² and w log d over each and the nodes after it, shape (4, n + 1)"""
-
-    def between(self, low: float, high: float) -> tuple[int, int]:
-        """Return where nodes begin and end that are neither small nor large for log |t| in [low, high]."""
-        reach = REACH_FAR if high >= FAR else REACH_NEAR
-        first, last = np.searchsorted(self.log_d, (-high - reach, -low + reach))
-        return int(first), int(last)
-
-
-def sorted_gate(d: Numbers, weights: Numbers) -> SortedGate:
-    """Sort the nodes of a gate, closed ones left out.
-
-    Parameters
-    ----------
-    d, weights : arrays, shape (n,)
-        Im d <= 0.
-    """
-    order = np.argsort(np.abs(d), kind="stable")
-    order = order[d[order] != 0]
-    d, weights = d[order].astype(complex), weights[order].astype(complex)
-    # The side of the cut of log(1 − dt) that limits from below are on.
-    d.imag[d.imag == 0] = -0.0
-    log_d = np.log(np.abs(d))
-    inverse = np.zeros_like(d)
-    np.divide(1, d, out=inverse, where=log_d > LEAST_INVERTIBLE_LOG)
-    inverse_square = np.where(log_d > -FAR, inverse, 0) ** 2
-    below = np.zeros((3, d.size + 1), dtype=complex)
-    below[:, 1:] = np.cumsum([weights, weights * d, weights * d * d], axis=1)
-    beyond = np.zeros((4, d.size + 1), dtype=complex)
-    after = weights, weights * inverse, weights * inverse_square, weights * np.log(d)
-    beyond[:, :-1] = np.cumsum([part[::-1] for part in after], axis=1)[:, ::-1]
-    return SortedGate(log_d, d, weights, below, beyond)
 
 
 Masses = tuple[tuple[float, float], ...]
@@ -119,11 +70,6 @@ class GateRule:
     masses: Masses
     largest: float
     smallest: float
-
-    @cached_property
-    def sorted(self) -> SortedGate:
-        """Nodes of gates that are not closed, ready for sums."""
-        return sorted_gate(self.d, self.weights)
 
     def scaled(self, factor: float) -> "GateRule":
         """Return the law of ``factor`` times d."""
@@ -297,67 +243,134 @@ def _of_masses(masses: Masses) -> GateRule:
     return GateRule(d, weights, mean, mean_square, masses, float(d[-1]), float(d[0]))
 
 
-Flags = npt.NDArray[np.bool_]
+class GateSums(NamedTuple):
+    """Sums over open gates, arrays of shape (gates, n), scaled so that none overflows.
+
+    ``E_open 1/(1 − dt) = near passed``, ``E dt/(1 − dt) = far through``, and its derivative in u is
+    ``far slope``.
+    """
+
+    passed: Complex
+    through: Complex
+    slope: Complex
+    near: Complex
+    far: Complex
 
 
-def gate_averages(gate: GateRule, u: Complex) -> tuple[Complex, Complex, Complex]:
-    """Return E 1/(1 − dt), E dt/(1 − dt) and the derivative of both in u."""
-    passed, b, slope = open_averages(gate, u)
-    return passed + gate.zero_mass, b, slope
+class _Nodes(NamedTuple):
+    """Nodes of gates that have about as many, ascending in |d|, shape (gates, nodes)."""
+
+    gates: npt.NDArray[np.intp]
+    log_d: Array
+    d: Complex
+    weights: Complex
+    """w and w d, shape (gates, 2, nodes)"""
+    below: Complex
+    """Sums of both over the nodes before each, shape (gates, 2, nodes + 1)"""
+    beyond: Complex
+    """Sums of w/d and w over each and those after it, shape (gates, 2, nodes + 1)"""
 
 
-def open_averages(gate: GateRule, u: Complex) -> tuple[Complex, Complex, Complex]:
-    """Return what `gate_averages` does, the first without closed gates."""
-    sums = np.empty((3, u.size), dtype=complex)
-    for points, shift in _near_and_far(u):
-        t, above = _below(u[points], shift)
-        first, last = _between(gate, u[points])
-        nodes, scale = gate.sorted, math.exp(shift)
-        d, weights = nodes.d[first:last] * scale, nodes.weights[first:last, None]
-        part = np.empty((3, t.size), dtype=complex)
-        for block in _blocks(d.size, t):
-            dt = np.multiply.outer(d, t[block])
-            inverse = 1 / (1 - dt)
-            # Sums, not products of matrices: BLAS would wake its threads for these.
-            terms = weights * inverse
-            part[0, block] = terms.sum(axis=0)
-            terms *= dt
-            part[1, block] = terms.sum(axis=0)
-            terms *= inverse
-            part[2, block] = terms.sum(axis=0)
-        below, beyond = nodes.below[:, first], nodes.beyond[:, last]
-        small, large = below[1] * scale * t, beyond[1] / scale / t
-        smaller, larger = (0, 0) if shift else (below[2] * t * t, beyond[2] / t / t)
-        part[0] += below[0] + small + smaller - large - larger
-        part[1] += small + smaller - beyond[0] - large - larger
-        part[2] += small + 2 * smaller + large + 2 * larger
-        part.imag[:, above] *= -1
-        sums[:, points] = part
-    return sums[0], sums[1], sums[2]
+class Gates:
+    """The nodes of some gates, side by side.
 
+    Where |dt| is small or large for all points asked for, averages are 1/(1 − dt) = 1 or −1/(dt) times sums
+    that do not depend on t, and only nodes between are summed: a tenth of all where gates stretch over
+    hundreds of decades.
 
-def gate_log_mean(gate: GateRule, u: Complex) -> Complex:
-    """Return E log(1 − dt)."""
-    mean = np.empty(u.size, dtype=complex)
-    for points, shift in _near_and_far(u):
-        t, above = _below(u[points], shift)
-        first, last = _between(gate, u[points])
-        nodes, scale = gate.sorted, math.exp(shift)
-        d, weights = nodes.d[first:last] * scale, nodes.weights[first:last, None]
-        part = np.empty(t.size, dtype=complex)
-        for block in _blocks(d.size, t):
-            logs = log1p(-np.multiply.outer(d, t[block]))
+    Parameters
+    ----------
+    rules : sequence of GateRule
+
+    Attributes
+    ----------
+    closed : array, shape (gates, 1)
+        Masses of closed gates.
+    """
+
+    def __init__(self, rules: Sequence[GateRule]) -> None:
+        self.closed = np.array([[rule.zero_mass] for rule in rules])
+        self._parts: list[_Nodes] = []
+        opened = [np.flatnonzero(rule.d) for rule in rules]
+        sizes = np.array([kept.size for kept in opened])
+        left = np.argsort(sizes, kind="stable")
+        while left.size:
+            alike = left[sizes[left] <= ALIKE_NODES * sizes[left[0]]]
+            left = left[alike.size :]
+            alike.sort()
+            self._parts.append(_side_by_side(alike, [rules[k] for k in alike], [opened[k] for k in alike]))
+
+    def sums(self, u: Complex) -> GateSums:
+        """Return averages at u, shape (gates, n)."""
+        above = u.imag < -np.pi - ON_AXIS
+        u = np.where(above, u.conj() - 2j * np.pi, u)
+        near, far = np.exp(np.where(u.real > 0, -u, 0)), np.exp(np.where(u.real > 0, 0, u))
+        found = np.empty((3, *u.shape), complex)
+        for nodes in self._parts:
+            rows, log_t = nodes.gates, u.real[nodes.gates]
+            used = nodes.log_d > -log_t.max(axis=1)[:, None] - REACH_FAR
+            used &= nodes.log_d < -log_t.min(axis=1)[:, None] + REACH_FAR
+            places = np.flatnonzero(used.any(axis=0))
+            first, last = (places[0], places[-1] + 1) if places.size else (0, 1)
+            d, weights = nodes.d[:, first:last, None], nodes.weights[:, :, first:last]
+            block = max(1, CACHED_NUMBERS // (2 * d.shape[1]))
+            for start in range(0, u.shape[1], block):
+                there = slice(start, start + block)
+                inverse = 1 / (near[rows, None, there] - d * far[rows, None, there])
+                found[:2, rows, there] = (weights @ inverse).swapaxes(0, 1)
+                inverse *= inverse
+                found[2, rows, there] = (weights[:, 1:] @ inverse)[:, 0]
+            if first:
+                before = nodes.below[:, :, first, None] / near[rows, None]
+                found[:2, rows] += before.swapaxes(0, 1)
+                found[2, rows] += before[:, 1] / near[rows]
+            if last < nodes.log_d.shape[1]:
+                after = nodes.beyond[:, :, last, None] / far[rows, None]
+                found[:2, rows] -= after.swapaxes(0, 1)
+                found[2, rows] += after[:, 0] / far[rows]
+        found[2] *= near
+        if above.any():
+            found[:, above] = found[:, above].conj()
+            near, far = np.where(above, near.conj(), near), np.where(above, far.conj(), far)
+        return GateSums(found[0], found[1], found[2], near, far)
+
+    def log_mean(self, u: Complex) -> Complex:
+        """Return E log(1 − dt) at u, shape (gates, n)."""
+        above = u.imag < -np.pi
+        beyond = np.maximum(u.real - 2 * FAR, 0)
+        t = np.exp(u - beyond)
+        t.imag[above] *= -1
+        t.imag = np.minimum(t.imag, -NOTHING * np.abs(t.real))
+        mean = np.empty_like(u)
+        for nodes in self._parts:
+            logs = log1p(-nodes.d[..., None] * t[nodes.gates, None])
             # At a point mass itself, dt = 1.
             np.maximum(logs.real, LEAST_LOG, out=logs.real)
-            part[block] = (weights * logs).sum(axis=0)
-        below, beyond = nodes.below[:, first], nodes.beyond[:, last]
-        part -= below[1] * scale * t + beyond[1] / scale / t
-        if not shift:
-            part -= (below[2] * t * t + beyond[2] / t / t) / 2
-        part += beyond[0] * (np.log(-t) + shift) + beyond[3]
-        part.imag[above] *= -1
-        mean[points] = part
-    return mean
+            mean[nodes.gates] = (nodes.weights[:, 0, :, None] * logs).sum(axis=1)
+        mean.imag[above] *= -1
+        return np.asarray(mean + beyond * (1 - self.closed))
+
+
+def _side_by_side(gates: npt.NDArray[np.intp], rules: Sequence[GateRule], opened: Sequence[Any]) -> _Nodes:
+    """Return the open nodes of some gates, padded with their first ones, of no weight."""
+    shape = len(rules), max(kept.size for kept in opened)
+    d, weights = np.empty(shape, complex), np.zeros((shape[0], 2, shape[1]), complex)
+    for row, (rule, kept) in enumerate(zip(rules, opened, strict=True)):
+        order = kept[np.argsort(np.abs(rule.d[kept]), kind="stable")]
+        padding = shape[1] - order.size
+        d[row, :padding], d[row, padding:] = rule.d[order[0]], rule.d[order]
+        weights[row, 0, padding:] = rule.weights[order]
+    weights[:, 1] = weights[:, 0] * d
+    # The side of the cut of log(1 − dt) that limits from below are on.
+    d.imag[d.imag == 0] = -0.0
+    log_d = np.log(np.abs(d))
+    inverse = np.divide(1, d, out=np.zeros_like(d), where=log_d > LEAST_INVERTIBLE_LOG)
+    below = np.zeros((shape[0], 2, shape[1] + 1), complex)
+    beyond = np.zeros_like(below)
+    below[..., 1:] = np.cumsum(weights, axis=-1)
+    after = np.stack((weights[:, 0] * inverse, weights[:, 0]), axis=1)
+    beyond[..., :-1] = np.cumsum(after[..., ::-1], axis=-1)[..., ::-1]
+    return _Nodes(gates, log_d, d, weights, below, beyond)
 
 
 def gate_mean_log(gate: GateRule) -> float:
@@ -381,31 +394,3 @@ def last_real(gate: GateRule) -> float:
     if gate.largest == math.inf or any(value == gate.largest for value, _ in gate.masses):
         return math.inf
     return -math.log(gate.largest)
-
-
-def _near_and_far(u: Complex) -> Iterator[tuple[Flags, float]]:
-    """Yield which points have a t whose square is a number and which do not, with what to take off log t."""
-    far = u.real >= FAR
-    if not far.all():
-        yield ~far, 0.0
-    if far.any():
-        yield far, SAFE_LOG
-
-
-def _between(gate: GateRule, u: Complex) -> tuple[int, int]:
-    return gate.sorted.between(float(u.real.min()), float(u.real.max()))
-
-
-def _below(u: Complex, shift: float) -> tuple[Complex, Flags]:
-    """Return t or its conjugate, whichever is below the real axis, and where it is the conjugate."""
-    t, above = np.exp(u - shift), u.imag < -np.pi
-    t.imag[above] *= -1
-    # On the side of the cut of log(1 − dt) that limits from below are on.
-    t.imag = np.minimum(t.imag, -NOTHING * np.abs(t.real))
-    return t, above
-
-
-def _blocks(nodes: int, t: Complex) -> Iterator[slice]:
-    """Cut points into parts whose tables stay in the processor's cache."""
-    size = max(1, CACHED_NUMBERS // max(nodes, 1))
-    return (slice(start, start + size) for start in range(0, t.size, size))
