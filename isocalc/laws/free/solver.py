@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from isocalc.errors import NoAnswerError
 from isocalc.laws.free.factors import Alike, Complex, Factor, Place, Tangent
+from isocalc.laws.tolerances import NOTHING
 from isocalc.numerics.special import log1p
 
 Array = npt.NDArray[np.float64]
@@ -40,7 +41,7 @@ _BELOW = 1e-6
 _ROUNDS, _FIRST_STEP = 400, 0.5
 # Paths end this close to their ends, in units of log z where that is large, and with steps so short.
 _ARRIVED, _SHORTEST = 1e-13, 1e-15
-_POLISHING, _UNPOLISHED, _POLISHED = 6, 1e-2, 1e-5
+_POLISHING, _UNPOLISHED, _POLISHED, _AHEAD = 6, 1e-2, 1e-5, 1e-16
 # Strides along the line, with the solves of a good one.
 _STRIDE, _SHORTEST_STRIDE, _QUICK = 4.0, 0.1, 3
 _FAR_RIGHT = 25.0
@@ -207,9 +208,9 @@ class FreeSolver:
             bend[:, moved] = (slope[:, kept] - tangent[:, moved]) / move[kept]
             state[:, moved], tangent[:, moved] = better[:, kept], slope[:, kept]
             at[moved], done[moved] = target[kept], reach[kept]
-            growth = np.minimum(
-                np.cbrt(_AIM / np.maximum(size1, 1e-99)), np.sqrt(_RATIO * size1 / np.maximum(size2, 1e-99))
-            )
+            growth = np.cbrt(_AIM / np.maximum(size1, NOTHING))
+            contracts = np.sqrt(_RATIO * size1 / np.maximum(size2, NOTHING))
+            growth = np.where(size2 < agree, growth, np.minimum(growth, contracts))
             growth = np.clip(growth, _SHORTER, _LONGER)
             step[active] *= np.where(kept, growth, _SHRUNK)
             scale = np.maximum(1, np.abs(target))
@@ -220,13 +221,20 @@ class FreeSolver:
         return state, done >= 1
 
     def polish(self, state: Complex, target: Complex, steps: int = _POLISHING) -> tuple[Complex, Array]:
-        """Newton until steps shrink no more; return the last step's length too, large where none was good."""
-        size = np.full(target.size, _UNPOLISHED)
+        """Newton until steps are as short as rounding, or shrink no more; return the last step's length too.
+
+        The next step is about the square of the last, over how nearly the slope of log z in ζ is 0.
+        """
+        state, size = state.copy(), np.full(target.size, _UNPOLISHED)
+        active = np.arange(target.size)
         for _ in range(steps):
-            moved, new, rounding, _ = self.newton(state, target)
-            shrinks = new < size
-            state, size = np.where(shrinks, moved, state), np.where(shrinks, new, size)
-            if not (shrinks & (size > rounding)).any():
+            moved, new, rounding, _ = self.newton(state[:, active], target[active])
+            shrinks = new < size[active]
+            active, new, rounding, moved = active[shrinks], new[shrinks], rounding[shrinks], moved[:, shrinks]
+            last, size[active], state[:, active] = size[active], new, moved
+            ahead = np.maximum(new, new / last) * new
+            active = active[(new > rounding) & ~(ahead < _AHEAD)]
+            if not active.size:
                 break
         return state, size
 

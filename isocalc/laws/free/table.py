@@ -5,6 +5,7 @@ variable x from −1 to 1 that takes out the square roots at the ends.
 """
 
 import math
+from functools import cached_property
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -18,11 +19,14 @@ from isocalc.numerics.quadrature import legendre_rule
 
 _Number = TypeVar("_Number", np.float64, np.complex128)
 
-_FIRST, _MOST = 17, 65
-# Coefficients, in units of ζ, where series end, the most that may be left, what of rounding shows in them.
-_ACCURACY, _COARSEST, _OF_ROUNDING = 1e-14, 1e-10, 0.2
-_POLISHING, _POLISHED, _BARELY, _BESIDE_AXIS = 3, 1e-8, 1e-2, 1e-9
-_DEPTH, _SHORTEST, _MOST_PANELS = 45, 1e-8, 200
+# Nodes of a panel to begin with, and three times as many.
+_FEW, _MANY = 17, 51
+# Where series end: over their largest coefficient; where next to no mass is.
+_ACCURACY, _THIN, _TINY = 2e-14, 1e-9, 1e-99
+# Coefficients of series that halves of a panel do not make smaller, by which factor they should be.
+_COARSEST, _GAINED = 1e-10, 4.0
+_POLISHING, _POLISHED, _BARELY, _BESIDE_AXIS = 6, 1e-8, 1e-2, 1e-9
+_SHORTEST, _MOST_PANELS = 1e-8, 200
 # Steps of paths to points that neighbours did not lead to.
 _ROUNDS = 300
 # Im ζ of a solution with a density that counts.
@@ -38,6 +42,17 @@ class _Panel(NamedTuple):
     start: float
     stop: float
     series: Complex
+    state: Complex
+    """The states at the nodes"""
+    missed: float
+    """Size of the last coefficients of ζ"""
+    enough: float
+    """Size at which they are small enough"""
+
+    def at(self, x: Array) -> Complex:
+        """Return the states at x by the series."""
+        angle = np.arccos(np.clip((2 * x - self.start - self.stop) / (self.stop - self.start), -1.0, 1.0))
+        return np.asarray(self.series @ np.cos(np.outer(np.arange(self.series.shape[1]), angle)))
 
 
 class Table:
@@ -73,90 +88,110 @@ class Table:
             row[: panel.series.shape[1]] = panel.series[0]
         self._above = self._integrated()
 
+    @cached_property
+    def _stretch(self) -> tuple[float, float]:
+        """Length over which the law varies, and how much more slowly x does than y far from ends."""
+        scale = math.sqrt(math.log1p(self.product.relative_variance))
+        return scale, 2 * math.asinh(math.sqrt((self.high.y - self.low.y) / scale / 2))
+
     def place(self, x: Array) -> Array:
         """Return y of x."""
-        low, length = self.low.y, self.high.y - self.low.y
-        if self.low.turns and self.high.turns:
+        low, high, length = self.low, self.high, self.high.y - self.low.y
+        scale, stretch = self._stretch
+        if low.turns and high.turns:
             # From the nearer end, whose digits count.
             from_low, from_high = np.sin(PI / 4 * (1 + x)) ** 2, np.sin(PI / 4 * (1 - x)) ** 2
-            return np.where(x < 0, low + length * from_low, self.high.y - length * from_high)
-        if self.high.turns:
-            return self.high.y - length * ((1 - x) / 2) ** self.high.power
-        return low + length * ((1 + x) / 2) ** (self.low.power if self.low.turns else 1)
+            return np.where(x < 0, low.y + length * from_low, high.y - length * from_high)
+        share = (1 - x if high.turns else 1 + x) / 2
+        if (high if high.turns else low).power == 2:
+            far = 2 * scale * np.sinh(stretch * share / 2) ** 2
+        else:
+            far = length * share**3
+        return high.y - far if high.turns else low.y + far
 
     def _slope(self, x: Array) -> Array:
         """Return dy/dx."""
-        length = self.high.y - self.low.y
-        if self.low.turns and self.high.turns:
+        low, high, length = self.low, self.high, self.high.y - self.low.y
+        scale, stretch = self._stretch
+        if low.turns and high.turns:
             return length * PI / 4 * np.cos(PI / 2 * x)
-        power = self.high.power if self.high.turns else self.low.power if self.low.turns else 1
-        return length * power / 2 * ((1 - x if self.high.turns else 1 + x) / 2) ** (power - 1)
+        share = (1 - x if high.turns else 1 + x) / 2
+        if (high if high.turns else low).power == 2:
+            return scale * stretch / 2 * np.sinh(stretch * share)
+        return length * 1.5 * share**2
 
     def x_of(self, y: Array) -> Array:
         """Return x of y inside the band."""
-        above, below = np.maximum(y - self.low.y, 0.0), np.maximum(self.high.y - y, 0.0)
-        length = self.high.y - self.low.y
-        if self.low.turns and self.high.turns:
+        low, high, length = self.low, self.high, self.high.y - self.low.y
+        scale, stretch = self._stretch
+        above, below = np.maximum(y - low.y, 0.0), np.maximum(high.y - y, 0.0)
+        if low.turns and high.turns:
             return 4 / PI * np.arctan2(np.sqrt(above), np.sqrt(below)) - 1
-        if self.high.turns:
-            return 1 - 2 * (below / length) ** (1 / self.high.power)
-        return 2 * (above / length) ** (1 / self.low.power if self.low.turns else 1.0) - 1
+        far = below if high.turns else above
+        if (high if high.turns else low).power == 2:
+            share = 2 / stretch * np.arcsinh(np.sqrt(far / scale / 2))
+        else:
+            share = np.cbrt(far / length)
+        return 1 - 2 * share if high.turns else 2 * share - 1
 
     def _panels(self) -> list[_Panel]:
-        """Return panels on which series of all unknowns have died: nodes double, then panels halve."""
+        """Return panels on which series of all unknowns have died: nodes triple, then panels halve."""
         done: list[_Panel] = []
-        work: list[tuple[float, float, _Panel | None, int]] = [(-1.0, 1.0, None, _DEPTH)]
+        work: list[tuple[float, float, _Panel | None, float]] = [(-1.0, 1.0, None, math.inf)]
         while work:
-            start, stop, known, left = work.pop()
-            count = _FIRST
-            while True:
-                angle = PI * (np.arange(count) + 0.5) / count
-                x = (start + stop) / 2 + (stop - start) / 2 * np.cos(angle)
-                state = self._solved(self.place(x), None if known is None else _valued(known, x))
-                found = self.product.equation(state)
-                noise = _OF_ROUNDING * np.sqrt(np.mean((found.noise / np.abs(found.slope)) ** 2))
-                series = 2 / count * (state[:, None] * np.cos(np.outer(np.arange(count), angle))).sum(axis=-1)
-                series[:, 0] /= 2
-                known = _Panel(start, stop, series)
-                sizes = np.abs(series[0])
-                tail = sizes[-max(3, count // 8) :].max() / sizes.max()
-                resolved = tail < min(max(_ACCURACY, noise / sizes.max()), _COARSEST)
-                if resolved or 2 * count - 1 > _MOST:
-                    break
-                count = 2 * count - 1
+            start, stop, parent, coarser = work.pop()
+            few = self._panel(start, stop, parent, _FEW)
+            found = few if few.missed <= few.enough else self._panel(start, stop, few, _MANY)
             length = abs(float(np.diff(self.place(np.array([start, stop])))[0]))
-            left = left if length > _SHORTEST * max(1.0, abs(self.low.y), abs(self.high.y)) else 0
-            if resolved or not left or len(done) + len(work) > _MOST_PANELS:
-                done.append(known)
+            is_short = length <= _SHORTEST * max(1.0, abs(self.low.y), abs(self.high.y))
+            # Where halves are no better, what is left is rounding.
+            is_noise = _GAINED * found.missed > coarser and found.missed < _COARSEST
+            if found.missed <= found.enough or is_short or is_noise or len(done) + len(work) > _MOST_PANELS:
+                done.append(found)
             else:
                 middle = (start + stop) / 2
-                work += [(start, middle, known, left - 1), (middle, stop, known, left - 1)]
+                work += [(start, middle, found, found.missed), (middle, stop, found, found.missed)]
         return done
+
+    def _panel(self, start: float, stop: float, known: _Panel | None, count: int) -> _Panel:
+        """Return a panel with so many nodes; three times as many as another has on it are its and others."""
+        angle = PI * (np.arange(count) + 0.5) / count
+        x = (start + stop) / 2 + (stop - start) / 2 * np.cos(angle)
+        if known is not None and (known.start, known.stop) == (start, stop):
+            new = np.arange(count) % 3 != 1
+            state = np.empty((known.state.shape[0], count), complex)
+            state[:, ~new], state[:, new] = known.state, self._solved(self.place(x[new]), known.at(x[new]))
+        else:
+            state = self._solved(self.place(x), None if known is None else known.at(x))
+        series = 2 / count * (state @ np.cos(np.outer(angle, np.arange(count))))
+        series[:, 0] /= 2
+        found = self.product.equation(state)
+        noise = float(np.sqrt(np.mean((found.noise / np.abs(found.slope)) ** 2)))
+        weight = float(np.abs(1 / np.sinh(state[0] / 2) ** 2).max()) / 4
+        enough = max(_ACCURACY * np.abs(series[0]).max(), noise, min(_ACCURACY / max(weight, _TINY), _THIN))
+        missed = float(np.abs(series[0, -max(3, count // 8) :]).max())
+        return _Panel(start, stop, series, state, missed, enough)
 
     def _solved(self, y: Array, guess: Complex | None) -> Complex:
         """Return solutions, from guesses where Newton is good with those."""
         if guess is None:
-            state, reached = self.product.solved(y)
-            size = np.where(reached, 0.0, math.inf)
+            state = self.product.solve(y)
         else:
             state, size = self.product.polish(guess, y.astype(complex), _POLISHING)
             strayed = ~(size < _POLISHED)
             strayed |= (state[0].imag < -_BESIDE_AXIS) | (state[0].imag > PI + _BESIDE_AXIS)
             if strayed.any():
                 again, reached = self.product.solved(y[strayed], _ROUNDS)
-                places = np.flatnonzero(strayed)[reached]
-                state[:, places], size[places] = again[:, reached], 0.0
-        missing = ~(size < _BARELY)
-        if guess is None and missing.any():
-            self.product.solve(y[missing])  # it says what is not solved
-        if (
-            guess is not None and missing.any()
-        ):  # beside a singular point, where all of the mass is what tells
-            state[:, missing] = guess[:, missing]
-        empty = y[~((state[0].imag > _DEAD) & (state[0].imag < PI - _DEAD))]
-        self.empty.extend(empty.tolist())
-        if self._is_whole and empty.size:
-            raise NoAnswerError("the band may have a gap")
+                state[:, strayed] = np.where(reached, again, state[:, strayed])
+                # Not solved beside a singular point: what all of the mass is tells whether that matters.
+                lost = strayed & (size >= _BARELY)
+                lost[strayed] &= ~reached
+                state[:, lost] = guess[:, lost]
+        live = (state[0].imag > _DEAD) & (state[0].imag < PI - _DEAD)
+        self.empty.extend(y[~live].tolist())
+        found = np.flatnonzero(live)
+        if self._is_whole and found.size and not live[found[0] : found[-1]].all():
+            raise NoAnswerError("the band has a gap")
         return state
 
     def _integrated(self) -> Array:
@@ -213,14 +248,6 @@ class Table:
         y = self.place(x)
         masses = self.density_and_above(y)[0] * self._slope(x) * (half * weights).ravel()
         return y, masses
-
-
-def _valued(panel: _Panel, x: Array) -> Complex:
-    """Return a series at x."""
-    at = (2 * x - panel.start - panel.stop) / (panel.stop - panel.start)
-    angle = np.arccos(np.clip(at, -1.0, 1.0))
-    terms = np.cos(np.outer(np.arange(panel.series.shape[1]), angle))
-    return np.asarray((panel.series[:, :, None] * terms).sum(axis=1))
 
 
 def _clenshaw(series: npt.NDArray[_Number], rows: npt.NDArray[np.intp], x: Array) -> npt.NDArray[_Number]:

@@ -308,12 +308,12 @@ class Gates:
         found = np.empty((3, *u.shape), complex)
         for nodes in self._parts:
             rows, log_t = nodes.gates, u.real[nodes.gates]
-            used = nodes.log_d > -log_t.max(axis=1)[:, None] - REACH_FAR
-            used &= nodes.log_d < -log_t.min(axis=1)[:, None] + REACH_FAR
-            places = np.flatnonzero(used.any(axis=0))
-            first, last = (places[0], places[-1] + 1) if places.size else (0, 1)
+            small = nodes.log_d <= -log_t.max(axis=1)[:, None] - REACH_FAR
+            large = nodes.log_d >= -log_t.min(axis=1)[:, None] + REACH_FAR
+            first = int(np.count_nonzero(small.all(axis=0)))
+            last = small.shape[1] - int(np.count_nonzero(large.all(axis=0)))
             d, weights = nodes.d[:, first:last, None], nodes.weights[:, :, first:last]
-            block = max(1, CACHED_NUMBERS // (2 * d.shape[1]))
+            block = max(1, CACHED_NUMBERS // (2 * d.shape[1] + 1))
             for start in range(0, u.shape[1], block):
                 there = slice(start, start + block)
                 inverse = 1 / (near[rows, None, there] - d * far[rows, None, there])
