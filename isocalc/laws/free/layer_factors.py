@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from isocalc.laws.free.factors import Array, Complex, Pairs, Place, Tangent, tangent_of_curve
 from isocalc.laws.gates.nodes import GateRule, Gates, gate_mean_log, last_real, lowest_open
+from isocalc.laws.tolerances import FAR
 from isocalc.numerics.special import log1p_like, log_one_plus_m, log_ratio, lower_log
 
 
@@ -170,7 +171,10 @@ class LayersAlike:
         b = far * through
         integral = -self._gates.log_mean(u[0]) - b
         if self._orthogonal:
-            integral += b - lower_log(near * passed + self._gates.closed)
+            # In units of e^−reach, which may be no double.
+            reach = np.where(self._gates.closed == 0, np.maximum(u[0].real, 0), 0)
+            turned = near * np.exp(np.minimum(reach, 2 * FAR))
+            integral += b + reach - lower_log(turned * passed + self._gates.closed)
         elif self._narrows:
             growth = self._per_input / self._share
             integral += b - lower_log(1 + growth * b) / growth

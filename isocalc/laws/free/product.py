@@ -23,7 +23,9 @@ _LIVE = 1e-9
 _INSIDE = 1e-12
 _TIES, _TIED, _STRAIGHT = 8, 1e-7, 1e-6
 # Steps of a walk to an edge in units of ζ: far from it, while d log z/dζ is above _STEEP, near it, in a gap.
-_FAR, _NEAR, _BESIDE, _STEEP = 0.5, 0.12, 0.02, 0.9
+_FAR, _TOWARDS, _NEAR, _BESIDE, _STEEP = 0.5, 0.3, 0.12, 0.02, 0.9
+# What a step may miss of log z, in units of its slope, by the mean of both slopes.
+_SMOOTH = 0.05
 _STEPS, _SHORTEST, _SECANTS, _CLOSE = 200, 1e-9, 20, 1e-10
 _HALVINGS = 60
 # Where the ends of a band are checked, as a share of the way to points that are known.
@@ -249,8 +251,10 @@ class FreeProduct(FreeSolver):
             ahead, y1, slope1, size = self._tied(state, zeta)
             steepest = max(abs(slope1.real), abs(slope.real))
             good = size < _TIED and abs(slope1.imag) < _STRAIGHT * steepest
-            good = good and abs(y1.imag - y.imag) < 1 and not (ahead.real > last).any()
-            if good and abs(y1.real - y.real) <= 2 * steepest * step:
+            good = good and not (ahead.real > last).any()
+            # Two slopes tell how far log z went, unless a step jumped over turns or to another branch.
+            missed = abs(y1 - y - way * step * (slope + slope1).real / 2)
+            if good and missed <= _SMOOTH * steepest * step:
                 if slope1.real * slope.real <= 0:
                     return self._turn(
                         [state, ahead], [(state[0, 0], y, slope), (zeta[0], y1, slope1)], infinite
@@ -264,7 +268,7 @@ class FreeProduct(FreeSolver):
                 step = (
                     _FAR * here
                     if far
-                    else min(_BEYOND * aim, _FAR * here + infinite)
+                    else min(_BEYOND * aim, _TOWARDS * here + infinite)
                     if aim > 0
                     else _NEAR * here
                 )

@@ -248,6 +248,11 @@ class FreeSolver:
         while self._walked[-1][0] > low and self.rest(self._walked[-1][1]) > tiny:
             (y, state), calls = self._walked[-1], self.calls
             step = min(self._stride, max(y - low, 1.0))
+            if tiny and len(self._walked) > 1:
+                # log of the mass below, where ζ goes as y does.
+                before, other = self._walked[-2]
+                slope = (other[0, 0] - state[0, 0]).real / (before - y)
+                step = min(step, max((math.log(self.rest(state) / tiny)) / slope, 0.0) + 1.0)
             ends = np.array([complex(y, PI)]), np.array([complex(y - step, PI)])
             state, arrived = self.follow(state.copy(), *ends, rounds=8, first=1.0, on_line=True)
             if arrived[0]:

@@ -246,7 +246,7 @@ def _of_masses(masses: Masses) -> GateRule:
 class GateSums(NamedTuple):
     """Sums over open gates, arrays of shape (gates, n), scaled so that none overflows.
 
-    ``E_open 1/(1 − dt) = near passed``, ``E dt/(1 − dt) = far through``, and its derivative in u is
+    ``E_open 1/(1 − dt) = near passed``, ``E dt/(1 − dt) = far through``, and the derivative of both in u is
     ``far slope``.
     """
 
@@ -304,7 +304,9 @@ class Gates:
         """Return averages at u, shape (gates, n)."""
         above = u.imag < -np.pi - ON_AXIS
         u = np.where(above, u.conj() - 2j * np.pi, u)
-        near, far = np.exp(np.where(u.real > 0, -u, 0)), np.exp(np.where(u.real > 0, 0, u))
+        # Beyond all gates that are doubles t counts no more.
+        near = np.exp(np.where(u.real > 0, -np.minimum(u.real, 2 * FAR) - 1j * u.imag, 0))
+        far = np.exp(np.where(u.real > 0, 0, u))
         found = np.empty((3, *u.shape), complex)
         for nodes in self._parts:
             rows, log_t = nodes.gates, u.real[nodes.gates]
@@ -318,17 +320,16 @@ class Gates:
                 there = slice(start, start + block)
                 inverse = 1 / (near[rows, None, there] - d * far[rows, None, there])
                 found[:2, rows, there] = (weights @ inverse).swapaxes(0, 1)
-                inverse *= inverse
+                inverse *= near[rows, None, there] * inverse
                 found[2, rows, there] = (weights[:, 1:] @ inverse)[:, 0]
             if first:
                 before = nodes.below[:, :, first, None] / near[rows, None]
                 found[:2, rows] += before.swapaxes(0, 1)
-                found[2, rows] += before[:, 1] / near[rows]
+                found[2, rows] += before[:, 1]
             if last < nodes.log_d.shape[1]:
                 after = nodes.beyond[:, :, last, None] / far[rows, None]
                 found[:2, rows] -= after.swapaxes(0, 1)
-                found[2, rows] += after[:, 0] / far[rows]
-        found[2] *= near
+                found[2, rows] += near[rows] * after[:, 0] / far[rows]
         if above.any():
             found[:, above] = found[:, above].conj()
             near, far = np.where(above, near.conj(), near), np.where(above, far.conj(), far)
@@ -337,18 +338,19 @@ class Gates:
     def log_mean(self, u: Complex) -> Complex:
         """Return E log(1 − dt) at u, shape (gates, n)."""
         above = u.imag < -np.pi
-        beyond = np.maximum(u.real - 2 * FAR, 0)
-        t = np.exp(u - beyond)
-        t.imag[above] *= -1
-        t.imag = np.minimum(t.imag, -NOTHING * np.abs(t.real))
+        u = np.where(above, u.conj() - 2j * np.pi, u)
         mean = np.empty_like(u)
         for nodes in self._parts:
-            logs = log1p(-nodes.d[..., None] * t[nodes.gates, None])
-            # At a point mass itself, dt = 1.
+            log_dt = np.log(nodes.d)[..., None] + u[nodes.gates, None]
+            # Limits from below; at a point mass itself, dt = 1.
+            log_dt.imag = np.minimum(log_dt.imag, -NOTHING)
+            logs = np.where(log_dt.real > REACH_FAR, log_dt + 1j * np.pi, 0)
+            near = log_dt.real <= REACH_FAR
+            logs[near] = log1p(-np.exp(log_dt[near]))
             np.maximum(logs.real, LEAST_LOG, out=logs.real)
             mean[nodes.gates] = (nodes.weights[:, 0, :, None] * logs).sum(axis=1)
         mean.imag[above] *= -1
-        return np.asarray(mean + beyond * (1 - self.closed))
+        return mean
 
 
 def _side_by_side(gates: npt.NDArray[np.intp], rules: Sequence[GateRule], opened: Sequence[Any]) -> _Nodes:
