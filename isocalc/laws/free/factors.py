@@ -72,6 +72,8 @@ class Tangent(NamedTuple):
     rate: Complex
     drift: Complex
     direction: Complex
+    spread: tuple[Array, Array] | None = None
+    """By how much more than ζ log S and the unknown move, where that is what rounding does to them"""
 
 
 def tangent_of_curve(
@@ -81,8 +83,16 @@ def tangent_of_curve(
 
     ``seen`` is what their ζ is to be, and the derivative of that in the place's.
     """
-    rate, miss = log_s[1] / own[1], own[0] - seen[0]
-    return Tangent(log_s[0] - rate * miss, rate * seen[1], -miss[None] / own[1], (seen[1] / own[1])[None])
+    rate, miss = log_s[1] / own[1], np.asarray(own[0] - seen[0])
+    # On the real axis rounding says on which side of the cut a logarithm is.
+    miss.imag -= 2 * np.pi * np.rint(miss.imag / (2 * np.pi))
+    return Tangent(
+        log_s[0] - rate * miss,
+        rate * seen[1],
+        -miss[None] / own[1],
+        (seen[1] / own[1])[None],
+        (np.abs(rate), np.abs(1 / own[1])),
+    )
 
 
 class Alike(Protocol):

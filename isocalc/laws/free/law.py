@@ -204,8 +204,8 @@ class GateLaw:
 
 Flags = npt.NDArray[np.bool_]
 _PER_LAYER = 1e-12
-# Mass by which a law's tables are good, and may be off at most.
-_WHOLE, _MOST_OFF = 1e-9, 1e-6
+# Mass by which a law's tables may be off.
+_MOST_OFF = 1e-8
 # Points to look for gaps at, where there is one.
 _SCANS = (48, 400)
 
@@ -271,7 +271,7 @@ class ProductSource:
             off = abs(found + product.missed - 1)
             if off < least:
                 best, least = tables, off
-            if off <= _WHOLE:
+            if off <= _MOST_OFF:
                 break
         if least > _MOST_OFF:
             raise NoAnswerError(

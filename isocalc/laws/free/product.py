@@ -24,8 +24,8 @@ _INSIDE = 1e-12
 _TIES, _TIED, _STRAIGHT = 8, 1e-7, 1e-6
 # Steps of a walk to an edge in units of ζ: far from it, while d log z/dζ is above _STEEP, near it, in a gap.
 _FAR, _TOWARDS, _NEAR, _BESIDE, _STEEP = 0.5, 0.3, 0.12, 0.02, 0.9
-# What a step may miss of log z, in units of its slope, by the mean of both slopes.
-_SMOOTH = 0.05
+# What a step may miss of log z by the mean of both slopes, over that, where these are the same.
+_SMOOTH = 1e-4
 _STEPS, _SHORTEST, _SECANTS, _CLOSE = 200, 1e-9, 20, 1e-10
 _HALVINGS = 60
 # Where the ends of a band are checked, as a share of the way to points that are known.
@@ -36,6 +36,8 @@ _SAME_PLACE = 4e-16
 _ROUNDING_OF_TIES = 1e-14
 # ζ this small, in units of the law's width, is that of an infinite m.
 _INFINITE = 1e-4
+# A turn this much nearer to ζ = 0 than the places it is between is there.
+_NEARER = 0.01
 # Slopes of log z in ζ this small at an infinite m are those of an edge, not of a point mass.
 _FLAT = 1e-3
 # How far beyond the place where its slope should be 0 a walk goes.
@@ -254,7 +256,8 @@ class FreeProduct(FreeSolver):
             good = good and not (ahead.real > last).any()
             # Two slopes tell how far log z went, unless a step jumped over turns or to another branch.
             missed = abs(y1 - y - way * step * (slope + slope1).real / 2)
-            if good and missed <= _SMOOTH * steepest * step:
+            allowed = (_SMOOTH * steepest + abs((slope1 - slope).real) / 4) * step
+            if good and missed <= allowed:
                 if slope1.real * slope.real <= 0:
                     return self._turn(
                         [state, ahead], [(state[0, 0], y, slope), (zeta[0], y1, slope1)], infinite
@@ -265,13 +268,12 @@ class FreeProduct(FreeSolver):
                     return self._end_at_infinite_m(ahead, infinite)
                 state, y, slope = beside(ahead), y1, slope1
                 far = far and slope.real > _STEEP
-                step = (
-                    _FAR * here
-                    if far
-                    else min(_BEYOND * aim, _TOWARDS * here + infinite)
-                    if aim > 0
-                    else _NEAR * here
-                )
+                if here < infinite:  # over to the other side of a point mass
+                    step = 2 * here + infinite
+                elif far:
+                    step = _FAR * here
+                else:
+                    step = min(_BEYOND * aim, _TOWARDS * here + infinite) if aim > 0 else _NEAR * here
             else:
                 step *= 0.3
                 if step < _SHORTEST * abs(state[0, 0]):
@@ -283,6 +285,7 @@ class FreeProduct(FreeSolver):
     ) -> End:
         """Return where the slope of log z in ζ is 0, between states; points are ζ, log z and its slope."""
         weights, last = [1.0, 1.0], -1
+        infinite = min(infinite, _NEARER * min(abs(points[0][0]), abs(points[1][0])))
         for _ in range(_SECANTS):
             (z0, _, f0), (z1, _, f1) = points
             low, high = weights[0] * f0, weights[1] * f1

@@ -45,6 +45,8 @@ _POLISHING, _UNPOLISHED, _POLISHED, _AHEAD = 6, 1e-2, 1e-5, 1e-16
 # Strides along the line, with the solves of a good one.
 _STRIDE, _SHORTEST_STRIDE, _QUICK = 4.0, 0.1, 3
 _FAR_RIGHT = 25.0
+# Unknowns up to which gates are all doubles.
+_FARTHEST = 660.0
 
 
 class _Part(NamedTuple):
@@ -69,6 +71,8 @@ class Equation(NamedTuple):
     """Their derivatives in ζ"""
     noise: Array
     """Rounding of log z"""
+    loose: Array
+    """Rounding of the unknowns"""
 
 
 class FreeSolver:
@@ -133,15 +137,18 @@ class FreeSolver:
         self.calls += 1
         y, slope = Place.of(state[0], self.mass_at_zero).seen_with(0.0)
         size, drift, direction = np.abs(y), np.zeros_like(state), np.ones_like(state)
+        loose = np.abs(state).max(axis=0)
         for part, (counts, tangent) in zip(self._parts, self.tangents(state), strict=True):
             y, slope = y - (counts * tangent.log_s).sum(axis=0), slope - (counts * tangent.rate).sum(axis=0)
             drift[part.rows] = tangent.drift.reshape(-1, state.shape[1])
             direction[part.rows] = tangent.direction.reshape(-1, state.shape[1])
             scales = np.abs(tangent.log_s)
-            if part.alike.unknowns == 1:
-                scales = scales + np.abs(self._of(part, state)[0])
+            if tangent.spread is not None:
+                of_log_s, of_unknown = tangent.spread
+                scales = scales + np.abs(self._of(part, state)[0]) + of_log_s
+                loose = np.maximum(loose, of_unknown.max(axis=0))
             size = size + (counts * scales).sum(axis=0)
-        return Equation(y, slope, drift, direction, _ROUNDING * size)
+        return Equation(y, slope, drift, direction, _ROUNDING * size, _ROUNDING * (1 + loose))
 
     def newton(
         self, state: Complex, target: Complex, *, on_line: bool = False
@@ -153,11 +160,11 @@ class FreeSolver:
         state, size, rounding, tangent
             Where it leads, its length, what of that rounding may make, and dstate/dlog z.
         """
-        y, slope, drift, direction, noise = self.equation(state)
+        y, slope, drift, direction, noise, loose = self.equation(state)
         step = drift + direction * ((target - y) / slope)
         if on_line:
             step.imag = 0.0
-        rounding = noise * np.abs(direction / slope).max(axis=0) + _ROUNDING * (1 + np.abs(state).max(axis=0))
+        rounding = noise * np.abs(direction / slope).max(axis=0) + loose
         moved = state + step
         if self._sums:  # linear in m where that is large: sums of such m are solved in one step
             before = state[self._sums]
@@ -245,7 +252,11 @@ class FreeSolver:
         """
         if not self._walked:
             self._walked.append(self._start())
-        while self._walked[-1][0] > low and self.rest(self._walked[-1][1]) > tiny:
+        while (
+            self._walked[-1][0] > low
+            and self.rest(self._walked[-1][1]) > tiny
+            and self._walked[-1][1].real.max() < _FARTHEST
+        ):
             (y, state), calls = self._walked[-1], self.calls
             step = min(self._stride, max(y - low, 1.0))
             if tiny and len(self._walked) > 1:
