@@ -40,6 +40,7 @@ _INFINITE = 1e-4
 _NEARER = 0.01
 # Slopes of log z in ζ this small at an infinite m are those of an edge, not of a point mass.
 _FLAT = 1e-3
+_NO_SLOPE = 1e-11
 # How far beyond the place where its slope should be 0 a walk goes.
 _BEYOND = 1.2
 _SAME = 1e-14
@@ -237,7 +238,8 @@ class FreeProduct(FreeSolver):
                 is_log_t[part.rows.start : part.rows.start + count] = True
                 own = [factor.last_real for factor in self.factors[part.first : part.first + count]]
                 last[part.rows.start : part.rows.start + count, 0] = own
-        last[height != 0] = math.inf
+        # Between two bands there may be a tail that is too thin to tell.
+        last[(height != 0) | (not far)] = math.inf
         inward = np.where(is_log_t, np.where(height == 0, -1.0, 1.0), np.where(height == 0, 1.0, -1.0))
 
         def beside(state: Complex) -> Complex:
@@ -266,6 +268,8 @@ class FreeProduct(FreeSolver):
                 here = float(abs(zeta[0]))
                 if here < infinite and abs(slope1) < _FLAT:
                     return self._end_at_infinite_m(ahead, infinite)
+                if abs(slope1) < _NO_SLOPE:  # the edge is where m is next to 0, and ζ has no end
+                    return End(float(y1.real))
                 state, y, slope = beside(ahead), y1, slope1
                 far = far and slope.real > _STEEP
                 if here < infinite:  # over to the other side of a point mass

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from isocalc.errors import NoAnswerError
 from isocalc.laws.free.factors import Complex
 from isocalc.laws.free.product import End, FreeProduct
-from isocalc.laws.free.solver import PI, Array
+from isocalc.laws.free.solver import PI, Array, Flags
 from isocalc.numerics.quadrature import legendre_rule
 
 _Number = TypeVar("_Number", np.float64, np.complex128)
@@ -27,8 +27,8 @@ _ACCURACY, _THIN, _TINY = 2e-14, 1e-9, 1e-99
 _COARSEST, _GAINED = 1e-10, 4.0
 _POLISHING, _POLISHED, _BARELY, _BESIDE_AXIS = 6, 1e-8, 1e-2, 1e-9
 _SHORTEST, _MOST_PANELS = 1e-8, 200
-# Steps of paths to points that neighbours did not lead to.
-_ROUNDS = 300
+# Steps of paths to points from above, and along the real axis.
+_ROUNDS, _ROUNDS_ALONG = 300, 40
 # Im ζ of a solution with a density that counts.
 _DEAD = 1e-12
 _NODES = 16
@@ -178,21 +178,35 @@ class Table:
             state = self.product.solve(y)
         else:
             state, size = self.product.polish(guess, y.astype(complex), _POLISHING)
-            strayed = ~(size < _POLISHED)
-            strayed |= (state[0].imag < -_BESIDE_AXIS) | (state[0].imag > PI + _BESIDE_AXIS)
-            if strayed.any():
-                again, reached = self.product.solved(y[strayed], _ROUNDS)
-                state[:, strayed] = np.where(reached, again, state[:, strayed])
-                # Not solved beside a singular point: what all of the mass is tells whether that matters.
-                lost = strayed & (size >= _BARELY)
-                lost[strayed] &= ~reached
-                state[:, lost] = guess[:, lost]
+            state = np.where(size < _BARELY, state, guess)
+            lost = ~(size < _POLISHED)
+            lost |= (state[0].imag < -_BESIDE_AXIS) | (state[0].imag > PI + _BESIDE_AXIS)
+            # Beside a singular point some may stay: all of the mass is what tells whether that matters.
+            for solve in (self._from_neighbours, self._from_above):
+                if lost.any():
+                    found, reached = solve(state, y, lost)
+                    places = np.flatnonzero(lost)[reached]
+                    state[:, places], lost[places] = found[:, reached], False
         live = (state[0].imag > _DEAD) & (state[0].imag < PI - _DEAD)
         self.empty.extend(y[~live].tolist())
         found = np.flatnonzero(live)
         if self._is_whole and found.size and not live[found[0] : found[-1]].all():
             raise NoAnswerError("the band has a gap")
         return state
+
+    def _from_neighbours(self, state: Complex, y: Array, lost: Flags) -> tuple[Complex, Flags]:
+        """Follow solutions along the real axis to places where they are lost; tell which were reached."""
+        known = np.flatnonzero(~lost)
+        if not known.size:
+            return state[:, lost], np.zeros(np.count_nonzero(lost), dtype=bool)
+        nearest = known[np.abs(y[lost][:, None] - y[known]).argmin(axis=1)]
+        start, stop = (np.asarray(places, complex) for places in (y[nearest], y[lost]))
+        found, reached = self.product.follow(state[:, nearest], start, stop, _ROUNDS_ALONG)
+        found, size = self.product.polish(found, stop)
+        return found, reached & (size < _POLISHED)
+
+    def _from_above(self, _: Complex, y: Array, lost: Flags) -> tuple[Complex, Flags]:
+        return self.product.solved(y[lost], _ROUNDS)
 
     def _integrated(self) -> Array:
         """Return series of the mass above x within panels, and check nothing."""
