@@ -53,7 +53,7 @@ def start(factor, log_m):
 
 def tangent_at(factor, u, place):
     """The one factor linearised, without the axis of factors."""
-    log_s, rate, drift, direction = factor.side_by_side([factor]).tangent(u[:, None], place)
+    log_s, rate, drift, direction, _ = factor.side_by_side([factor]).tangent(u[:, None], place)
     return Tangent(log_s[0], rate[0], drift[:, 0], direction[:, 0])
 
 

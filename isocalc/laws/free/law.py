@@ -9,6 +9,7 @@ masses that stand for a continuous law are Gauss quadrature on panels that resol
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -20,7 +21,7 @@ import numpy.typing as npt
 from isocalc.activations.catalogue import Activation
 from isocalc.errors import NoAnswerError, require_choice
 from isocalc.laws.free.network_factors import Layers, layers
-from isocalc.laws.free.product import FreeProduct, is_unbounded, reaches_zero
+from isocalc.laws.free.product import FreeProduct, cut, is_unbounded, reaches_zero
 from isocalc.laws.free.table import Table
 from isocalc.laws.gates.contours import Piece, gate_pieces, slope_and_bend
 from isocalc.laws.gates.nodes import gate_mean_log, gate_rule
@@ -204,7 +205,8 @@ class GateLaw:
 
 Flags = npt.NDArray[np.bool_]
 _PER_LAYER = 1e-12
-# Mass by which a law's tables may be off.
+# Masses that are rounding, and by which a law's tables may be off.
+_LEAST = 1e-15
 _MOST_OFF = 1e-8
 # Points to look for gaps at, where there is one.
 _SCANS = (48, 400)
@@ -218,11 +220,14 @@ class ProductSource:
     product : FreeProduct
     atoms : tuple of (float, float)
         Its point masses as (y, mass), ascending.
+    nascent : sequence of float
+        Where it would have others, were there a little more mass.
     """
 
-    def __init__(self, product: FreeProduct, atoms: Pairs) -> None:
+    def __init__(self, product: FreeProduct, atoms: Pairs, nascent: Sequence[float] = ()) -> None:
         self.product = product
         self.atoms = atoms
+        self._nascent = nascent
         self._total = 1 - sum(mass for y, mass in atoms if y == -math.inf)
 
     @property
@@ -256,12 +261,13 @@ class ProductSource:
             It is not solved, or not all of its mass is found.
         """
         product = self.product
-        places = [y for y, _ in self.atoms if y > -math.inf]
+        places = [*(y for y, _ in self.atoms if y > -math.inf), *self._nascent]
         best: tuple[Table, ...] = ()
         least = math.inf
-        for points in (0, *_SCANS):
+        for points in _SCANS if self._nascent else (0, *_SCANS):
             try:
                 bands = product.bands(places, points) if points else [product.ends]
+                bands = [part for band in bands for part in cut(*band, self._nascent)]
                 tables = tuple(Table(product, *band, places, whole=not points) for band in bands)
             except NoAnswerError:
                 if points == _SCANS[-1] and not best:
@@ -343,26 +349,28 @@ class ProductSource:
         return max(SAME, _PER_LAYER * sum(self.product.counts))
 
 
-# Less is rounding.
-_LEAST = 1e-15
-
-
 def atoms_of(layers: Layers) -> Pairs:
     """Return the point masses of y = log λ − centre as (y, mass), ascending; y is −inf where λ is 0."""
-    at_zero = max((factor.mass_at_zero for factor in layers.factors), default=0.0)
-    found = {-math.inf: at_zero}
-    tops, missing, place = [], 0.0, 0.0
-    for factor, count in zip(layers.factors, layers.counts, strict=True):
-        top = max(factor.point_masses, key=lambda pair: pair[1], default=(0.0, 0.0))
-        tops.append(top)
-        missing += count * (1 - top[1])
-        place += count * top[0]
-    found[place] = 1 - missing
-    for factor, top in zip(layers.factors, tops, strict=True):
-        for y, mass in factor.point_masses:
-            if y != top[0]:
-                found[place - top[0] + y] = 1 - missing - top[1] + mass
-    return tuple(sorted((y, mass) for y, mass in found.items() if mass > _LEAST))
+    return tuple(pair for pair in _possible_atoms(layers) if pair[1] > _LEAST)
+
+
+def nascent_atoms(layers: Layers) -> list[float]:
+    """Return where point masses have no mass, but for rounding: the density may be infinite there."""
+    return [y for y, mass in _possible_atoms(layers) if abs(mass) <= _LEAST and y > -math.inf]
+
+
+def _possible_atoms(layers: Layers) -> list[tuple[float, float]]:
+    found = {-math.inf: max((factor.mass_at_zero for factor in layers.factors), default=0.0)}
+    if all(factor.point_masses for factor in layers.factors):
+        tops = [max(factor.point_masses, key=lambda pair: pair[1]) for factor in layers.factors]
+        missing = sum(count * (1 - top[1]) for count, top in zip(layers.counts, tops, strict=True))
+        place = sum(count * top[0] for count, top in zip(layers.counts, tops, strict=True))
+        found[place] = 1 - missing
+        for factor, top in zip(layers.factors, tops, strict=True):
+            for y, mass in factor.point_masses:
+                if y != top[0]:
+                    found[place - top[0] + y] = 1 - missing - top[1] + mass
+    return sorted(found.items())
 
 
 _ROUNDING = 1e-14
@@ -417,4 +425,4 @@ class LayeredLaw(Law):
         product, atoms = FreeProduct(self.layers.factors, self.layers.counts), atoms_of(self.layers)
         if sum(mass for _, mass in atoms) > 1 - _ROUNDING:
             return PointMasses(atoms)
-        return SolvedLaw(ProductSource(product, atoms))
+        return SolvedLaw(ProductSource(product, atoms, nascent_atoms(self.layers)))

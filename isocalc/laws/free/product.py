@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -175,7 +176,7 @@ class FreeProduct(FreeSolver):
                         found.append((begin, end))
                     else:
                         begin = end
-        return [part for band in [*found, (begin, high)] for part in _cut(*band)]
+        return [*found, (begin, high)]
 
     def _outer_end(self, side: int) -> End:
         """Return the lower (−1) or the upper end (1) of the law."""
@@ -319,12 +320,21 @@ class FreeProduct(FreeSolver):
         return End(float((near + (near - far) / 26).real), diverges=True, power=power)
 
 
-def _cut(low: End, high: End) -> list[tuple[End, End]]:
-    """Return a band, in two parts where log z is a cube at an end and both are edges."""
-    if low.power == high.power == 2 or not (low.turns and high.turns):
-        return [(low, high)]
-    middle = End((low.y + high.y) / 2, turns=False)
-    return [(low, middle), (middle, high)]
+def cut(low: End, high: End, nascent: Sequence[float]) -> list[tuple[End, End]]:
+    """Return a band in parts: at places where a point mass is about to be born, and where maps of ends meet.
+
+    There log z is as good as a cube of ζ, at other ends as its square.
+    """
+    beside = _BESIDE_ATOMS[-2] * (high.y - low.y)
+    inner = [End(y, diverges=True, power=3) for y in sorted(nascent) if low.y + beside < y < high.y - beside]
+    parts = []
+    for left, right in pairwise([low, *inner, high]):
+        if left.power == right.power == 2 or not (left.turns and right.turns):
+            parts.append((left, right))
+        else:
+            middle = End((left.y + right.y) / 2, turns=False)
+            parts += [(left, middle), (middle, right)]
+    return parts
 
 
 def is_unbounded(product: FreeProduct) -> bool:

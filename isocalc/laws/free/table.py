@@ -25,10 +25,12 @@ _FEW, _MANY = 17, 51
 _ACCURACY, _THIN, _TINY = 2e-14, 1e-9, 1e-99
 # Coefficients of series that halves of a panel do not make smaller, by which factor they should be.
 _COARSEST, _GAINED = 1e-10, 4.0
+# What many nodes may be expected to miss, over what is small enough, to be tried.
+_HOPEFUL = 1e3
 _POLISHING, _POLISHED, _BARELY, _BESIDE_AXIS = 6, 1e-8, 1e-2, 1e-9
 _SHORTEST, _MOST_PANELS = 1e-8, 200
 # Steps of paths to points from above, and along the real axis.
-_ROUNDS, _ROUNDS_ALONG = 300, 40
+_ROUNDS, _ROUNDS_ALONG = 150, 40
 # Im ζ of a solution with a density that counts.
 _DEAD = 1e-12
 _NODES = 16
@@ -48,6 +50,17 @@ class _Panel(NamedTuple):
     """Size of the last coefficients of ζ"""
     enough: float
     """Size at which they are small enough"""
+
+    @property
+    def nodes(self) -> Array:
+        """The nodes, in x."""
+        angle = PI * (np.arange(self.state.shape[1]) + 0.5) / self.state.shape[1]
+        return (self.start + self.stop) / 2 + (self.stop - self.start) / 2 * np.cos(angle)
+
+    def missed_of(self, count: int) -> float:
+        """Return about the size of the last coefficients of so many nodes."""
+        largest = float(np.abs(self.series[0]).max())
+        return largest * (self.missed / largest) ** (count / self.series.shape[1])
 
     def at(self, x: Array) -> Complex:
         """Return the states at x by the series."""
@@ -140,12 +153,14 @@ class Table:
         work: list[tuple[float, float, _Panel | None, float]] = [(-1.0, 1.0, None, math.inf)]
         while work:
             start, stop, parent, coarser = work.pop()
-            few = self._panel(start, stop, parent, _FEW)
-            found = few if few.missed <= few.enough else self._panel(start, stop, few, _MANY)
+            found = self._panel(start, stop, parent, _FEW)
+            # Coefficients fall as powers: those of many nodes are known from those of few.
+            if found.enough < found.missed and found.missed_of(_MANY) < _HOPEFUL * found.enough:
+                found = self._panel(start, stop, found, _MANY)
             length = abs(float(np.diff(self.place(np.array([start, stop])))[0]))
             is_short = length <= _SHORTEST * max(1.0, abs(self.low.y), abs(self.high.y))
             # Where halves are no better, what is left is rounding.
-            is_noise = _GAINED * found.missed > coarser and found.missed < _COARSEST
+            is_noise = found.missed < _COARSEST and _GAINED * found.missed > coarser
             if found.missed <= found.enough or is_short or is_noise or len(done) + len(work) > _MOST_PANELS:
                 done.append(found)
             else:
@@ -160,9 +175,10 @@ class Table:
         if known is not None and (known.start, known.stop) == (start, stop):
             new = np.arange(count) % 3 != 1
             state = np.empty((known.state.shape[0], count), complex)
-            state[:, ~new], state[:, new] = known.state, self._solved(self.place(x[new]), known.at(x[new]))
+            state[:, ~new] = known.state
+            state[:, new] = self._solved(self.place(x[new]), known.at(x[new]), known)
         else:
-            state = self._solved(self.place(x), None if known is None else known.at(x))
+            state = self._solved(self.place(x), None if known is None else known.at(x), known)
         series = 2 / count * (state @ np.cos(np.outer(angle, np.arange(count))))
         series[:, 0] /= 2
         found = self.product.equation(state)
@@ -172,9 +188,9 @@ class Table:
         missed = float(np.abs(series[0, -max(3, count // 8) :]).max())
         return _Panel(start, stop, series, state, missed, enough)
 
-    def _solved(self, y: Array, guess: Complex | None) -> Complex:
+    def _solved(self, y: Array, guess: Complex | None, known: _Panel | None = None) -> Complex:
         """Return solutions, from guesses where Newton is good with those."""
-        if guess is None:
+        if guess is None or known is None:
             state = self.product.solve(y)
         else:
             state, size = self.product.polish(guess, y.astype(complex), _POLISHING)
@@ -184,7 +200,7 @@ class Table:
             # Beside a singular point some may stay: all of the mass is what tells whether that matters.
             for solve in (self._from_neighbours, self._from_above):
                 if lost.any():
-                    found, reached = solve(state, y, lost)
+                    found, reached = solve(known, y[lost])
                     places = np.flatnonzero(lost)[reached]
                     state[:, places], lost[places] = found[:, reached], False
         live = (state[0].imag > _DEAD) & (state[0].imag < PI - _DEAD)
@@ -194,19 +210,17 @@ class Table:
             raise NoAnswerError("the band has a gap")
         return state
 
-    def _from_neighbours(self, state: Complex, y: Array, lost: Flags) -> tuple[Complex, Flags]:
-        """Follow solutions along the real axis to places where they are lost; tell which were reached."""
-        known = np.flatnonzero(~lost)
-        if not known.size:
-            return state[:, lost], np.zeros(np.count_nonzero(lost), dtype=bool)
-        nearest = known[np.abs(y[lost][:, None] - y[known]).argmin(axis=1)]
-        start, stop = (np.asarray(places, complex) for places in (y[nearest], y[lost]))
-        found, reached = self.product.follow(state[:, nearest], start, stop, _ROUNDS_ALONG)
+    def _from_neighbours(self, known: _Panel, y: Array) -> tuple[Complex, Flags]:
+        """Follow solutions along the real axis from the nodes of a panel; tell where they arrived."""
+        places = self.place(known.nodes)
+        nearest = np.abs(y[:, None] - places).argmin(axis=1)
+        start, stop = (np.asarray(at, complex) for at in (places[nearest], y))
+        found, reached = self.product.follow(known.state[:, nearest], start, stop, _ROUNDS_ALONG)
         found, size = self.product.polish(found, stop)
         return found, reached & (size < _POLISHED)
 
-    def _from_above(self, _: Complex, y: Array, lost: Flags) -> tuple[Complex, Flags]:
-        return self.product.solved(y[lost], _ROUNDS)
+    def _from_above(self, _: _Panel, y: Array) -> tuple[Complex, Flags]:
+        return self.product.solved(y, _ROUNDS)
 
     def _integrated(self) -> Array:
         """Return series of the mass above x within panels, and check nothing."""
