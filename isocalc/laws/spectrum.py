@@ -192,7 +192,14 @@ def spectrum(
         A feed-forward network has no universal or exact law of this kind; ``paths`` is not a whole number, or
         given for another law.
     NoAnswerError
-        The signal or c overflows; a feed-forward network has no fixed point and no input variance.
+        The signal or c overflows; a feed-forward network has no fixed point and no input variance, and φ'²
+        no limit.
+
+    Warns
+    -----
+    LimitWarning
+        The variance of a feed-forward network without input variance grows without bound: the law is that of
+        q → ∞.
 
     Notes
     -----

@@ -8,6 +8,7 @@ and where it bends next to 0 only, seen from far out, in 1/√q: one quadrature 
 """
 
 import math
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from isocalc.activations.catalogue import Activation
-from isocalc.errors import NoAnswerError
+from isocalc.activations.tolerances import FAR
+from isocalc.errors import LimitWarning, NoAnswerError, NoFixedPointError
 from isocalc.laws.free.factors import Factor
 from isocalc.laws.free.layer_factors import Layer, ResidualLayer, Rotation
 from isocalc.laws.gates.contours import unit_length
@@ -243,7 +245,6 @@ GatePart = tuple[GateRule, float, float, float, bool]
 # Layers whose gates are closed most often decide what happens near 0: so many keep a factor each.
 _KEPT = 4
 _SIGMAS = 8.5
-_FAR, _FARTHEST = 1e17, 1e300
 # Standard deviations this small, in lengths over which φ varies, are 0.
 _NEGLIGIBLE = 1e-75
 # Lengths over which smooth gates may approach their limits, as far as any t can tell.
@@ -306,11 +307,31 @@ def layers(network: ResNet | FeedForward) -> Layers:
     Raises
     ------
     NoAnswerError
-        The signal or its averages overflow, or a feed-forward network has no fixed point to start from.
+        The signal or its averages overflow.
+    NoFixedPointError
+        A feed-forward network has no fixed point to start from, and φ'² no limit.
+
+    Warns
+    -----
+    LimitWarning
+        There is no fixed point: the gates are those of q → ∞.
     """
     if isinstance(network, ResNet):
         found = residual_factors(network, _gates(network)) if network.has_weights else ((), ())
         return Layers(*found, ((abs(network.skip), float(network.depth)),))
+    try:
+        return _of_feed_forward(network)
+    except NoFixedPointError as error:
+        from isocalc.signal.fixed_points import limit_network  # noqa: PLC0415 - few networks need it
+
+        limit = limit_network(network)
+        if limit is None:
+            raise
+        warnings.warn(f"{error}; its law is that of q -> infinity", LimitWarning, stacklevel=2)
+        return _of_feed_forward(limit)
+
+
+def _of_feed_forward(network: FeedForward) -> Layers:
     if network.sigma_w == 0:
         return Layers((), (), (), vanishes=True)
     if gate := _one_gate(network):
@@ -367,12 +388,10 @@ def _changes_up_to(act: Activation) -> float:
     """Return a √q from which the law of the gate stays what it is, to rounding; inf if there is none."""
     if math.isfinite(act.period):
         return _PERIODS * act.period
-    far = np.array([-1.0, 1.0]) * min(_FAR * max((1.0, *map(abs, act.breakpoints))), _FARTHEST)
-    slopes = act.dphi(far)
-    if not np.array_equal(slopes, act.dphi(1e3 * far)):
+    if act.far_slopes is None:
         return math.inf
     # Closed ever more often, where both slopes are 0: next to always.
-    return float(far[1]) if slopes.any() else _CLOSED * unit_length(act)
+    return FAR * act.length_range[1] if any(act.far_slopes) else _CLOSED * unit_length(act)
 
 
 def _flat_from(act: Activation) -> float:
