@@ -210,8 +210,9 @@ def commuting_error(network: ResNet, signal: Propagation, kurtosis: Array) -> fl
     """Return about how far the law of free layers is off by gates of several layers that commute.
 
     They stand at the entries of x, on either side of the matrix: transposed, pre-activation blocks with
-    independent gates are post-activation ones in the opposite order. An estimate from above: 3 to 4 times the distance found for most networks of ReLU and hard tanh of 2 to 10
-    layers, 1 to 9 times for the others (tests/bench/commuting_gates.py).
+    independent gates are post-activation ones in the opposite order. An estimate from above: 3 to 4 times
+    the distance found for most networks of ReLU and hard tanh of 2 to 10 layers, 1 to 9 times for the others
+    (tests/bench/commuting_gates.py).
     """
     if network.branch.hides_gates or network.depth == 1:
         return 0.0
