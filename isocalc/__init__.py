@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from isocalc.design import source_code as source_code
     from isocalc.errors import InvalidInputError as InvalidInputError
     from isocalc.errors import IsocalcError as IsocalcError
+    from isocalc.errors import LimitWarning as LimitWarning
     from isocalc.errors import NoAnswerError as NoAnswerError
     from isocalc.judging import judge as judge
     from isocalc.laws.spectrum import spectrum as spectrum
@@ -45,6 +46,7 @@ _HOME = {
     "phase_diagram": "signal.phase_diagram",
     "InvalidInputError": "errors",
     "IsocalcError": "errors",
+    "LimitWarning": "errors",
     "NoAnswerError": "errors",
     "FeedForward": "networks.descriptions",
     "ResNet": "networks.descriptions",

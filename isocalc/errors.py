@@ -90,6 +90,14 @@ class NoAnswerError(IsocalcError, ArithmeticError):
         self.next_steps = next_steps
 
 
+class NoFixedPointError(NoAnswerError):
+    """A feed-forward network has no fixed point: the variance of its signal grows without bound."""
+
+
+class LimitWarning(UserWarning):
+    """The answer is that of a limit, as the network itself has none."""
+
+
 def shortened(text: str, most: int = 200) -> str:
     """Return a text for a message, without its middle where it is longer than ``most`` characters."""
     if len(text) <= most:

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from isocalc.activations.tolerances import EQUAL, FAR, FURTHER
+
 Array = NDArray[np.float64]
 Function = Callable[[Array], Array]
 ClosedAverages = Callable[[Array], tuple[Array, Array, Array, Array, Array]]
@@ -88,6 +90,19 @@ class Activation:
         if self.slopes is None or any(self.breakpoints) or self.jumps:
             return False
         return not self.phi(np.zeros(1))[0]
+
+    @property
+    def far_slopes(self) -> tuple[float, float] | None:
+        """φ' as x → −∞ and as x → ∞, to rounding; ``None`` where it has no limit, or is slow to reach it."""
+        if self.slopes is not None:
+            return self.slopes[0], self.slopes[-1]
+        x = FAR * self.length_range[1] * np.array([-1.0, 1.0])
+        before, there = self.dphi(x), self.dphi(FURTHER * x)
+        rounding = EQUAL * float(np.abs(there).max())
+        if not (np.abs(there - before) <= rounding).all() or math.isinf(rounding):
+            return None
+        left, right = np.where(np.abs(there) <= rounding, 0.0, there).tolist()
+        return left, math.copysign(left, right) if abs(abs(left) - abs(right)) <= rounding else right
 
     @property
     def is_linear(self) -> bool:

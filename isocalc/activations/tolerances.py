@@ -13,6 +13,9 @@ NO_MEAN = 1e-10
 # Variances that are tabulated.
 SMALLEST_Q = 2.0**-900
 
+# Lengths of φ from which φ' is at its limit, to rounding, where it nears it like 1/x; a factor to beyond.
+FAR, FURTHER = 1e17, 1e3
+
 # Numbers nearer, relatively, are one, such as 0.9/3 and 0.3; harmonics below are rounding; frequencies after
 # some operations.
 EQUAL, EQUAL_FREQUENCY = 1e-15, 1e-13

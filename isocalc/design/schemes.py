@@ -13,7 +13,7 @@ from isocalc.activations.averages import AverageTable
 from isocalc.design.tolerances import MOST_LAYERS
 from isocalc.errors import InvalidInputError, NoAnswerError, require_network
 from isocalc.laws.free.law import LayeredLaw
-from isocalc.laws.free.network_factors import Layers, Part, factors_of, two_matrices
+from isocalc.laws.free.network_factors import Part, layers_of, two_matrices
 from isocalc.laws.gates.nodes import gate_rule
 from isocalc.laws.law import Law
 from isocalc.laws.spectrum import Choice
@@ -196,4 +196,4 @@ def law_scaled(network: ResNet, factors: npt.ArrayLike, signal: Propagation, cho
         gates = [gate_rule(network.act, 1.0 if network.act.scale_free else float(q)) for q in signal.q]
         parts = [Part(gate, float(square), 1.0) for gate, square in zip(gates, squares, strict=True)]
     skips = (abs(network.skip), float(network.depth))
-    return LayeredLaw(Layers(*factors_of(network, parts), (skips,)), error=choice.error)
+    return LayeredLaw(layers_of(network, parts, (skips,)), error=choice.error)

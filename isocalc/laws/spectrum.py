@@ -89,14 +89,22 @@ def _of_residual(
     # Feed-forward networks need none.
     from isocalc.laws.universal_error import has_free_layers, law_errors
 
+    errors: LawErrors | None = None
     try:
         errors = law_errors(network, signal, own_gates=own_gates)
     except NoAnswerError as error:
-        return _of_unknown_error(law, error, signal.c, free=has_free_layers(network, own_gates=own_gates))
-    if law == "auto":
-        return _cheapest(errors, signal.c)._replace(errors=errors)
+        choice = _of_unknown_error(law, error, signal.c, free=has_free_layers(network))
+    else:
+        choice = _cheapest(errors, signal.c) if law == "auto" else _asked_for(law, errors, signal.c)
+    if network.branch.acts_on_stream and not own_gates and choice.instead is not None:
+        choice = choice.instead  # the exact law is that of own gates
+    return choice._replace(errors=errors)
+
+
+def _asked_for(law: Literal["universal", "layered"], errors: "LawErrors", c: float) -> Choice:
+    """Return a law that was asked for, with its error."""
     distance = errors.universal if law == "universal" else errors.layered
-    return Choice(law, _known(distance), _reason(errors, law), signal.c, errors=errors)
+    return Choice(law, _known(distance), _reason(errors, law), c)
 
 
 def _of_unknown_error(
@@ -192,7 +200,14 @@ def spectrum(
         A feed-forward network has no universal or exact law of this kind; ``paths`` is not a whole number, or
         given for another law.
     NoAnswerError
-        The signal or c overflows; a feed-forward network has no fixed point and no input variance.
+        The signal or c overflows; a feed-forward network has no fixed point and no input variance, and φ'²
+        no limit.
+
+    Warns
+    -----
+    LimitWarning
+        The variance of a feed-forward network without input variance grows without bound: the law is that of
+        q → ∞.
 
     Notes
     -----

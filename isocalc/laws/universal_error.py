@@ -137,8 +137,8 @@ class LawErrors(NamedTuple):
         Of the law of free layers, from κ: to about a quarter for deep networks. ``None`` where some layer
         alone has c_l/L above 0.3: κ is of first order in it.
     commuting : float
-        Of the law of free layers, by independent gates of different layers that commute: in post-activation
-        blocks of few layers.
+        Of the law of free layers, by gates of different layers that commute: in blocks of one matrix, where
+        layers are few.
     depth : float or None
         Of the universal law from that of free layers; ``None`` where c is beyond 10⁶, up to which the
         universal law is computed.
@@ -207,12 +207,14 @@ def law_errors(network: ResNet, signal: Propagation | None = None, *, own_gates:
 
 
 def commuting_error(network: ResNet, signal: Propagation, kurtosis: Array) -> float:
-    """Return about how far the law of free layers is off in post-activation blocks, whose gates commute.
+    """Return about how far the law of free layers is off by gates of several layers that commute.
 
-    An estimate from above: 3 to 4 times the distance found for most networks of ReLU and hard tanh of 2 to 10
-    layers, 1 to 9 times for the others (tests/bench/commuting_gates.py).
+    They stand at the entries of x, on either side of the matrix: transposed, pre-activation blocks with
+    independent gates are post-activation ones in the opposite order. An estimate from above: 3 to 4 times
+    the distance found for most networks of ReLU and hard tanh of 2 to 10 layers, 1 to 9 times for the others
+    (tests/bench/commuting_gates.py).
     """
-    if not network.branch.acts_last or network.depth == 1:
+    if network.branch.hides_gates or network.depth == 1:
         return 0.0
     spread = min(float(kurtosis.mean()) - 1, MOST_EXCESS)
     return min(1.0, COMMUTING * spread * spread * (1 + signal.c) / network.depth**2)
@@ -224,11 +226,9 @@ def error_of_kappa(kappa: float, c: float) -> float:
     return KAPPA_SAFETY * abs(kappa) / (2 * math.pi) * h
 
 
-def has_free_layers(network: ResNet, *, own_gates: bool = True) -> bool:
-    """Whether the law of free layers is the network's at any depth: gates know of no other layer's."""
-    if network.depth == 1 or network.branch.hides_gates or network.act.is_linear:
-        return True
-    return network.branch.acts_on_stream and not own_gates
+def has_free_layers(network: ResNet) -> bool:
+    """Whether the law of free layers is the network's at any depth: gates meet no other layer's."""
+    return network.depth == 1 or network.branch.hides_gates or network.act.is_linear
 
 
 def has_correlated_gates(network: ResNet) -> bool:

@@ -7,7 +7,7 @@ activation are solved for together; one network is a set of one. E φ² and its 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from typing import Literal, NamedTuple
 
@@ -17,11 +17,25 @@ import numpy.typing as npt
 from isocalc.activations.averages import averages, second_moment_and_slope
 from isocalc.activations.catalogue import Activation
 from isocalc.activations.definition import Function
-from isocalc.errors import InvalidInputError, IsocalcError, NoAnswerError, require_network
+from isocalc.errors import (
+    InvalidInputError,
+    IsocalcError,
+    NoAnswerError,
+    NoFixedPointError,
+    require_network,
+)
 from isocalc.networks.descriptions import FeedForward
 from isocalc.numerics.roots import find_roots
 from isocalc.signal.correlation import StableCorrelations
-from isocalc.signal.tolerances import AT_ONCE, CRITICAL, LARGEST_SIGMA, NEXT_TO_ZERO, SAME, SMALLEST_SIGMA
+from isocalc.signal.tolerances import (
+    AT_ONCE,
+    CRITICAL,
+    FARTHEST_Q,
+    LARGEST_SIGMA,
+    NEXT_TO_ZERO,
+    SAME,
+    SMALLEST_SIGMA,
+)
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -304,7 +318,7 @@ def fixed_points(network: FeedForward) -> tuple[FixedPoint, ...]:
     ------
     InvalidInputError
         ``sigma_w`` or ``sigma_b`` is outside that range, or ``network`` is not feed-forward.
-    NoAnswerError
+    NoFixedPointError
         There is none: q grows without bound.
 
     Notes
@@ -457,9 +471,41 @@ def depth_scale(slope: float) -> float:
     return math.inf if abs(size - 1) <= CRITICAL else -1 / math.log(size)
 
 
-def no_fixed_point(network: FeedForward) -> NoAnswerError:
+def limit_network(network: FeedForward) -> FeedForward | None:
+    """Return what a network whose variance grows without bound is like as q → ∞.
+
+    Parameters
+    ----------
+    network : FeedForward
+        Without a fixed point.
+
+    Returns
+    -------
+    FeedForward or None
+        A network whose gates have their law of q → ∞ in all layers: φ seen from far out is two straight lines
+        that meet at 0; where φ'² is periodic, its phase is uniform. ``None`` where φ'² has no limit.
+    """
+    act = network.act
+    if act.far_slopes is not None:
+        return replace(network, activation=_two_lines(f"{act.name} as q -> infinity", *act.far_slopes))
+    return replace(network, input_variance=FARTHEST_Q) if math.isfinite(act.period) else None
+
+
+def _two_lines(name: str, left: float, right: float) -> Activation:
+    """Return an activation with these slopes on either side of 0."""
+    return Activation(
+        name=name,
+        phi=lambda x: np.where(x < 0, left, right) * x,
+        dphi=lambda x: np.where(x.real < 0, left, right) + 0 * x,
+        breakpoints=(0.0,) if left != right else (),
+        slopes=(left, right) if left != right else (left,),
+        odd=left == right,
+    )
+
+
+def no_fixed_point(network: FeedForward) -> NoFixedPointError:
     """Return what is raised where there is none."""
-    return NoAnswerError(
+    return NoFixedPointError(
         f"{network.act.name} has no fixed point here: q grows without bound, {_growth(network)}"
     )
 

@@ -5,6 +5,8 @@ from isocalc.numerics.tolerances import EPS
 # Scales of weights and biases that have fixed points, but for 0: their squares are doubles, with room for
 # factors, and an average over a pair of inputs takes seconds at most.
 SMALLEST_SIGMA, LARGEST_SIGMA = 1e-100, 1e10
+# A variance at which the phase of any wave is uniform, in whatever scale of weights.
+FARTHEST_Q = 1e300
 # χ or a slope this close to 1 is 1: σ_w = √2 for ReLU gives 1 + 2⁻⁵². Nearer to the diagonal than so many
 # roundings the side on which a variance map is is not known.
 CRITICAL = 16 * EPS

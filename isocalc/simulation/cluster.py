@@ -108,13 +108,21 @@ def _connected(address: str) -> Any:
 
 
 async def _give_up(client: Any, executor: Executor, reasons: list[str]) -> None:
-    """Cancel what is computed, and say why, where no worker is left and none comes; Dask waits for ever."""
-    seen = time.monotonic()
+    """Cancel what is computed, and say why, where Dask waits for ever.
+
+    That is where no worker is left and none comes, and where the scheduler is there but does not answer.
+    """
+    seen, lacks = time.monotonic(), "has had no workers"
     while time.monotonic() - seen < CLUSTER_LOADING:
         await asyncio.sleep(min(CLUSTER_PATIENCE, CLUSTER_LOADING))
-        if (await client.scheduler.identity(n_workers=-1))["workers"]:
+        try:
+            known = await asyncio.wait_for(client.scheduler.identity(n_workers=-1), CLUSTER_LOADING)
+        except TimeoutError:
+            lacks = "has not answered"
+            break
+        if known["workers"]:
             seen = time.monotonic()
-    reasons.append(f"has had no workers for {CLUSTER_LOADING} s")
+    reasons.append(f"{lacks} for {CLUSTER_LOADING} s")
     await asyncio.to_thread(executor.shutdown, wait=False)
 
 

@@ -55,6 +55,33 @@ def test_jumps_are_the_discontinuities(spec):
     assert set(act.jumps) <= set(act.breakpoints)
 
 
+@pytest.mark.parametrize(
+    ("spec", "slopes"),
+    [
+        ("relu", (0.0, 1.0)),
+        ("leaky_relu:0.2", (0.2, 1.0)),
+        ("hardtanh", (0.0, 0.0)),
+        ("softplus", (0.0, 1.0)),
+        ("softplus:1e-20", (0.0, 1.0)),  # φ bends over 1e20
+        ("gelu", (0.0, 1.0)),
+        ("elu:1e9", (0.0, 1.0)),
+        ("logsigmoid", (1.0, 0.0)),
+        ("tanhshrink", (1.0, 1.0)),
+        ("sqrt(1+x**2)", (-1.0, 1.0)),
+        ("(x+sqrt(x**2+1e6))/2", (0.0, 1.0)),
+        ("x*atan(x)", (-np.pi / 2, np.pi / 2)),
+        ("log(1+x**2)+x", (1.0, 1.0)),
+        ("x*sigmoid(1e-30*x)", None),  # φ is x/2 as far as is looked
+        ("x*log(1+abs(x))", None),
+        ("squared_relu", None),
+        ("sqrt(1+x**4)", None),
+        ("x+sin(x)", None),
+    ],
+)
+def test_slopes_far_out(spec, slopes):
+    assert activation(spec).far_slopes == slopes
+
+
 @pytest.mark.parametrize("spec", EXAMPLES)
 def test_odd_means_odd(spec):
     act = activation(spec)

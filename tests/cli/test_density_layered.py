@@ -260,10 +260,10 @@ def test_the_layered_law_of_c_is_refused():
 
 
 def test_no_fixed_point_is_said_with_what_to_give():
-    network = (*FEEDFORWARD, "--act", "gelu", "--sigma-w", 1.5, "--sigma-b", 1, "--depth", 2)
+    network = (*FEEDFORWARD, "--act", "squared_relu", "--sigma-w", 0.5, "--sigma-b", 1, "--depth", 2)
     result = call(*network)
     assert (result.exit_code, result.stdout) == (1, "")
-    assert result.stderr.startswith("Error: gelu has no fixed point here")
+    assert result.stderr.startswith("Error: squared_relu has no fixed point here")
     assert "give --input-variance" in result.stderr
     assert result.stderr.count("\n") == 1
     assert len(table(*network, "--input-variance", 1, "--at", "0.5,1")) == 2

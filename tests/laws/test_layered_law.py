@@ -56,6 +56,17 @@ def test_linear_gaussian_networks_are_fuss_catalan(depth):
     assert (low_end, high) == (-math.inf, pytest.approx(edge, rel=1e-13))
 
 
+@pytest.mark.parametrize("spec", ["linear", "leaky_relu:0.3"])
+@pytest.mark.parametrize("weights", ["gaussian", "orthogonal"])
+def test_next_to_vast_weights_a_skip_connection_is_nothing(spec, weights):
+    blocks = layered(ResNet(spec, depth=3, sigma_w=1e100, skip=0.5, weights=weights), "log")
+    without = layered(FeedForward(spec, depth=3, sigma_w=1e100 / math.sqrt(3), weights=weights), "log")
+    u = np.array([0.01, 0.3, 0.9])
+    assert blocks.ppf(u) == pytest.approx(without.ppf(u), rel=1e-14)
+    assert blocks.mean() == pytest.approx(without.mean(), rel=1e-14)
+    assert blocks.pdf(blocks.ppf(u)) == pytest.approx(without.pdf(without.ppf(u)), rel=1e-9)
+
+
 def test_quarter_circle():
     law, s = layered(FeedForward("linear", depth=1)), np.linspace(0.01, 1.99, 30)
     assert law.pdf(s) == pytest.approx(np.sqrt(4 - s * s) / math.pi, rel=1e-12)

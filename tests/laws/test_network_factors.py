@@ -121,7 +121,7 @@ def test_networks_that_are_a_number():
 
 def test_signals_that_overflow():
     with pytest.raises(NoAnswerError):
-        layers(FeedForward("gelu", depth=5, sigma_w=1.5, sigma_b=1.0))
+        layers(FeedForward("squared_relu", depth=5, sigma_w=1.5, sigma_b=1.0))
     with pytest.raises(NoAnswerError):
         layers(FeedForward("squared_relu", depth=200, sigma_w=3.0, input_variance=2.0))
 

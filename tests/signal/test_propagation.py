@@ -293,3 +293,41 @@ def test_a_mean_of_the_signal_can_send_a_singular_value_out_of_the_law(network, 
     assert can_leave_law(network) is can
     if network != FeedForward("relu", sigma_w=math.sqrt(2)):  # every q is fixed
         assert can_leave_law(network, propagate(network)) is can
+
+
+def hard_tanh_square(q):
+    """E hardtanh², in closed form."""
+    edge = 1 / math.sqrt(2 * q)
+    return q * (math.erf(edge) - 2 * edge / math.sqrt(math.pi) * math.exp(-edge * edge)) + math.erfc(edge)
+
+
+def test_saturated_gates_of_a_deep_network():
+    """Started off its fixed point 0, which it nears like 1/√L; P(open) = erf(1/√(2q)) at each q."""
+    depth, q, expected = 20_000, 1.0, []
+    for _ in range(depth):
+        expected.append(q)
+        q = hard_tanh_square(q)
+    found = propagate(FeedForward("hardtanh", depth=depth, input_variance=1.0))
+    np.testing.assert_allclose(found.q, expected, rtol=1e-11)
+    opened = [math.erf(1 / math.sqrt(2 * q)) for q in expected]
+    np.testing.assert_allclose(found.c_per_layer, opened, rtol=1e-13)
+    assert found.log_mean_lambda == pytest.approx(math.fsum(map(math.log, opened)), rel=1e-11)
+
+
+@pytest.mark.parametrize("block", ["post", "pre"])
+def test_a_squared_relu_network_of_100000_layers(block):
+    """E φ = q/2, E φ² = 3q²/2, E φ'² = 2q."""
+    depth, p, m, a2 = 100_000, 0.5, 0.0, 1.0 / 100_000
+    second, gates = [], []
+    for _ in range(depth):
+        q = p if block == "pre" else a2 * p
+        if block == "pre":
+            p += a2 * 1.5 * q * q
+        else:
+            p, m = 1.5 * q * q + m * q + p, q / 2 + m
+        second.append(p)
+        gates.append(2 * q)
+    network = ResNet("squared_relu", depth=depth, block=block, input_variance=0.5)
+    found = propagate(network)
+    np.testing.assert_allclose(found.second_moment, second, rtol=1e-10)
+    assert found.c == pytest.approx(math.fsum(gates) / depth, rel=1e-10)

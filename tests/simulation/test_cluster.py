@@ -239,6 +239,18 @@ def test_all_workers_are_killed_in_mid_run(dask_cluster, monkeypatch):
         run(TASKS, executor=executor, progress=kill_all)
 
 
+def test_a_scheduler_that_is_stopped_in_mid_run(dask_cluster, monkeypatch):
+    monkeypatch.setattr("isocalc.simulation.cluster.CLUSTER_LOADING", 2)
+
+    def stop(_share, finished):
+        if finished == 5:
+            dask_cluster.scheduler.send_signal(signal.SIGSTOP)
+
+    message = f"the cluster at {dask_cluster.address} has not answered for 2 s"
+    with pytest.raises(NoAnswerError, match=message), cluster(dask_cluster.address, TASKS) as executor:
+        run(TASKS, executor=executor, progress=stop)
+
+
 def test_a_worker_of_another_version_is_named(dask_cluster, monkeypatch):
     monkeypatch.setattr("isocalc.simulation.tasks.__version__", "0.0.1")
     message = (

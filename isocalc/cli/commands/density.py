@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from isocalc.cli.amounts import MOST_PREVIEWED
 from isocalc.cli.command import Guided, refuse
-from isocalc.cli.messages import Caveats, explain_start
+from isocalc.cli.messages import Caveats, explain_start, say
 from isocalc.cli.numbers import read_numbers
 from isocalc.cli.options.law import LawsUsed, law_options, require_law
 from isocalc.cli.options.network import network_or_c_options
@@ -24,11 +24,8 @@ from isocalc.cli.rows.laws import (
     summary_row,
 )
 from isocalc.cli.sweep import Row, Sweep, run
-from isocalc.errors import InvalidInputError
+from isocalc.errors import InvalidInputError, NoFixedPointError
 from isocalc.limits import MOST_ROWS, MOST_VALUES
-
-if TYPE_CHECKING:
-    from isocalc.laws.law import Law
 
 
 @click.command(
@@ -108,13 +105,14 @@ def command(ctx: click.Context, /, networks: Sweep, output: Output, *, summary: 
     pictures = LawPictures(ctx, networks, output.plot, summary=summary)
 
     def rows(subject: Any) -> Iterator[Row]:
-        law = _law(subject, used)
+        network = _with_a_law(subject)
+        law = used.law_of(network) if hasattr(network, "act") else used.given(network)
         if summary:
             yield {**subject_record(subject, keys), **summary_row(law, caveats)}
         else:
             yield from density_rows(law.using(given["variable"]), given["points"], values, caveats)
-        if (summary or alone) and hasattr(subject, "act"):
-            caveats.look_at(subject)
+        if (summary or alone) and hasattr(network, "act"):
+            caveats.look_at(network)
         pictures.add(subject, law)
 
     table, failed = run(networks, columns, rows)
@@ -126,14 +124,22 @@ def command(ctx: click.Context, /, networks: Sweep, output: Output, *, summary: 
     ctx.exit(int(failed))
 
 
-def _law(subject: Any, used: LawsUsed) -> "Law":
-    """Return the law of a network; a law is its own."""
-    from isocalc.laws.spectrum import UniversalLaw  # noqa: PLC0415 - numerics load when a command computes
+def _with_a_law(subject: Any) -> Any:
+    """Return the network or law that is shown: where the variance grows without bound, that of q → ∞."""
+    if not hasattr(subject, "act"):
+        return subject
+    try:
+        explain_start(subject)
+    except NoFixedPointError as error:
+        from isocalc.signal.fixed_points import limit_network  # noqa: PLC0415 - numerics load when a command computes
 
-    if isinstance(subject, UniversalLaw):
-        return used.given(subject)
-    explain_start(subject)
-    return used.law_of(subject)
+        limit = limit_network(subject)
+        if limit is None:
+            why = f"{error}, and phi'^2 has no limit as q -> infinity"
+            raise NoFixedPointError(why, error.next_steps) from None
+        say(f"{error}; this is the law of q -> infinity, --input-variance gives that of the layers' own q")
+        return limit
+    return subject
 
 
 def _values(ctx: click.Context, variable: str, at: str | None) -> list[float] | None:

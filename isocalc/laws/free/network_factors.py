@@ -8,6 +8,7 @@ and where it bends next to 0 only, seen from far out, in 1/√q: one quadrature 
 """
 
 import math
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ import numpy as np
 import numpy.typing as npt
 
 from isocalc.activations.catalogue import Activation
-from isocalc.errors import NoAnswerError
+from isocalc.activations.tolerances import FAR
+from isocalc.errors import LimitWarning, NoAnswerError, NoFixedPointError
 from isocalc.laws.free.factors import Factor
 from isocalc.laws.free.layer_factors import Layer, ResidualLayer, Rotation
 from isocalc.laws.gates.contours import unit_length
@@ -144,6 +146,8 @@ def _clusters(log_q: Array) -> list[slice]:
 _NO_EFFECT = 1e-18
 _LARGEST_SCALE = 1e154
 """Whose square is a double"""
+_SKIP_IS_NOTHING = 1e40
+"""Least λ of a branch without its weights: next to it a skip connection of 1 moves a mass of 1e-20"""
 _LEAST_C = 1e-15
 """Narrower laws of two matrices lose the digits of their distribution function"""
 
@@ -159,98 +163,7 @@ class Part(NamedTuple):
     """ρ between two matrices"""
 
 
-def residual_factors(
-    network: ResNet, gates: Sequence[tuple[GateRule, float]]
-) -> tuple[tuple[Factor, ...], tuple[float, ...]]:
-    """Return the factors of a residual network over its skip connections, and how often each occurs.
-
-    Parameters
-    ----------
-    network : ResNet
-        With weights that are not 0.
-    gates : sequence of (GateRule, float)
-        Its distinct gates and how many layers have each.
-
-    Raises
-    ------
-    NoAnswerError
-        The variance of the weights is no double, or c of two matrices too small.
-    """
-    if network.branch.has_hidden_layer:
-        parts = list(two_matrices(network, gates[0][0], propagate(network)))
-    else:
-        variance = _variance(network)
-        parts = [Part(gate, variance, count) for gate, count in gates]
-    return factors_of(network, parts)
-
-
-def factors_of(network: ResNet, parts: Sequence[Part]) -> tuple[tuple[Factor, ...], tuple[float, ...]]:
-    """Return the factors of layers of a residual network, and how often each occurs."""
-    orthogonal = network.weights == "orthogonal"
-    factors: list[Factor] = []
-    counts = []
-    for part in _that_matter(parts):
-        c = part.variance * part.gate.mean
-        if part.gate.mean >= NOTHING and c > 0:
-            constant = orthogonal and part.hidden is None and part.gate.smallest == part.gate.largest
-            scaled, unit = part.gate.in_its_unit
-            layer = ResidualLayer(scaled, orthogonal, part.variance * unit, part.hidden)
-            factors.append(Rotation(c) if constant else layer)
-            counts.append(part.times)
-    return tuple(factors), tuple(counts)
-
-
-def _variance(network: ResNet) -> float:
-    """Return v of a layer."""
-    scale = abs(network.sigma_w / network.skip)
-    if scale > _LARGEST_SCALE:
-        raise NoAnswerError(f"c of {network.act.name} overflows: sigma_w / skip is {scale:.3g}")
-    return scale * scale / network.depth
-
-
-def two_matrices(network: ResNet, gate: GateRule, signal: Propagation) -> Iterator[Part]:
-    """Yield the layers of a preln network: its hidden gates are the same in all, their scales differ."""
-    if 0 < signal.c < _LEAST_C:
-        raise NoAnswerError(
-            f"the law of preln blocks is computed for c from {_LEAST_C:g}; here c is {signal.c:.3g}: log s "
-            "shrinks like sigma_w2, so take the law of a larger one"
-        )
-    c_per_layer, counts = few_layers(signal.c_per_layer / network.depth)
-    hidden: float | None = network.hidden_ratio
-    if network.weights == "orthogonal" and network.hidden_ratio <= 1:
-        # W₂ D W₁ is then a square matrix W D, D with closed gates besides.
-        gate, hidden = gate.among(network.hidden_ratio), None
-    if gate.mean >= NOTHING:
-        for c, count in zip(c_per_layer.tolist(), counts.tolist(), strict=True):
-            yield Part(gate, c / gate.mean, count, hidden)
-
-
-def _that_matter(parts: Sequence[Part]) -> list[Part]:
-    """Return the layers without those that together change Var λ by less than rounding."""
-    with np.errstate(over="ignore", under="ignore"):
-        variance = np.array([part.variance for part in parts])
-        c = np.array([part.gate.mean for part in parts]) * variance
-        spread = np.array([abs(part.gate.mean_square) for part in parts]) * variance**2
-        effect = np.array([part.times for part in parts]) * (2 * c + spread)
-    order = np.argsort(effect, kind="stable")
-    least = np.searchsorted(np.cumsum(effect[order]), _NO_EFFECT * effect.sum())
-    return [parts[k] for k in np.sort(order[least:])]
-
-
 Pairs = tuple[tuple[float, float], ...]
-GatePart = tuple[GateRule, float, float, float, bool]
-
-# Layers whose gates are closed most often decide what happens near 0: so many keep a factor each.
-_KEPT = 4
-_SIGMAS = 8.5
-_FAR, _FARTHEST = 1e17, 1e300
-# Standard deviations this small, in lengths over which φ varies, are 0.
-_NEGLIGIBLE = 1e-75
-# Lengths over which smooth gates may approach their limits, as far as any t can tell.
-_BENDS = 2000.0
-_PERIODS = 100.0
-# Standard deviations at which gates that close far out are as good as closed, in lengths over which φ varies.
-_CLOSED = 1e20
 
 
 class OneGate(NamedTuple):
@@ -291,6 +204,106 @@ class Layers:
         return math.fsum(self.counts)
 
 
+def residual_layers(network: ResNet, gates: Sequence[tuple[GateRule, float]], skips: Pairs) -> Layers:
+    """Return the factors of a residual network over its skip connections.
+
+    Parameters
+    ----------
+    network : ResNet
+        With weights that are not 0.
+    gates : sequence of (GateRule, float)
+        Its distinct gates and how many layers have each.
+    skips : tuple of (float, float)
+        Weights of the skip connections, and how often each occurs.
+
+    Raises
+    ------
+    NoAnswerError
+        The variance of the weights is no double, or c of two matrices too small.
+    """
+    if network.branch.has_hidden_layer:
+        parts = list(two_matrices(network, gates[0][0], propagate(network)))
+    else:
+        variance = _variance(network)
+        parts = [Part(gate, variance, count) for gate, count in gates]
+    return layers_of(network, parts, skips)
+
+
+def layers_of(network: ResNet, parts: Sequence[Part], skips: Pairs) -> Layers:
+    """Return the factors of layers of a residual network over its skip connections."""
+    orthogonal = network.weights == "orthogonal"
+    factors: list[Factor] = []
+    counts, scales = [], list(skips)
+    for part in _that_matter(parts):
+        c = part.variance * part.gate.mean
+        if part.gate.mean < NOTHING or not c > 0:
+            continue
+        constant = orthogonal and part.hidden is None and part.gate.smallest == part.gate.largest
+        scaled, unit = part.gate.in_its_unit
+        if part.hidden is None and part.variance * part.gate.smallest > _SKIP_IS_NOTHING:
+            scales.append((math.sqrt(part.variance) * math.sqrt(unit), part.times))
+            if constant:
+                scales.append((math.sqrt(scaled.mean), part.times))
+                continue
+            factors.append(Layer(scaled, orthogonal))
+        else:
+            layer = ResidualLayer(scaled, orthogonal, part.variance * unit, part.hidden)
+            factors.append(Rotation(c) if constant else layer)
+        counts.append(part.times)
+    return Layers(tuple(factors), tuple(counts), tuple(scales))
+
+
+def _variance(network: ResNet) -> float:
+    """Return v of a layer."""
+    scale = abs(network.sigma_w / network.skip)
+    if scale > _LARGEST_SCALE:
+        raise NoAnswerError(f"c of {network.act.name} overflows: sigma_w / skip is {scale:.3g}")
+    return scale * scale / network.depth
+
+
+def two_matrices(network: ResNet, gate: GateRule, signal: Propagation) -> Iterator[Part]:
+    """Yield the layers of a preln network: its hidden gates are the same in all, their scales differ."""
+    if 0 < signal.c < _LEAST_C:
+        raise NoAnswerError(
+            f"the law of preln blocks is computed for c from {_LEAST_C:g}; here c is {signal.c:.3g}: log s "
+            "shrinks like sigma_w2, so take the law of a larger one"
+        )
+    c_per_layer, counts = few_layers(signal.c_per_layer / network.depth)
+    hidden: float | None = network.hidden_ratio
+    if network.weights == "orthogonal" and network.hidden_ratio <= 1:
+        # W₂ D W₁ is then a square matrix W D, D with closed gates besides.
+        gate, hidden = gate.among(network.hidden_ratio), None
+    if gate.mean >= NOTHING:
+        for c, count in zip(c_per_layer.tolist(), counts.tolist(), strict=True):
+            yield Part(gate, c / gate.mean, count, hidden)
+
+
+def _that_matter(parts: Sequence[Part]) -> list[Part]:
+    """Return the layers without those that together change Var λ by less than rounding."""
+    with np.errstate(over="ignore", under="ignore"):
+        variance = np.array([part.variance for part in parts])
+        c = np.array([part.gate.mean for part in parts]) * variance
+        spread = np.array([abs(part.gate.mean_square) for part in parts]) * variance**2
+        effect = np.array([part.times for part in parts]) * (2 * c + spread)
+    order = np.argsort(effect, kind="stable")
+    least = np.searchsorted(np.cumsum(effect[order]), _NO_EFFECT * effect.sum())
+    return [parts[k] for k in np.sort(order[least:])]
+
+
+GatePart = tuple[GateRule, float, float, float, bool]
+
+# Layers whose gates are closed most often decide what happens near 0: so many keep a factor each.
+_KEPT = 4
+_SIGMAS = 8.5
+# Standard deviations this small, in lengths over which φ varies, are 0.
+_NEGLIGIBLE = 1e-75
+# Lengths over which smooth gates may approach their limits, as far as any t can tell.
+_BENDS = 2000.0
+_PERIODS = 100.0
+# Standard deviations at which gates that close far out are as good as closed, in lengths over which φ varies.
+_CLOSED = 1e20
+
+
 def layers(network: ResNet | FeedForward) -> Layers:
     """Return the factors of a network at its depth, for width N → ∞.
 
@@ -306,11 +319,33 @@ def layers(network: ResNet | FeedForward) -> Layers:
     Raises
     ------
     NoAnswerError
-        The signal or its averages overflow, or a feed-forward network has no fixed point to start from.
+        The signal or its averages overflow.
+    NoFixedPointError
+        A feed-forward network has no fixed point to start from, and φ'² no limit.
+
+    Warns
+    -----
+    LimitWarning
+        There is no fixed point: the gates are those of q → ∞.
     """
     if isinstance(network, ResNet):
-        found = residual_factors(network, _gates(network)) if network.has_weights else ((), ())
-        return Layers(*found, ((abs(network.skip), float(network.depth)),))
+        skips = ((abs(network.skip), float(network.depth)),)
+        return (
+            residual_layers(network, _gates(network), skips) if network.has_weights else Layers((), (), skips)
+        )
+    try:
+        return _of_feed_forward(network)
+    except NoFixedPointError as error:
+        from isocalc.signal.fixed_points import limit_network  # noqa: PLC0415 - few networks need it
+
+        limit = limit_network(network)
+        if limit is None:
+            raise
+        warnings.warn(f"{error}; its law is that of q -> infinity", LimitWarning, stacklevel=2)
+        return _of_feed_forward(limit)
+
+
+def _of_feed_forward(network: FeedForward) -> Layers:
     if network.sigma_w == 0:
         return Layers((), (), (), vanishes=True)
     if gate := _one_gate(network):
@@ -367,12 +402,10 @@ def _changes_up_to(act: Activation) -> float:
     """Return a √q from which the law of the gate stays what it is, to rounding; inf if there is none."""
     if math.isfinite(act.period):
         return _PERIODS * act.period
-    far = np.array([-1.0, 1.0]) * min(_FAR * max((1.0, *map(abs, act.breakpoints))), _FARTHEST)
-    slopes = act.dphi(far)
-    if not np.array_equal(slopes, act.dphi(1e3 * far)):
+    if act.far_slopes is None:
         return math.inf
     # Closed ever more often, where both slopes are 0: next to always.
-    return float(far[1]) if slopes.any() else _CLOSED * unit_length(act)
+    return FAR * act.length_range[1] if any(act.far_slopes) else _CLOSED * unit_length(act)
 
 
 def _flat_from(act: Activation) -> float:
