@@ -381,22 +381,12 @@ def _power(u: Node, *, number: float) -> Node | None:
     if u.op == "neg" and number.is_integer():
         power = node("pow", *u.args, number=number)
         return negative(power) if number % 2 else power
-    if u.op == "pow" and not number.is_integer() and u.number % 2 == 0 and u.number > 0:
-        return node("pow", node("abs", *u.args), number=u.number * number)
     if number in (0, 1):
         return u if number else ONE
     if number == 0.5:
         return node("sqrt", u)
     if number < 0 and number.is_integer():
         return node("div", ONE, node("pow", u, number=-number))
-    return None
-
-
-def _sqrt(u: Node, *, number: float = 0.0) -> Node | None:
-    del number
-    match u:
-        case Node("pow", (w,), p) if p % 2 == 0:
-            return node("pow", node("abs", w), number=p / 2)
     return None
 
 
@@ -427,7 +417,6 @@ _REWRITES: dict[str, Callable[..., Node | None]] = {
     "div": _quotient,
     "neg": lambda u, number: negative(u),  # noqa: ARG005 - as the others are called
     "pow": _power,
-    "sqrt": _sqrt,
     "log": _log,
     "log1p": _log1p,
 }

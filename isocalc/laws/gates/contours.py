@@ -33,6 +33,7 @@ from isocalc.laws.tolerances import (
     ENDS_REACH,
     EPS,
     FAR_OUT,
+    LARGEST,
     LAST_SAMPLE,
     LAST_TURN,
     LEAST_ORDER,
@@ -119,9 +120,9 @@ def gate_values(act: Activation, x: Complex) -> Complex:
 def slope_and_bend(act: Activation, x: Array) -> tuple[Array, Array]:
     """Return φ' and φ'' at real x."""
     step = COMPLEX_STEP * min(1.0, unit_length(act), act.period)
-    with np.errstate(over="ignore", under="ignore"):
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         slope = _slope(act, x + 1j * step)
-    return slope.real, slope.imag / step
+        return slope.real, slope.imag / step
 
 
 def unit_length(act: Activation) -> float:
@@ -277,7 +278,7 @@ def _end(act: Activation, place: float, step: float) -> End:
                 value = 0.0
             if abs(near[0] - value) > BRANCH_SEEN * value:
                 break
-        if near[0] == value:
+        if value in near:
             raise NoAnswerError(f"the gate of {act.name} is not resolved near x = {place!r}")
         order = math.log2(abs(near[1] - value) / abs(near[0] - value))
         order = max(1, round(order)) if each == step else max(LEAST_ORDER, order)
@@ -383,6 +384,10 @@ def gate_path(act: Activation, piece: Piece, sigma_low: float, sigma_high: float
         with np.errstate(over="ignore", invalid="ignore"):
             d = gate_values(act, x)
         size = np.abs(d)
+        # Where d overflows the density is 0, or what is left out shows in the sum of the weights.
+        known = size < LARGEST
+        if not known.all():
+            x, ds, d, size = x[known], ds[known], d[known], size[known]
         if (d.imag <= 1e-14 * size + 1e-15 * np.sqrt(size) * math.sqrt(size.max())).all():
             return Path(x, ds, d.real + 1j * np.minimum(d.imag, -0.0))
     raise NoAnswerError(f"no path of integration was found for the gate of {act.name}")

@@ -214,7 +214,7 @@ def gate_rule(act: Activation, q: float) -> GateRule:
         weights *= 2
     elif pieces.mirror is not None:
         weights += path.dx * _density(2 * pieces.mirror - path.x, sigma, act.period)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         kept = np.abs(weights) * (np.maximum(1.0, np.abs(path.d)) ** 2 if act.steep else 1.0) > DROPPED
     flats = [(flat.value, mass) for flat in pieces.flats if (mass := _mass(flat, pieces, sigma)) > DROPPED]
     # -0: products with real t from below are on the side of the cut of log(1 - d t) that the others are on.
@@ -233,6 +233,8 @@ def _degree(act: Activation) -> float:
         return 0.0
     x = np.array([-3.0, -1.0, 1.0, 3.0])
     slopes, further = act.dphi(x), act.dphi(2 * x)
+    if act.steep or not slopes.any():
+        return 0.0
     degree = math.log2(np.abs(further).max() / np.abs(slopes).max())
     return degree if np.allclose(further, 2**degree * slopes, rtol=1e-14, atol=0) else 0.0
 
