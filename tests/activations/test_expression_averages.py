@@ -7,6 +7,7 @@ import pytest
 
 from isocalc.activations.averages import averages
 from isocalc.activations.catalogue import activation
+from isocalc.activations.own import own_activation
 from isocalc.errors import NoAnswerError
 
 Q = np.array([1e-8, 0.3, 1.0, 50.0, 1e8])
@@ -120,3 +121,10 @@ def test_waves_that_do_not_average_out_are_refused():
     assert averages(act, 0.3).second == pytest.approx((1 - (1 / (1 - 1.2j) ** 0.5).real) / 2, rel=1e-11)
     with pytest.raises(NoAnswerError, match="waves too unlike each other"):
         averages(act, 1e6)
+
+
+def test_a_users_own_waves():
+    for got, expected in zip(
+        *(averages(act, WAVES) for act in (own_activation("numpy:sin"), activation("sin"))), strict=True
+    ):
+        assert got == pytest.approx(expected, rel=1e-12, abs=1e-12)
