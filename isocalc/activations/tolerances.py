@@ -53,7 +53,7 @@ STEEPEST = 1e3
 ASIDE = 0.37
 # Share of a function's size below which waves have averaged out.
 AVERAGED_OUT = 1e-11
-# |x| to the power of MOST_POWER is a double up to here, with room for factors.
+# |x| to any power of the language, 50, is a double up to here.
 LARGEST_POWER = 1e6
 # Share of a function's size where |x| is at most 64 that is nothing.
 NOTHING, NOT_FAR = 1e-40, 64.0

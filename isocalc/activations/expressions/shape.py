@@ -123,7 +123,7 @@ def shape_of(function: PieceFunction) -> Shape:
 
 
 def _is_steep(function: PieceFunction) -> bool:
-    """Whether φ or φ' overflows where no power of x up to that of `MOST_POWER` would."""
+    """Whether φ or φ' overflows where no power that the language has would."""
     x = np.array([-LARGEST_POWER, LARGEST_POWER])
     return not (np.isfinite(function.phi(x)).all() and np.isfinite(function.dphi(x)).all())
 
