@@ -20,16 +20,24 @@ import numpy.typing as npt
 
 from isocalc.activations.catalogue import Activation
 from isocalc.activations.tolerances import (
+    CENTRAL_REACH,
+    FARTHEST_REACH,
     IN_CACHE,
+    LAST_SHARE,
+    MOST_PANELS,
     NEXT_TO_NOTHING,
     NO_MEAN,
+    NO_TERM,
     OCTAVE_ACCURACY,
     OCTAVE_NODES,
     SMALLEST_Q,
+    WINDOWS,
     WORTH_A_TABLE,
 )
-from isocalc.numerics.quadrature import central_edges, doubling_edges, panel_rule
-from isocalc.numerics.tolerances import LEAST, NORMAL_IS_0
+from isocalc.errors import NoAnswerError
+from isocalc.numerics.quadrature import central_edges, far_panels, panel_rule, window_rule
+from isocalc.numerics.special import erf
+from isocalc.numerics.tolerances import EXP_IS_0, LEAST, NORMAL_IS_0
 
 Array = npt.NDArray[np.float64]
 
@@ -62,21 +70,82 @@ def normal_rule(act: Activation, q: Array) -> tuple[Array, Array]:
     -------
     z, weights : arrays, shape (n, k)
     """
-    sigma, central = np.sqrt(q)[:, None], central_edges(7)
-    reach = float(central[-1])
+    if _far_waves(act, q).any():
+        z, weights = _rule_of_waves(act, math.sqrt(q.max()))
+        return np.broadcast_to(z, (q.size, z.size)), np.broadcast_to(weights, (q.size, z.size))
+    sigma, reach = np.sqrt(q)[:, None], reach_of(act, q)[:, None]
+    farthest = float(reach.max())
+    central = central_edges(math.ceil(farthest / 1.5))
     # Panels behind a breakpoint in the tail, where the integrand falls like exp(-38 z) at worst. Those of a
     # breakpoint within reach go beyond it too: soft shrink is 0 up to there.
     behind = np.array([0.0, 0.25, 0.75, 1.5, 3.0, 5.0])
-    in_x = doubling_edges(act.scale, reach * float(sigma.max()))
+    in_x = act.edges(farthest * float(sigma.max()))
     with np.errstate(over="ignore"):
-        edges = [np.broadcast_to(central, (q.size, central.size)), np.clip(in_x / sigma, -reach, reach)]
+        edges = [np.clip(central, -reach, reach), np.clip(in_x / sigma, -reach, reach)]
         for point in act.breakpoints:
             if point:
                 place = np.clip(point / sigma, -NORMAL_IS_0, NORMAL_IS_0)
-                in_tail = np.abs(place).max() > reach - behind[-1]
+                in_tail = np.abs(place).max() > farthest - behind[-1]
                 tail = math.copysign(1.0, point) * behind if in_tail else behind[:1]
                 edges.append(np.clip(place + tail, -NORMAL_IS_0, NORMAL_IS_0))
     return panel_rule(np.sort(np.concatenate(edges, axis=1), axis=1))
+
+
+def _far_waves(act: Activation, q: Array) -> npt.NDArray[np.bool_]:
+    """Whether φ has waves and x comes so far out that few panels do not follow them all."""
+    if act.steep or math.isinf(act.longest):
+        return np.zeros(q.size, dtype=bool)
+    return np.asarray(np.sqrt(q) > min(4 * act.window, MOST_PANELS * act.longest))
+
+
+def _rule_of_waves(act: Activation, sigma: float) -> tuple[Array, Array]:
+    """Return nodes and weights of the normal law for functions that are waves far out.
+
+    x is y + w, both normal, w with the standard deviation of the window: where |y| is large the average over
+    w is smooth in y. The law of x where |y| <= ``near`` has a density in closed form, the rest is a sum.
+    """
+    if math.isinf(act.window):
+        raise NoAnswerError(
+            f"{act.name} has waves too unlike each other for its averages at q = {sigma**2:.6g}"
+        )
+    window, rest = act.window / sigma, math.sqrt(1 - (act.window / sigma) ** 2)
+    near = (max(map(abs, act.breakpoints), default=0.0) + act.scale) / sigma + WINDOWS * window
+    far = near + WINDOWS * window
+    edges = np.concatenate((act.edges(far * sigma), act.breakpoints, [-far * sigma, far * sigma])) / sigma
+    z, weights = panel_rule(np.sort(np.clip(edges, -far, far)))
+    spread = window * rest * math.sqrt(2)
+    weights = weights * (erf((near - z * rest**2) / spread) + erf((near + z * rest**2) / spread)) / 2
+    y, parts = far_panels(near / rest, max(CENTRAL_REACH, 2 * near / rest))
+    parts = parts * np.exp(-y * y / 2) / math.sqrt(2 * math.pi)
+    w, shares = window_rule(act.longest / sigma, window)
+    outer = np.add.outer(rest * np.concatenate((-y, y)), w).ravel()
+    return np.concatenate((z, outer)), np.concatenate((weights, np.outer(np.tile(parts, 2), shares).ravel()))
+
+
+def reach_of(act: Activation, q: Array) -> Array:
+    """Return the |z| beyond which nothing counts, 10.5 but where φ grows faster than powers.
+
+    Parameters
+    ----------
+    act : Activation
+    q : array, shape (n,)
+        Variances.
+
+    Returns
+    -------
+    array, shape (n,)
+        At most 36, where the normal density is nearly no double.
+    """
+    if not act.steep:
+        return np.full(q.size, CENTRAL_REACH)
+    z = np.arange(0.0, FARTHEST_REACH, 0.25)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        x = np.sqrt(q)[:, None, None] * (z * np.array([[-1.0], [1.0]]))
+        size = np.log(np.maximum(np.abs(act.phi(x)), np.abs(act.dphi(x)))).max(axis=1)
+        terms = 4 * size - z * z / 2
+        counts = ~(terms < terms.max(axis=1, initial=-EXP_IS_0)[:, None] - NO_TERM)
+    last = z.size - 1 - np.argmax(counts[:, ::-1], axis=1)
+    return np.asarray(np.clip(z[last] + 0.25, CENTRAL_REACH, FARTHEST_REACH))
 
 
 def averages(act: Activation, q: npt.ArrayLike) -> Averages:
@@ -101,20 +170,23 @@ def averages(act: Activation, q: npt.ArrayLike) -> Averages:
         result = _scale_free_averages(act, flat)
     else:
         result = Averages(*(np.empty(flat.size) for _ in Averages._fields))
-        for chosen in _batches(flat):
+        for chosen in _batches(act, flat):
             for whole, part in zip(result, _quadrature(act, flat[chosen]), strict=True):
                 whole[chosen] = part
     return Averages(*(array.reshape(q.shape) for array in result))
 
 
-def _batches(q: Array) -> Iterator[npt.NDArray[np.intp]]:
+def _batches(act: Activation, q: Array) -> Iterator[npt.NDArray[np.intp]]:
     """Part the indices of q, 16 octaves together: the panels of a batch are those of its largest q."""
-    batch = np.where(q > 0, np.frexp(q)[1] // 16, np.iinfo(np.int32).min)
+    far = _far_waves(act, q)
+    yield from np.flatnonzero(far)[:, None]
+    batch = np.where(q > 0, np.frexp(q)[1] // 16, np.iinfo(np.int32).min)[~far]
     # set, not np.unique: the latter imports numpy.ma, 8 ms.
     for key in set(batch.tolist()):
-        together = np.flatnonzero(batch == key)
-        for start in range(0, together.size, IN_CACHE):
-            yield together[start : start + IN_CACHE]
+        together = np.flatnonzero(~far)[batch == key]
+        size = IN_CACHE if math.isinf(act.longest) else IN_CACHE // 16
+        for start in range(0, together.size, size):
+            yield together[start : start + size]
 
 
 def _quadrature(act: Activation, q: Array) -> Averages:
@@ -129,22 +201,39 @@ def _quadrature(act: Activation, q: Array) -> Averages:
 
 
 def _averages_on(act: Activation, x: Array, z: Array, weights: Array, q: Array) -> Averages:
-    phi, gate = act.phi(x), act.dphi(x) ** 2
-    square = phi * phi
+    phi, slope = act.phi(x), act.dphi(x)
+    square = _weighed(act, weights, phi, 2)
 
-    def mean(values: Array) -> Array:
-        return np.asarray((weights * values).sum(axis=1)) + np.zeros_like(q)
+    def total(terms: Array) -> Array:
+        return _total(act, terms, z) + np.zeros_like(q)
 
     if act.slopes is None:
-        gates = mean(gate), mean(gate * gate)
+        gates = total(_weighed(act, weights, slope, 2)), total(_weighed(act, weights, slope, 4))
     else:
         laws = [act.gate_masses(value) for value in q.tolist()]
         gates = (
             np.array([math.fsum(d * mass for d, mass in law) for law in laws]),
             np.array([math.fsum(d * d * mass for d, mass in law) for law in laws]),
         )
-    middle = np.zeros_like(q) if act.odd else mean(phi)
-    return Averages(middle, mean(square), *gates, mean(square * (z * z - 1)))
+    middle = np.zeros_like(q) if act.odd else total(weights * phi)
+    return Averages(middle, total(square), *gates, total(square * (z * z - 1)))
+
+
+def _weighed(act: Activation, weights: Array, values: Array, power: int) -> Array:
+    """Return weights times an even power of values, which where φ is steep is no double by itself."""
+    if act.steep:
+        return np.asarray((weights ** (1 / power) * values) ** power)
+    square = values * values
+    return weights * (square if power == 2 else square * square)
+
+
+def _total(act: Activation, terms: Array, z: Array) -> Array:
+    """Return the sums of terms of averages, infinite where these do not fall off far out."""
+    totals = np.asarray(terms.sum(axis=1))
+    if act.steep:
+        last = np.where(np.abs(z) > FARTHEST_REACH - 1, np.abs(terms), 0.0).sum(axis=1)
+        totals[~(last <= LAST_SHARE * np.abs(totals))] = np.inf
+    return totals
 
 
 def _scale_free_averages(act: Activation, q: Array) -> Averages:
@@ -165,14 +254,15 @@ def second_moment_and_slope(act: Activation, q: Array) -> tuple[Array, Array]:
         all_of_them = averages(act, q)
         return all_of_them.second, all_of_them.curvature / (2 * q)
     second, slope = np.empty(q.size), np.empty(q.size)
-    with np.errstate(over="ignore", under="ignore"):
-        for chosen in _batches(q):
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        for chosen in _batches(act, q):
             z, weights = normal_rule(act, q[chosen])
             sigma = np.sqrt(q[chosen])
             x = sigma[:, None] * z
             phi = act.phi(x)
-            second[chosen] = (weights * phi * phi).sum(axis=1)
-            slope[chosen] = (weights * phi * act.dphi(x) * z).sum(axis=1) / sigma
+            left, right = (np.sqrt(weights),) * 2 if act.steep else (weights, 1.0)
+            second[chosen] = _total(act, left * phi * (right * phi), z)
+            slope[chosen] = _total(act, left * phi * (right * act.dphi(x)) * z, z) / sigma
     return second, slope
 
 

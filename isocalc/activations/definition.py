@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from isocalc.activations.tolerances import EQUAL, FAR, FURTHER
+from isocalc.numerics.quadrature import doubling_edges, graded_edges, uniform_edges
 
 Array = NDArray[np.float64]
 Function = Callable[[Array], Array]
@@ -39,6 +40,15 @@ class Activation:
         φ' on the ``len(breakpoints) + 1`` intervals where φ is piecewise linear, else ``None``.
     scale : float
         Length in x over which the pieces of φ vary; ``math.inf`` where they are polynomials.
+    longest : float
+        Length in x over which φ varies however far out, as waves and exponentials do; else ``math.inf``.
+    window : float
+        Standard deviation of a normal window over which waves average out; ``math.inf`` where there are none.
+    centres : tuple of (float, float)
+        Breakpoints beside which φ varies over a length of its own, with that length: 0 where φ has no Taylor
+        series there, as |x|^1.5 at 0.
+    steep : bool
+        Whether φ grows faster than any power, so that averages are of x far out, or infinite.
     odd : bool
         Whether φ(-x) = -φ(x).
     period : float
@@ -58,6 +68,10 @@ class Activation:
     jumps: tuple[float, ...] = field(default=(), compare=False)
     slopes: tuple[float, ...] | None = field(default=None, compare=False)
     scale: float = field(default=math.inf, compare=False)
+    longest: float = field(default=math.inf, compare=False)
+    window: float = field(default=math.inf, compare=False)
+    centres: tuple[tuple[float, float], ...] = field(default=(), compare=False)
+    steep: bool = field(default=False, compare=False)
     odd: bool = field(default=False, compare=False)
     period: float = field(default=math.inf, compare=False)
     formula: str = field(default="", compare=False)
@@ -75,6 +89,31 @@ class Activation:
         """The lengths in x at which φ changes its shape, (1.0,) where there is none."""
         found = [abs(point) for point in self.breakpoints if point]
         return (*found, *([self.scale] if math.isfinite(self.scale) else [])) or (1.0,)
+
+    @property
+    def branches(self) -> tuple[float, ...]:
+        """The breakpoints where φ has no Taylor series on some side."""
+        return tuple(place for place, length in self.centres if not length)
+
+    def edges(self, reach: float) -> Array:
+        """Return where panels end, besides breakpoints, in each of which 16 nodes follow φ.
+
+        Parameters
+        ----------
+        reach : float
+            Largest |x| that counts, and the length over which the normal density varies.
+
+        Returns
+        -------
+        array
+            Values of x, in no order.
+        """
+        parts = [doubling_edges(self.scale, min(reach, 2 * self.longest))]
+        if reach > self.longest:
+            parts.append(uniform_edges(self.longest, reach))
+        for place, length in self.centres:
+            parts.append(place + (doubling_edges(length, 2 * abs(place)) if length else graded_edges(reach)))
+        return np.concatenate(parts)
 
     @property
     def length_range(self) -> tuple[float, float]:

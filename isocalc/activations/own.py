@@ -74,7 +74,7 @@ def own_activation(spec: str) -> Activation:
     own.check()
     cuts, jumps = own.numbers("breakpoints", (0.0,)), own.numbers("jumps", ())
     try:
-        scale, extra = resolved(_Shaped(own, Pieces(cuts, (X,) * (len(cuts) + 1))))
+        panels = resolved(_Shaped(own, Pieces(cuts, (X,) * (len(cuts) + 1))))
     except RefusedError as refusal:
         advice = f"{refusal.advice} Name its kinks: {function}.breakpoints = (0.0, 1.0)."
         raise InvalidInputError("act_from", refusal.rule, spec, advice) from None
@@ -82,9 +82,11 @@ def own_activation(spec: str) -> Activation:
         name=spec,
         phi=own.phi,
         dphi=own.dphi,
-        breakpoints=tuple(sorted({*cuts, *jumps, *extra})),
+        breakpoints=tuple(sorted({*cuts, *jumps, *panels.extra})),
         jumps=jumps,
-        scale=scale,
+        scale=panels.scale,
+        longest=panels.longest,
+        window=panels.window,
         formula=spec,
     )
 
@@ -219,5 +221,7 @@ class _Shaped(NamedTuple):
         return self.own.dphi(x)
 
     def noise(self, x: Array, /) -> tuple[Array, Array]:
-        """Return how far rounding may move φ and φ', a guess."""
-        return EQUAL * (1.0 + np.abs(self.own.phi(x))), EQUAL * (1.0 + np.abs(self.own.dphi(x)))
+        """Return how far rounding, of x too, may move φ and φ', a guess."""
+        slope = np.abs(self.own.dphi(x))
+        far = EQUAL * np.abs(x)
+        return EQUAL * (1.0 + np.abs(self.own.phi(x))) + far * slope, EQUAL * (1.0 + slope) + far * slope

@@ -99,6 +99,8 @@ LEAST_LOG = -1e3
 MOST_PIECES, PATHS_AN_OCTAVE = 200, 2
 # Weights of nodes that are dropped; what the weights of all may miss of 1.
 DROPPED, GATE_ACCURACY = 1e-23, 1e-12
+# Relative difference between E φ'² found in two ways, from which pieces have been missed.
+SURE = 1e-8
 # Harmonics of the normal density wrapped around a period: the next is below e^-100 on every path.
 HARMONICS = 5
 # Means of d beyond it, or beyond its inverse, are the unit of d, whose squares are no doubles otherwise.
@@ -117,6 +119,12 @@ ZERO_GATE = 1e-24
 PATH_STEP = 0.28
 # exp(−z²/2) grows off the real axis: |Im z| stays below half of this.
 WIDEST = 3.0
+# |x| that is far out, and so is its square: where d at the latter is more than twice that at the former, it
+# grows without bound.
+FAR_OUT = 1e150
+# Beside a branch of φ: share of the step at other ends, where one power of the distance is left, share of d
+# that is no rounding there, and least power, for distances that are doubles.
+BRANCH_STEP, BRANCH_SEEN, LEAST_ORDER = 1e-3, 1e-9, 0.05
 # Kinks: a smaller order would let the path leave at right angles, where Re x does not tell the pieces apart.
 SMALLEST_ORDER = 1.25
 # Poles are resolved where |1/t − d| > 1e-10 d at critical values d, and near d = 0 while P(d < 1/t) > 1e-10.

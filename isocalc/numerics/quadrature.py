@@ -6,6 +6,8 @@ from functools import cache
 import numpy as np
 import numpy.typing as npt
 
+from isocalc.numerics.tolerances import MOST_PANELS_OF_ONE_LENGTH
+
 Array = npt.NDArray[np.float64]
 
 
@@ -52,9 +54,40 @@ def central_edges(count: int) -> Array:
     return 1.5 * np.arange(-float(count), count + 1)
 
 
+def uniform_edges(length: float, reach: float) -> Array:
+    """Return multiples of a length from −reach to ``reach``, but no more than 10,000 on either side."""
+    count = math.ceil(min(reach / length, MOST_PANELS_OF_ONE_LENGTH))
+    return np.asarray(length * np.arange(-count, count + 1))
+
+
+def graded_edges(reach: float) -> Array:
+    """Return ±reach/4, ±reach/16 ... down to 1e-16 of it: 16 nodes follow any power of x in such panels."""
+    steps = reach * 4.0 ** -np.arange(1.0, 27.0)
+    return np.concatenate((-steps, steps[::-1]))
+
+
 def doubling_edges(scale: float, reach: float) -> Array:
     """Return ±scale, ±2 scale, ±4 scale ... up to ``reach``; nothing where the scale is beyond it."""
     if not scale < reach:
         return np.empty(0)
     steps = scale * 2.0 ** np.arange(math.ceil(math.log2(reach / scale)))
     return np.concatenate((-steps[::-1], steps))
+
+
+def window_rule(longest: float, window: float) -> tuple[Array, Array]:
+    """Return nodes and weights of a normal law of mean 0, good for waves that panels of a length resolve."""
+    # The trapezoidal rule sees no wave of less than two steps a period, which such panels do not resolve.
+    w = uniform_edges(0.375 * longest, 8.7 * window)
+    density = np.exp(-0.5 * (w / window) ** 2)
+    return w, density / density.sum()
+
+
+def far_panels(near: float, reach: float) -> tuple[Array, Array]:
+    """Return nodes and weights of panels from ``near``, quadrupling up to 1.5, to ``reach``."""
+    growing = near * 4.0 ** np.arange(max(0, math.ceil(math.log(1.5 / near, 4))))
+    even = np.arange(1.5, reach, 1.5)
+    edges = np.concatenate((growing, even[even > growing[-1:].max(initial=near)], [reach]))
+    edges = edges if growing.size else np.append(near, edges)
+    x, weights = legendre_rule()
+    half = np.diff(edges)[:, None] / 2
+    return (edges[:-1, None] + half + half * x).ravel(), (half * weights).ravel()

@@ -8,6 +8,9 @@ EPS, LARGEST_DOUBLE, LEAST = sys.float_info.epsilon, sys.float_info.max, math.ul
 EXP_IS_0 = float(math.ceil(-math.log(LEAST)))
 NORMAL_IS_0 = math.sqrt(2 * EXP_IS_0)
 
+# Panels of one length on either side of 0: an average over them takes a tenth of a second.
+MOST_PANELS_OF_ONE_LENGTH = 10_000
+
 # Roots. Nothing is between points of a bracket that is so narrow.
 CLOSED = 2 * EPS
 # Chandrupatla's method closes any bracket of doubles in three times the 63 halvings of the logarithm's range.

@@ -197,7 +197,8 @@ class CorrelationSeries:
         """Return the series at variances q > 0, shape (n,), of an activation with no breakpoint but 0."""
         sigma = np.sqrt(q)
         # A normalised Hermite polynomial times the normal density is below 1e-18 beyond 13.
-        narrow = doubling_edges(act.scale / float(sigma.max()), 13.0)
+        widest = float(sigma.max())
+        narrow = act.edges(13.0 * widest) / widest
         wide = np.linspace(0, 13.0, 1 + _PANELS[most])
         z, weights = panel_rule(np.sort(np.concatenate((wide, narrow[narrow > 0]))))
         with np.errstate(over="ignore", under="ignore"):
@@ -489,7 +490,7 @@ def _plane_rule(act: Activation, sigma: float, alpha: float, beta: float) -> tup
     lines = np.array([*act.breakpoints, *([0.0] if math.isfinite(act.scale) else [])]) / sigma
     central = central_edges(6)
     reach = float(central[-1])
-    doubling = doubling_edges(act.scale / sigma, reach)
+    doubling = act.edges(reach * sigma) / sigma
     crossings = (lines[:, None] + lines).ravel() / (2 * alpha)
     smear = doubling_edges(beta / alpha, 3.0)
     outer = np.concatenate(

@@ -172,6 +172,14 @@ NEW = {
     "2*cos(x - 0.4) - x": lambda x: 2 * mp.cos(x - mpf(0.4)) - x,
     "sin(3*x) + 0.5*sin(5*x) + 1": lambda x: mp.sin(3 * x) + mpf(0.5) * mp.sin(5 * x) + 1,
     "(x + 1)*(x > -1)*(x < 1) + 2*(x >= 1)": lambda x: (x + 1) * (x > -1) * (x < 1) + 2 * (x >= 1),
+    "abs(x)**1.5 - x": lambda x: abs(x) ** mpf(1.5) - x,
+    "where(x > 1, (x - 1)**1.25, 0) + 0.1*x": lambda x: (x - 1 if x > 1 else 0) ** mpf(1.25) + mpf(0.1) * x,
+    "tanh(x)*sqrt(abs(x))": lambda x: mp.tanh(x) * mp.sqrt(abs(x)),
+    "softplus(x)*sin(x)": lambda x: mp.log1p(mp.exp(x)) * mp.sin(x),
+    "sin(x)*sin(1.37*x)": lambda x: mp.sin(x) * mp.sin(mpf(1.37) * x),
+    "tanh(x**3 - 5*x)": lambda x: mp.tanh(x**3 - 5 * x),
+    "x + 0.2*exp(-400*(x - 0.7)**2)": lambda x: x + mpf(0.2) * mp.exp(-400 * (x - mpf(0.7)) ** 2),
+    "exp(-x/4) - 1": lambda x: mp.expm1(-x / 4),
 }
 BREAKS = {
     "abs(x**2 - 2)/(1 + abs(x))": (-math.sqrt(2), 0, math.sqrt(2)),

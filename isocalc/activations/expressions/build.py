@@ -18,7 +18,7 @@ import numpy.typing as npt
 from isocalc.activations.definition import Activation
 from isocalc.activations.expressions.evaluation import PieceFunction, function_of, pieces_of
 from isocalc.activations.expressions.language import parse, simplified, written
-from isocalc.activations.expressions.shape import STEADY, is_odd, shape_of
+from isocalc.activations.expressions.shape import is_odd, shape_of
 from isocalc.activations.expressions.tree import Node, RefusedError, polynomial
 from isocalc.activations.tolerances import (
     EQUAL,
@@ -76,19 +76,13 @@ def _slope_of(tree: Node, slopes: list[float]) -> float | None:
 
 
 def waves_of(function: PieceFunction) -> "Waves | None":
-    """Return the waves of an expression, ``None`` where it has none or is more than a line and waves.
-
-    Raises
-    ------
-    RefusedError
-        The waves are too many.
-    """
+    """Return the waves of an expression, ``None`` where it has none, too many, or is more than those."""
     line = line_and_waves(function.tree) if not function.pieces.cuts else None
     if line is None or not line.frequencies:
         return None
     lowest = min(line.frequencies)
     if not 1 / LONGEST_WAVE < lowest <= max(line.frequencies) < LONGEST_WAVE:
-        raise RefusedError(STEADY, "Its waves are too long or too short.")
+        return None
     ratios = [
         Fraction(frequency / lowest).limit_denominator(MOST_HARMONICS // 2) for frequency in line.frequencies
     ]
@@ -97,25 +91,27 @@ def waves_of(function: PieceFunction) -> "Waves | None":
         for r, w in zip(ratios, line.frequencies, strict=True)
     )
     if not exact:
-        raise RefusedError(STEADY, "It has waves of no common period.")
+        return None
     base = lowest / math.lcm(*(ratio.denominator for ratio in ratios))
     x = 2 * math.pi / base * np.arange(SAMPLES) / SAMPLES
     start = function.phi(np.zeros(1))
     gate_start = function.dphi(np.zeros(1)) ** 2
     waves = _spectrum(function.phi(x) - line.slope * x - start)
     gates = _spectrum(function.dphi(x) ** 2)
+    if waves is None or gates is None:
+        return None
     return Waves(float(start[0]), line.slope, base, *waves, float(gate_start[0]), *gates)
 
 
-def _spectrum(values: Array) -> tuple[Whole, Complex]:
-    """Return the harmonics of a sampled period that count, and their coefficients."""
+def _spectrum(values: Array) -> tuple[Whole, Complex] | None:
+    """Return the harmonics of a sampled period that count, and their coefficients; None of too many."""
     coefficients = np.fft.fft(values / values.size)
     if not np.isfinite(coefficients).all():
-        raise RefusedError(STEADY, "Its waves are too high.")
+        return None
     harmonics = np.fft.fftfreq(values.size, 1 / values.size).round().astype(np.int64)
     kept = np.abs(coefficients) > EQUAL * max(np.abs(coefficients).max(), 1e-300)
     if np.abs(harmonics[kept]).max(initial=0) > MOST_HARMONICS:
-        raise RefusedError(STEADY, f"Its waves have more than {MOST_HARMONICS} harmonics.")
+        return None
     return harmonics[kept], coefficients[kept]
 
 
@@ -224,8 +220,8 @@ def activation_of(text: str) -> Activation:
     Raises
     ------
     InvalidInputError
-        The text is not in the language, or the expression is not defined, not finite or not smooth enough for
-        some x; the message says where.
+        The text is not in the language, or the expression is not defined or not finite for some x, or varies
+        ever faster; the message says where.
     """
     try:
         with np.errstate(all="ignore"):

@@ -5,7 +5,7 @@ its values and its derivative is found by a running error analysis, to first ord
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -21,6 +21,7 @@ from isocalc.activations.expressions.tree import (
     Node,
     Numbers,
     RefusedError,
+    branches_at_zero,
     const,
     negative,
     node,
@@ -29,7 +30,16 @@ from isocalc.activations.expressions.tree import (
     value_and_slope,
     value_of,
 )
-from isocalc.activations.tolerances import EQUAL, FAR_ENOUGH, MOST_CUTS, TOUCHES, TRULY_LARGE
+from isocalc.activations.tolerances import (
+    EQUAL,
+    FAR_ENOUGH,
+    LEAST_STEP,
+    MOST_CUTS,
+    NOT_FAR,
+    SETTLES,
+    TOUCHES,
+    TRULY_LARGE,
+)
 from isocalc.numerics.roots import Indices, find_roots
 from isocalc.numerics.tolerances import EPS, HUGE, LARGEST_DOUBLE
 
@@ -265,6 +275,8 @@ class PieceFunction(NamedTuple):
 
     tree: Node
     pieces: Pieces
+    branches: tuple[float, ...] = ()
+    """The cuts beside which φ has no Taylor series"""
     low: float = -np.inf
     high: float = np.inf
     """Beyond, φ is continued as a straight line."""
@@ -275,6 +287,7 @@ class PieceFunction(NamedTuple):
         value = np.empty_like(near)
         for chosen, part in parts:
             value[chosen] = value_of(part, near[chosen])
+        self._take_limits(near, value, 0)
         if near is not x:
             with np.errstate(all="ignore"):
                 value = value + np.where(x == near, 0.0, self.dphi(near) * (x - near))
@@ -286,7 +299,19 @@ class PieceFunction(NamedTuple):
         slope = np.empty_like(near)
         for chosen, part in parts:
             slope[chosen] = value_and_slope(part, near[chosen])[1]
+        self._take_limits(near, slope, 1)
         return slope
+
+    def _take_limits(self, x: Numbers, values: Numbers, which: int) -> None:
+        """Put limits where φ (0) or φ' (1) is not found otherwise, such as of x² log|x| at 0."""
+        for branch in self.branches:
+            step = max(4 * np.spacing(abs(branch)), LEAST_STEP)
+            lost = (np.abs(x.real - branch) <= step) & ~np.isfinite(values)
+            if lost.any():
+                sides = zip((-step, step), _beside(self.pieces, branch), strict=True)
+                left, right = (value_and_slope(part, np.array([branch + at]))[which][0] for at, part in sides)
+                side = x.real[lost] - branch
+                values[lost] = np.where(side < 0, left, np.where(side > 0, right, (left + right) / 2))
 
     def noise(self, x: Array) -> tuple[Array, Array]:
         """Return how far rounding may move φ and φ'."""
@@ -317,36 +342,70 @@ def function_of(tree: Node, pieces: Pieces) -> PieceFunction:
     RefusedError
         They are not defined or not finite somewhere.
     """
+    zeros: set[float] = set()
     for low, high, part in pieces.intervals():
         for each in reversed([*nodes(part)]):
-            _require_defined(each, low, high)
-    function = PieceFunction(tree, pieces)
+            zeros.update(_require_defined(each, low, high))
+    pieces = _cut_at(pieces, zeros)
+    for branch in zeros:
+        for side, part in zip((-1.0, 1.0), _beside(pieces, branch), strict=True):
+            _require_slope(part, branch, side)
+    function = PieceFunction(tree, pieces, tuple(sorted(zeros)))
     high = _known_to(function, 1.0)
     return function._replace(low=-_known_to(function, -1.0), high=high)
 
 
-def _require_defined(tree: Node, low: float, high: float) -> None:
-    """Refuse an operation that is not defined or not smooth on an interval, ends included."""
+def _cut_at(pieces: Pieces, places: Iterable[float]) -> Pieces:
+    """Return the pieces, cut at these places too."""
+    cuts = sorted({*pieces.cuts, *places})
+    if len(cuts) > MOST_CUTS:
+        raise RefusedError(f"made of at most {MOST_CUTS} pieces", "It has more kinks.")
+    edges = (-math.inf, *cuts, math.inf)
+    return Pieces(tuple(cuts), tuple(pieces.parts[_index(pieces.cuts, *ends)] for ends in pairwise(edges)))
+
+
+def _beside(pieces: Pieces, cut: float) -> tuple[Node, ...]:
+    place = pieces.cuts.index(cut)
+    return pieces.parts[place : place + 2]
+
+
+def _require_slope(part: Node, place: float, side: float) -> None:
+    """Refuse a piece whose value or derivative grows without bound towards one of its ends."""
+    steps = (abs(place) or LEAST_STEP**0.06) * 1e-4 * 4.0 ** -np.arange(9.0)
+    for values, what in zip(
+        value_and_slope(part, place + side * steps), ("It", "Its derivative"), strict=True
+    ):
+        changes = np.abs(np.diff(values))
+        with np.errstate(all="ignore"):
+            grows = changes[1:] / changes[:-1]
+        settled = changes[-1] <= 1e-9 * np.abs(values).max()
+        if not (settled or np.median(grows[-4:]) < SETTLES):
+            raise RefusedError(FINITE, f"{what} is infinite at x = {place + 0.0:.4g}.")
+
+
+def _require_defined(tree: Node, low: float, high: float) -> list[float]:
+    """Refuse an operation that is not defined on an interval; return where it has no Taylor series."""
+    zeros, where = list[float](), "at"
     match tree:
         case Node("div", (_, v)):
             places, what = _zeros(v, low, high), "It divides by 0"
         case Node("tan", (u,)):
             places, what = _zeros(node("cos", u), low, high), "tan is infinite"
-        case Node("log" | "sqrt" as name, (u,)):
-            places, what = _not_positive(u, low, high), f"The argument of {name} is not greater than 0"
         case Node("log1p", (u,)):
             places = _not_positive(node("add", ONE, u), low, high)
             what = "The argument of a logarithm is not greater than 0"
-        case Node("pow", (u,), p) if not p.is_integer():
-            places, what = (
-                _not_positive(u, low, high),
-                f"What is raised to the power {p:g} is not greater than 0",
-            )
+        case Node(name, (u,), p) if branches_at_zero(tree):
+            zeros, places = _zeros(u, low, high), _negative(u, low, high)
+            what = f"What is raised to the power {p:g}" if name == "pow" else f"The argument of {name}"
+            what += " is less than 0"
+            if places and zeros:
+                where, places = "beside", zeros
         case _:
-            return
+            return zeros
     if places:
         nearest = min(places, key=lambda x: (float(f"{abs(x):.4g}"), x))
-        raise RefusedError(DEFINED, f"{what} at x = {nearest + 0.0:.4g}.")
+        raise RefusedError(DEFINED, f"{what} {where} x = {nearest + 0.0:.4g}.")
+    return zeros
 
 
 def _zeros(v: Node, low: float, high: float) -> list[float]:
@@ -367,31 +426,39 @@ def _not_positive(u: Node, low: float, high: float) -> list[float]:
     return places
 
 
+def _negative(u: Node, low: float, high: float) -> list[float]:
+    x = samples(low, high)
+    places: list[float] = x[value_of(u, x) < -rounding(u, x)[0]].tolist()
+    return places
+
+
 def _known_to(function: PieceFunction, side: float) -> float:
-    """Return |x| up to which φ and φ' can be computed; refuse those that are not finite."""
-    # Beyond 10⁶, powers of x may overflow.
-    places = np.geomspace(1e-300, 1e-3, 300), np.arange(0.01, 100, 0.01), np.geomspace(100, 1e6, 2000)
-    near = side * np.concatenate([[0.0], *places])
-    bad = np.flatnonzero(~_finite(function, near))
-    if bad.size:
-        raise _not_finite(function, near[max(bad[0] - 1, 0)], near[bad[0]])
-    far = np.append(2.0 ** np.arange(20, 1024), LARGEST_DOUBLE)
-    x = np.asarray(side * far)
-    values = function.phi(x), function.dphi(x)
-    known = np.inf
-    for each in values:
-        overflows = np.flatnonzero(~np.isfinite(each))
-        if overflows.size and not _truly_large(each, overflows[0]):
-            known = min(known, float(far[max(overflows[0] - 1, 0)]))
-    if known < FAR_ENOUGH:
-        raise _not_finite(function, side * known, 2 * side * known)
+    """Return |x| up to which φ and φ' can be computed; refuse those that are not finite.
+
+    Beyond, they overflow because φ grows so, or φ goes on as a straight line.
+    """
+    places = np.geomspace(1e-300, 1e-3, 300), np.arange(0.01, 100, 0.01), np.geomspace(100, 2.0**20, 2000)
+    far = np.concatenate(([0.0], *places, 2.0 ** np.arange(21, 1024), [LARGEST_DOUBLE]))
+    x, known = side * far, np.inf
+    for values in (function.phi(x), function.dphi(x)):
+        lost = np.flatnonzero(~np.isfinite(values))
+        if lost.size and not _truly_large(values, lost[0]):
+            known = min(known, float(far[max(lost[0] - 1, 0)]))
+    if known < FAR_ENOUGH and not _is_straight(function, side * known):
+        raise _not_finite(function, side * known, side * far[far > known].min())
     return known
 
 
 def _truly_large(values: Array, first: int) -> bool:
-    """Whether values overflow, from this one on, because they grow like a power."""
-    rest = values[first:]
-    return bool(np.isinf(rest).all() and abs(values[first - 1]) > TRULY_LARGE)
+    """Whether values overflow, from this one on, because they grow, and are known beyond any average."""
+    return bool(not np.isfinite(values[first:]).any() and abs(values[first - 1]) > TRULY_LARGE)
+
+
+def _is_straight(function: PieceFunction, end: float) -> bool:
+    """Whether φ is a straight line towards a place far out."""
+    slopes = function.dphi(end * np.linspace(0.5, 1.0, 20))
+    size = np.abs(function.dphi(np.linspace(-NOT_FAR, NOT_FAR, 2001))).max()
+    return bool(abs(end) > NOT_FAR and np.ptp(slopes) <= 4 * EPS * size)
 
 
 def _finite(function: PieceFunction, x: Array) -> npt.NDArray[np.bool_]:
@@ -404,4 +471,9 @@ def _not_finite(function: PieceFunction, good: float, bad: float) -> RefusedErro
 
     ends = np.array([good]), np.array([bad])
     place = find_roots(sign, *ends, (np.array([-1.0]), np.array([1.0])), in_log=False).x[0]
-    return RefusedError(FINITE, f"The expression is not finite at x = {place + 0.0:.4g}.")
+    near = np.array([good])
+    grows = np.abs(np.append(function.phi(near), function.dphi(near))).max() > TRULY_LARGE
+    advice = f"The expression is not finite at x = {place + 0.0:.4g}"
+    if not grows and abs(place) > NOT_FAR:
+        advice = f"It cannot be computed from x = {place:.4g} on, where a part of it overflows"
+    return RefusedError(FINITE, f"{advice}.")

@@ -91,6 +91,8 @@ CONSTANTS = {"pi": math.pi, "e": math.e}
 
 # Their derivatives fall exponentially, faster than the derivative of any argument grows.
 _SATURATING = {"exp", "tanh", "erf", "erfc", "Phi", "sigmoid", "softplus"}
+# Not smooth, or not defined, where their argument is 0, and not defined where it is less.
+_FROM_ZERO = {"sqrt", "log"}
 
 
 class RefusedError(Exception):
@@ -192,10 +194,14 @@ def _dual(tree: Node, x: Numbers) -> tuple[Numbers | float, Numbers | float]:
         value = primitive.value(np.asarray(u))
         slope = primitive.slope(np.asarray(u), value)
         product = slope * du
-        return value, np.where(slope == 0, 0.0, product) if tree.op in _SATURATING else product
+        if tree.op in _SATURATING:
+            return value, np.where(slope == 0, 0.0, product)
+        # Where an argument has underflowed, so has its root.
+        return value, np.where(np.equal(du, 0), 0.0, product) if tree.op == "sqrt" else product
     if tree.op == "pow":
         (u, du), p = pairs[0], tree.number
-        return raised(u, p), p * raised(u, p - 1.0) * du
+        rate = p * raised(u, p - 1.0) * du
+        return raised(u, p), np.where(np.equal(du, 0), 0.0, rate) if p < 1 else rate
     values = [value for value, _ in pairs]
     return _OPERATIONS[tree.op](*values), _SLOPES[tree.op](*(part for pair in pairs for part in pair))
 
@@ -216,6 +222,11 @@ _SLOPES: dict[str, Callable[..., Any]] = {
     "at_most": lambda *_: 0.0,
     "where": lambda c, _, __, du, ___, dv: np.where(c, du, dv),
 }
+
+
+def branches_at_zero(tree: Node) -> bool:
+    """Whether an operation has no Taylor series where its argument is 0, and is not real where it is less."""
+    return tree.op in _FROM_ZERO or (tree.op == "pow" and not tree.number.is_integer())
 
 
 def polynomial(tree: Node) -> tuple[float, ...] | None:
@@ -370,10 +381,8 @@ def _power(u: Node, *, number: float) -> Node | None:
     if u.op == "neg" and number.is_integer():
         power = node("pow", *u.args, number=number)
         return negative(power) if number % 2 else power
-    if number == 0:
-        return ONE
-    if number == 1:
-        return u
+    if number in (0, 1):
+        return u if number else ONE
     if number == 0.5:
         return node("sqrt", u)
     if number < 0 and number.is_integer():

@@ -24,13 +24,19 @@ import numpy as np
 import numpy.typing as npt
 
 from isocalc.activations.catalogue import Activation
+from isocalc.activations.tolerances import LEAST_STEP
 from isocalc.errors import NoAnswerError
 from isocalc.laws.tolerances import (
+    BRANCH_SEEN,
+    BRANCH_STEP,
     COMPLEX_STEP,
     ENDS_REACH,
     EPS,
+    FAR_OUT,
+    LARGEST,
     LAST_SAMPLE,
     LAST_TURN,
+    LEAST_ORDER,
     MOST_ROUNDS,
     NEGLIGIBLE,
     NOTHING,
@@ -57,6 +63,8 @@ _OFFSETS = np.concatenate(
         np.geomspace(60.0, LAST_SAMPLE, 100),
     ]
 )
+# Samples about a centre, in units of its length.
+_CLOSE = np.linspace(-12.0, 12.0, 241)
 _PLACES_BETWEEN = np.linspace(0, 1, 401)[1:-1]
 
 
@@ -112,9 +120,9 @@ def gate_values(act: Activation, x: Complex) -> Complex:
 def slope_and_bend(act: Activation, x: Array) -> tuple[Array, Array]:
     """Return φ' and φ'' at real x."""
     step = COMPLEX_STEP * min(1.0, unit_length(act), act.period)
-    with np.errstate(over="ignore", under="ignore"):
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         slope = _slope(act, x + 1j * step)
-    return slope.real, slope.imag / step
+        return slope.real, slope.imag / step
 
 
 def unit_length(act: Activation) -> float:
@@ -136,7 +144,7 @@ def gate_pieces(act: Activation) -> GatePieces:
     flats: list[Flat] = []
     known_to = math.inf
     for low, high in pairwise(edges):
-        x = _samples(low, high, unit)
+        x = _finite(act, _with_centres(act, _samples(low, high, unit), low, high))
         turns = [turn for turn in _turning_points(act, x) if _is_seen(act, turn, 1e-3 * unit)]
         if turns and max(-turns[0], turns[-1]) > LAST_TURN * unit:
             known_to = LAST_TURN * unit
@@ -172,7 +180,7 @@ def _is_mirror(act: Activation, centre: float, half: float) -> bool:
 def _is_even(act: Activation, unit: float) -> bool:
     if sorted(-point for point in act.breakpoints) != list(act.breakpoints):
         return False
-    x = unit * _OFFSETS[1::7]
+    x = _finite(act, unit * _OFFSETS[1::7])
     right, left = act.dphi(x), act.dphi(-x)
     return bool(np.all(np.abs(np.abs(right) - np.abs(left)) <= 4 * np.finfo(float).eps * np.abs(right)))
 
@@ -185,6 +193,20 @@ def _samples(low: float, high: float, unit: float) -> Array:
     if math.isinf(low):
         return high - unit * _OFFSETS[::-1]
     return low + (high - low) * _PLACES_BETWEEN
+
+
+def _with_centres(act: Activation, x: Array, low: float, high: float) -> Array:
+    """Return samples with more about the centres of φ that are between two places."""
+    close = np.array([place + length * _CLOSE for place, length in act.centres if length]).ravel()
+    return np.union1d(x, close[(close > low) & (close < high)]) if close.size else x
+
+
+def _finite(act: Activation, x: Array) -> Array:
+    """Return the places at which d is a double."""
+    if not act.steep:
+        return x
+    with np.errstate(over="ignore"):
+        return x[np.isfinite(act.dphi(x) ** 2) & np.isfinite(act.dphi(-x) ** 2)]
 
 
 def _turning_points(act: Activation, x: Array) -> list[float]:
@@ -241,15 +263,26 @@ def _between(act: Activation, low: float, high: float, x: Array) -> tuple[list[P
 def _end(act: Activation, place: float, step: float) -> End:
     with np.errstate(over="ignore", under="ignore"):
         if math.isinf(place):
-            return End(place, float(act.dphi(np.array([math.copysign(1e300, place)]))[0] ** 2))
-        inside = np.nextafter(place, math.copysign(math.inf, step)) if place in act.breakpoints else place
-        value, *near = (float(d) for d in act.dphi(np.array([inside, place + step, place + 2 * step])) ** 2)
-        if value < ZERO_GATE * near[1]:
-            value = 0.0
-        if near[0] == value:
+            near, far = (act.dphi(np.copysign([FAR_OUT, FAR_OUT**2], place)) ** 2).tolist()
+            return End(place, far if far <= 2 * near else math.inf)
+        inside, steps = place, [step]
+        if place in act.branches:
+            # Nearer, what is raised to a power may underflow. Farther, one power is left alone.
+            inside, steps = place + math.copysign(LEAST_STEP, step), [step * BRANCH_STEP, step]
+        if inside == place in act.breakpoints:
+            inside = np.nextafter(place, math.copysign(math.inf, step))
+        for each in steps:
+            x = np.array([inside, place + each, place + 2 * each])
+            value, *near = (float(d) for d in act.dphi(x) ** 2)
+            if value < ZERO_GATE * near[1]:
+                value = 0.0
+            if abs(near[0] - value) > BRANCH_SEEN * value:
+                break
+        if value in near:
             raise NoAnswerError(f"the gate of {act.name} is not resolved near x = {place!r}")
-        order = max(1, round(math.log2(abs(near[1] - value) / abs(near[0] - value))))
-        return End(place, value, order, abs(near[0] - value) / abs(step) ** order)
+        order = math.log2(abs(near[1] - value) / abs(near[0] - value))
+        order = max(1, round(order)) if each == step else max(LEAST_ORDER, order)
+        return End(place, value, order, abs(near[0] - value) / abs(each) ** order)
 
 
 def _flat_from(d: Array, limit: float) -> int:
@@ -351,6 +384,10 @@ def gate_path(act: Activation, piece: Piece, sigma_low: float, sigma_high: float
         with np.errstate(over="ignore", invalid="ignore"):
             d = gate_values(act, x)
         size = np.abs(d)
+        # Where d overflows the density is 0, or what is left out shows in the sum of the weights.
+        known = size < LARGEST
+        if not known.all():
+            x, ds, d, size = x[known], ds[known], d[known], size[known]
         if (d.imag <= 1e-14 * size + 1e-15 * np.sqrt(size) * math.sqrt(size.max())).all():
             return Path(x, ds, d.real + 1j * np.minimum(d.imag, -0.0))
     raise NoAnswerError(f"no path of integration was found for the gate of {act.name}")
@@ -380,7 +417,7 @@ def _need(act: Activation, piece: Piece, span: _Span) -> tuple[Array, Array]:
         s = np.linspace(0, length, PATH_SAMPLES)
     slope, bend = slope_and_bend(act, span.sign * (span.low + s))
     low, high = sorted(end.value for end in piece)
-    with np.errstate(over="ignore", under="ignore"):
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         d = slope * slope
         need = 1 / (np.abs(d - low) + 1e-14 * low + NOTHING)
         if math.isfinite(high):

@@ -26,7 +26,7 @@ from isocalc.laws.tolerances import (
     SERIES_MOST_MISSED,
     STRIP,
 )
-from isocalc.numerics.quadrature import doubling_edges, legendre_rule, panel_rule
+from isocalc.numerics.quadrature import legendre_rule, panel_rule
 
 Array = npt.NDArray[np.float64]
 
@@ -97,7 +97,7 @@ class HermiteSeries:
 def _nodes(act: Activation, sigma: Array) -> tuple[Array, Array]:
     """Return nodes and weights of the normal law for each standard deviation, shape (n, k)."""
     reach = float(_EDGES[-1])
-    in_x = np.concatenate((act.breakpoints, doubling_edges(act.scale, reach * float(sigma.max()))))
+    in_x = np.concatenate((act.breakpoints, act.edges(reach * float(sigma.max()))))
     edges = np.clip(in_x / sigma[:, None], -reach, reach)
     edges = np.concatenate((np.broadcast_to(_EDGES, (sigma.size, _EDGES.size)), edges), axis=1)
     return panel_rule(np.sort(edges, axis=1))
@@ -209,8 +209,9 @@ def _by_quadrature(
     """Integrate over z = x/σ_x and w, independent, y/σ_y = r z + √(1 − r²) w, in panels between kinks."""
     spread = math.sqrt((1 - correlation) * (1 + correlation))
     kinks = np.array(act.breakpoints)
-    in_x = np.concatenate((kinks / sigma_x, doubling_edges(act.scale / sigma_x, COVARIANCE_REACH)))
-    in_y = np.concatenate((kinks / sigma_y, doubling_edges(act.scale / sigma_y, COVARIANCE_REACH)))
+    in_x, in_y = (
+        np.concatenate((kinks, act.edges(COVARIANCE_REACH * sigma))) / sigma for sigma in (sigma_x, sigma_y)
+    )
     if correlation:
         seen = in_y[:, None] / correlation + _SMEAR * (spread / abs(correlation))
         in_x = np.concatenate((in_x, seen.ravel() if kinks.size else in_y / correlation))

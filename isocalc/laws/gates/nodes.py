@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from isocalc.activations.averages import averages, reach_of
 from isocalc.activations.catalogue import Activation
 from isocalc.activations.definition import normal_mass
 from isocalc.errors import NoAnswerError
@@ -36,6 +37,7 @@ from isocalc.laws.tolerances import (
     REACH,
     REACH_FAR,
     SMALL_MEAN,
+    SURE,
 )
 from isocalc.numerics.special import Complex, log1p
 
@@ -145,6 +147,11 @@ def gate_rule(act: Activation, q: float) -> GateRule:
         if degree * math.log(q) > FAR:
             raise NoAnswerError(f"φ'⁴ of {act.name} overflows at q = {q!r}")
         return gate_rule(act, 1.0).scaled(q**degree)
+    known = None
+    if act.steep or act.centres or math.isfinite(act.longest):
+        known = averages(act, q)
+        if not known.gate_squared < math.inf:
+            raise NoAnswerError(f"φ'⁴ of {act.name} overflows at q = {q!r}")
     sigma = math.sqrt(q)
     pieces = gate_pieces(act)
     path = _paths(act, round(PATHS_AN_OCTAVE * math.log2(min(sigma, act.period))))
@@ -153,12 +160,17 @@ def gate_rule(act: Activation, q: float) -> GateRule:
         weights *= 2
     elif pieces.mirror is not None:
         weights += path.dx * _density(2 * pieces.mirror - path.x, sigma, act.period)
-    kept = np.abs(weights) > DROPPED
+    with np.errstate(over="ignore", invalid="ignore"):
+        kept = np.abs(weights) * (np.maximum(1.0, np.abs(path.d)) ** 2 if act.steep else 1.0) > DROPPED
     flats = [(flat.value, mass) for flat in pieces.flats if (mass := _mass(flat, pieces, sigma)) > DROPPED]
     # -0: products with real t from below are on the side of the cut of log(1 - d t) that the others are on.
     d = np.concatenate([path.d[kept], [complex(value, -0.0) for value, _ in flats]])
     weights = np.concatenate([weights[kept], [mass for _, mass in flats]])
-    return GateRule(d, weights, *_moments(act, q, d, weights), _point_masses(flats), *_range(pieces))
+    moments = _moments(act, q, d, weights)
+    nothing = GATE_ACCURACY * float(np.abs(d).max(initial=0.0))
+    if known is not None and not math.isclose(moments[0], known.gate, rel_tol=SURE, abs_tol=nothing):
+        raise NoAnswerError(f"not all of φ'² of {act.name} is found at q = {q!r}")
+    return GateRule(d, weights, *moments, _point_masses(flats), *_range(pieces))
 
 
 def _degree(act: Activation) -> float:
@@ -167,6 +179,8 @@ def _degree(act: Activation) -> float:
         return 0.0
     x = np.array([-3.0, -1.0, 1.0, 3.0])
     slopes, further = act.dphi(x), act.dphi(2 * x)
+    if act.steep or not slopes.any():
+        return 0.0
     degree = math.log2(np.abs(further).max() / np.abs(slopes).max())
     return degree if np.allclose(further, 2**degree * slopes, rtol=1e-14, atol=0) else 0.0
 
@@ -175,6 +189,7 @@ def _degree(act: Activation) -> float:
 def _paths(act: Activation, octave: int) -> Path:
     """Return the paths on all pieces for standard deviations near 2^(octave/2), one after another."""
     low, high = (2.0 ** ((octave + part) / PATHS_AN_OCTAVE) for part in (-0.5, 0.5))
+    high *= float(reach_of(act, np.array([high * high]))[0]) / REACH
     pieces = gate_pieces(act)
     reach = REACH * high
     near = [piece for piece in pieces.pieces if piece.low.place < reach and piece.high.place > -reach]
