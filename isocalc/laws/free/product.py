@@ -28,12 +28,12 @@ _FAR, _TOWARDS, _NEAR, _BESIDE, _STEEP = 0.5, 0.3, 0.12, 0.02, 0.9
 # What a step may miss of log z by the mean of both slopes, over that, where these are the same.
 _SMOOTH = 1e-4
 _STEPS, _SHORTEST, _SECANTS, _CLOSE = 200, 1e-9, 20, 1e-10
-_HALVINGS = 60
+# Halvings of a way on which a density dies out, and those in which its end is walked to.
+_HALVINGS, _WALKS = 24, 8
 # Where the ends of a band are checked, as a share of the way to points that are known.
 _BESIDE_END = 0.01
 _SCANNED = 48
 _BESIDE_ATOMS = (1e-2, 1e-4, 1e-6, 0.0)
-_SAME_PLACE = 4e-16
 _ROUNDING_OF_TIES = 1e-14
 # ζ this small, in units of the law's width, is that of an infinite m.
 _INFINITE = 1e-4
@@ -192,16 +192,15 @@ class FreeProduct(FreeSolver):
 
     def _end_between(self, live: float, dead: float, state: Complex) -> End:
         """Return the end of a band between a point with a density and one without."""
-        for _ in range(_HALVINGS):
-            end = self._edge(state, np.sign(live - dead))
-            slack = 1e-12 * max(1.0, abs(live)) + 1e-3 * abs(dead - live)
-            if end.turns and min(live, dead) - slack <= end.y <= max(live, dead) + slack:
-                beside = self.solve(end.y + _BESIDE_END * (np.array([live, dead]) - end.y))[0].imag
-                if np.array_equal((beside > _REAL) & (beside < PI - _REAL), [True, False]):
-                    return end
+        for halving in range(_HALVINGS):
+            if halving < _WALKS:
+                end = self._edge(state, np.sign(live - dead))
+                slack = 1e-12 * max(1.0, abs(live)) + 1e-3 * abs(dead - live)
+                if end.turns and min(live, dead) - slack <= end.y <= max(live, dead) + slack:
+                    beside = self.solve(end.y + _BESIDE_END * (np.array([live, dead]) - end.y))[0].imag
+                    if np.array_equal((beside > _REAL) & (beside < PI - _REAL), [True, False]):
+                        return end
             middle = (live + dead) / 2
-            if abs(dead - live) <= _SAME_PLACE * max(1.0, abs(live)) or middle in {live, dead}:
-                break
             nearer = self.solve(np.array([middle]))
             if _REAL < nearer[0, 0].imag < PI - _REAL:
                 live = middle

@@ -27,7 +27,9 @@ _ACCURACY, _THIN, _TINY = 2e-14, 1e-9, 1e-99
 _COARSEST, _GAINED = 1e-10, 4.0
 # What many nodes may be expected to miss, over what is small enough, to be tried.
 _HOPEFUL = 1e3
-_POLISHING, _POLISHED, _BARELY, _BESIDE_AXIS = 6, 1e-8, 1e-2, 1e-9
+_POLISHING, _POLISHED, _BESIDE_AXIS = 6, 1e-8, 1e-9
+# One node in so many may be lost; so close to an infinite density, over the band's length, they are.
+_MOST_LOST, _AT_END = 8, 1e-9
 _SHORTEST, _MOST_PANELS = 1e-8, 200
 # Steps of paths to points from above, and along the real axis.
 _ROUNDS, _ROUNDS_ALONG = 150, 40
@@ -46,6 +48,8 @@ class _Panel(NamedTuple):
     series: Complex
     state: Complex
     """The states at the nodes"""
+    lost: Flags
+    """Where they are not solved, but continued"""
     missed: float
     """Size of the last coefficients of ζ"""
     enough: float
@@ -174,41 +178,55 @@ class Table:
         x = (start + stop) / 2 + (stop - start) / 2 * np.cos(angle)
         if known is not None and (known.start, known.stop) == (start, stop):
             new = np.arange(count) % 3 != 1
-            state = np.empty((known.state.shape[0], count), complex)
-            state[:, ~new] = known.state
-            state[:, new] = self._solved(self.place(x[new]), known.at(x[new]), known)
+            state, lost = np.empty((known.state.shape[0], count), complex), np.empty(count, dtype=bool)
+            state[:, ~new], lost[~new] = known.state, known.lost
+            state[:, new], lost[new] = self._solved(self.place(x[new]), known)
         else:
-            state = self._solved(self.place(x), None if known is None else known.at(x), known)
-        series = 2 / count * (state @ np.cos(np.outer(angle, np.arange(count))))
+            state, lost = self._solved(self.place(x), known)
+        terms = np.cos(np.outer(angle, np.arange(count)))
+        if lost.any():
+            # A few beside a singular end are those of the series through the others.
+            fewer = count - np.count_nonzero(lost)
+            fit = np.linalg.lstsq(terms[~lost, :fewer], state[:, ~lost].T, rcond=None)[0]
+            state[:, lost] = (terms[lost, :fewer] @ fit).T
+        series = 2 / count * (state @ terms)
         series[:, 0] /= 2
         found = self.product.equation(state)
         noise = float(np.sqrt(np.mean((found.noise / np.abs(found.slope)) ** 2)))
         weight = float(np.abs(1 / np.sinh(state[0] / 2) ** 2).max()) / 4
         enough = max(_ACCURACY * np.abs(series[0]).max(), noise, min(_ACCURACY / max(weight, _TINY), _THIN))
         missed = float(np.abs(series[0, -max(3, count // 8) :]).max())
-        return _Panel(start, stop, series, state, missed, enough)
+        return _Panel(start, stop, series, state, lost, missed, enough)
 
-    def _solved(self, y: Array, guess: Complex | None, known: _Panel | None = None) -> Complex:
-        """Return solutions, from guesses where Newton is good with those."""
-        if guess is None or known is None:
-            state = self.product.solve(y)
+    def _solved(self, y: Array, known: _Panel | None) -> tuple[Complex, Flags]:
+        """Return solutions, by Newton from those of a panel where that is good, and which are not solved."""
+        if known is None:
+            state, reached = self.product.solved(y, _ROUNDS)
+            lost = ~reached
         else:
-            state, size = self.product.polish(guess, y.astype(complex), _POLISHING)
-            state = np.where(size < _BARELY, state, guess)
+            state, size = self.product.polish(known.at(self.x_of(y)), y.astype(complex), _POLISHING)
             lost = ~(size < _POLISHED)
             lost |= (state[0].imag < -_BESIDE_AXIS) | (state[0].imag > PI + _BESIDE_AXIS)
-            # Beside a singular point some may stay: all of the mass is what tells whether that matters.
             for solve in (self._from_neighbours, self._from_above):
-                if lost.any():
-                    found, reached = solve(known, y[lost])
-                    places = np.flatnonzero(lost)[reached]
+                tried = lost & ~self._is_at_singular_end(y)
+                if tried.any():
+                    found, reached = solve(known, y[tried])
+                    places = np.flatnonzero(tried)[reached]
                     state[:, places], lost[places] = found[:, reached], False
+        if np.count_nonzero(lost) > y.size // _MOST_LOST:
+            self.product.solve(y[lost])  # it says what is not solved
         live = (state[0].imag > _DEAD) & (state[0].imag < PI - _DEAD)
         self.empty.extend(y[~live].tolist())
         found = np.flatnonzero(live)
         if self._is_whole and found.size and not live[found[0] : found[-1]].all():
             raise NoAnswerError("the band has a gap")
-        return state
+        return state, lost
+
+    def _is_at_singular_end(self, y: Array) -> Flags:
+        near = np.zeros(y.size, dtype=bool)
+        for end in (self.low, self.high):
+            near |= end.diverges & (np.abs(y - end.y) < _AT_END * (self.high.y - self.low.y))
+        return near
 
     def _from_neighbours(self, known: _Panel, y: Array) -> tuple[Complex, Flags]:
         """Follow solutions along the real axis from the nodes of a panel; tell where they arrived."""
