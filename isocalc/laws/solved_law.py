@@ -70,7 +70,7 @@ def grid_of(law: Solved, bands: Sequence[Band], reach: Pairs, points: int, power
     ends = list(reach)
     if bands[0].low == -np.inf:
         lowest = float(law.quantile(np.array([law.mass_at_zero + max(TAIL_MASS, 2 * law.missed)]))[0])
-        ends[0] = (lowest, ends[0][1])
+        ends[0] = (max(lowest, ends[0][0]), ends[0][1])
     if bands[-1].high == np.inf:
         ends[-1] = (ends[-1][0], float(law.quantile(np.array([1 - TAIL_MASS]))[0]))
     parts = [band._replace(low=low, high=high) for band, (low, high) in zip(bands, ends, strict=True)]

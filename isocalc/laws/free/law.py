@@ -28,7 +28,7 @@ from isocalc.laws.gates.nodes import gate_mean_log, gate_rule
 from isocalc.laws.law import VARIABLES, Centred, Law, Pairs, Variable
 from isocalc.laws.solved_law import SolvedLaw
 from isocalc.laws.support import Band, PointMasses, Scan
-from isocalc.laws.tolerances import REACH, SAME
+from isocalc.laws.tolerances import MISSED_MASS, REACH, SAME
 from isocalc.networks.descriptions import FeedForward, ResNet
 from isocalc.numerics.quadrature import legendre_rule
 from isocalc.numerics.special import erf
@@ -206,8 +206,7 @@ class GateLaw:
 Flags = npt.NDArray[np.bool_]
 _PER_LAYER = 1e-12
 # Masses that are rounding, and by which a law's tables may be off.
-_LEAST = 1e-15
-_MOST_OFF = 1e-8
+_LEAST, _OFF, _MOST_OFF = 1e-15, 1e-8, MISSED_MASS
 # Points to look for gaps at, where there is one.
 _SCANS = (48, 400)
 
@@ -277,11 +276,11 @@ class ProductSource:
             off = abs(found + product.missed - 1)
             if off < least:
                 best, least = tables, off
-            if off <= _MOST_OFF:
+            if off <= _OFF:
                 break
         if least > _MOST_OFF:
             raise NoAnswerError(
-                f"the law was not solved: {least:.2g} of its mass is missing; simulate with isocalc mc"
+                f"the layered law was not solved: {least:.2g} of its mass is missing", ("simulate",)
             )
         return best
 
@@ -328,10 +327,14 @@ class ProductSource:
 
     @cached_property
     def bands(self) -> tuple[Band, ...]:
-        """The intervals that carry the density, ascending."""
-        bands = [
-            Band(table.low.y, table.high.y, table.low.diverges, table.high.diverges) for table in self.tables
-        ]
+        """The intervals that carry the density, ascending; a tail too thin to be told leaves no gap."""
+        bands: list[Band] = []
+        thin = False
+        for table in self.tables:
+            low, high = table.low, table.high
+            start = bands[-1].high if thin and not low.turns else low.y
+            bands.append(Band(start, high.y, low.diverges, high.diverges))
+            thin = not high.turns
         if reaches_zero(self.product):
             bands[0] = bands[0]._replace(low=-math.inf)
         if is_unbounded(self.product):
@@ -373,7 +376,8 @@ def _possible_atoms(layers: Layers) -> list[tuple[float, float]]:
     return sorted(found.items())
 
 
-_ROUNDING = 1e-14
+# Mass beside point masses that does not count.
+_NEXT_TO_NONE = 1e-8
 
 
 @dataclass(frozen=True, eq=False)
@@ -423,6 +427,7 @@ class LayeredLaw(Law):
         if not self.layers.factors:
             return PointMasses(((0.0, 1.0),))
         product, atoms = FreeProduct(self.layers.factors, self.layers.counts), atoms_of(self.layers)
-        if sum(mass for _, mass in atoms) > 1 - _ROUNDING:
-            return PointMasses(atoms)
+        total = sum(mass for _, mass in atoms)
+        if total > 1 - _NEXT_TO_NONE:
+            return PointMasses(tuple((y, mass / total) for y, mass in atoms))
         return SolvedLaw(ProductSource(product, atoms, nascent_atoms(self.layers)))

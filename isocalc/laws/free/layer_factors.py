@@ -306,8 +306,8 @@ class ResidualLayer(Gated):
 
     @property
     def point_masses(self) -> Pairs:
-        """Where closed gates leave the skip connection alone."""
-        return ((0.0, max(0.0, 1 - 2 * self.kappa * (1 - self.gate.zero_mass))),)
+        """Where closed gates leave the skip connection alone; a mass below 0 is a debt."""
+        return ((0.0, 1 - 2 * self.kappa * (1 - self.gate.zero_mass)),)
 
     @property
     def reaches_zero(self) -> bool:

@@ -1,7 +1,7 @@
 """The law of y = log λ of a free product of positive factors: density, edges and bands."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
@@ -44,7 +44,8 @@ _FLAT = 1e-3
 _NO_SLOPE = 1e-11
 # How far beyond the place where its slope should be 0 a walk goes.
 _BEYOND = 1.2
-_SAME = 1e-14
+# Ranks that differ by less are one, but for gates that are no doubles.
+_SAME = 1e-12
 
 
 class End(NamedTuple):
@@ -54,7 +55,7 @@ class End(NamedTuple):
     turns: bool = True
     diverges: bool = False
     power: int = 2
-    """log z is as good as this power of ζ there; 3 where a point mass is about to be born"""
+    """log z is as good as this power of ζ there; 3 where two turns meet"""
 
 
 class FreeProduct(FreeSolver):
@@ -80,8 +81,9 @@ class FreeProduct(FreeSolver):
             state, reached = self.solved(y)
         if not reached.all():
             raise NoAnswerError(
-                f"the equations of the law were not solved at log λ = {float(y[~reached][0]):.6g} (less a "
-                "constant of the law): ask for other values with --at, or simulate with isocalc mc"
+                f"the layered law was not solved: its equations at log λ = {float(y[~reached][0]):.6g} (less "
+                "a constant of the law)",
+                ("ask for other values", "simulate"),
             )
         return state
 
@@ -135,7 +137,9 @@ class FreeProduct(FreeSolver):
             else:
                 missed = 1.0
         if missed > _MOST_MISSED:
-            raise NoAnswerError(f"the law is not solved for {missed:.0e} of its mass, near λ = 0")
+            raise NoAnswerError(
+                f"the layered law was not solved: for {missed:.0e} of its mass, near λ = 0", ("simulate",)
+            )
         return float(y), missed
 
     @cached_property
@@ -145,7 +149,10 @@ class FreeProduct(FreeSolver):
             if isinstance(self.factors[0], Rotation) and self.counts == (1.0,):
                 low, high = (End(y, diverges=True) for y in self.factors[0].ends)
                 return (low if low.y > -math.inf else End(self.left, turns=False)), high
-            return self._outer_end(-1), self._outer_end(1)
+            low, high = self._outer_end(-1), self._outer_end(1)
+        if not low.y < high.y:
+            raise NoAnswerError("the layered law was not solved: its ends were not found", ("simulate",))
+        return low, high
 
     def bands(self, atoms: Sequence[float] = (), points: int = _SCANNED) -> list[tuple[End, End]]:
         """Return the ends of the intervals that carry the density, ascending.
@@ -221,16 +228,10 @@ class FreeProduct(FreeSolver):
                 break
         return state, y[0], slope[0], size
 
-    def _edge(self, state: Complex, toward: float, *, far: bool = False) -> End:
-        """Walk the real axis from a solution without density, log z ``toward`` ±1, until log z turns.
-
-        ζ halves while it is far from the edge, then moves evenly. It passes 0, where m is infinite, at a
-        point mass; a turn there is an edge where the density is infinite. Real parts are all that is needed,
-        so no logarithm's branch matters: they are taken a little inside of where unknowns are.
-        """
+    def _beside_axis(self, state: Complex, *, far: bool) -> tuple[Callable[[Complex], Complex], Array]:
+        """Return what moves unknowns a little inside of the axis they are on, and how far they are real."""
         height = np.rint(state.imag / PI)
         is_log_t = np.zeros((state.shape[0], 1), dtype=bool)
-        # Where t meets a continuous law of gates, however thin, unknowns are no more real.
         last = np.full((state.shape[0], 1), math.inf)
         for part in self._parts:
             if isinstance(self.factors[part.first], Layer | ResidualLayer):
@@ -238,7 +239,8 @@ class FreeProduct(FreeSolver):
                 is_log_t[part.rows.start : part.rows.start + count] = True
                 own = [factor.last_real for factor in self.factors[part.first : part.first + count]]
                 last[part.rows.start : part.rows.start + count, 0] = own
-        # Between two bands there may be a tail that is too thin to tell.
+        # Where t meets a continuous law of gates unknowns are no more real; between two bands there may be a
+        # tail of it that is too thin to tell.
         last[(height != 0) | (not far)] = math.inf
         inward = np.where(is_log_t, np.where(height == 0, -1.0, 1.0), np.where(height == 0, 1.0, -1.0))
 
@@ -246,6 +248,16 @@ class FreeProduct(FreeSolver):
             inside = _INSIDE * min(1.0, abs(float(state[0, 0].real)))
             return np.asarray(state.real + 1j * (PI * height + inside * inward), complex)
 
+        return beside, last
+
+    def _edge(self, state: Complex, toward: float, *, far: bool = False) -> End:
+        """Walk the real axis from a solution without density, log z ``toward`` ±1, until log z turns.
+
+        ζ halves while it is far from the edge, then moves evenly. It passes 0, where m is infinite, at a
+        point mass; a turn there is an edge where the density is infinite. Real parts are all that is needed,
+        so no logarithm's branch matters: they are taken a little inside of where unknowns are.
+        """
+        beside, last = self._beside_axis(state, far=far)
         state = beside(state)
         state, y, slope, _ = self._tied(state, state[0])
         way, step = toward * np.sign(slope.real), (_FAR if far else _BESIDE) * abs(state[0, 0])
@@ -254,30 +266,23 @@ class FreeProduct(FreeSolver):
             zeta = state[0] + way * step
             ahead, y1, slope1, size = self._tied(state, zeta)
             steepest = max(abs(slope1.real), abs(slope.real))
-            good = size < _TIED and abs(slope1.imag) < _STRAIGHT * steepest
-            good = good and not (ahead.real > last).any()
+            good = size < _TIED and abs(slope1.imag) < _STRAIGHT * steepest and not (ahead.real > last).any()
             # Two slopes tell how far log z went, unless a step jumped over turns or to another branch.
             missed = abs(y1 - y - way * step * (slope + slope1).real / 2)
-            allowed = (_SMOOTH * steepest + abs((slope1 - slope).real) / 4) * step
-            if good and missed <= allowed:
+            good &= bool(missed <= (_SMOOTH * steepest + abs((slope1 - slope).real) / 4) * step)
+            if good:
                 if slope1.real * slope.real <= 0:
                     return self._turn(
                         [state, ahead], [(state[0, 0], y, slope), (zeta[0], y1, slope1)], infinite
                     )
-                aim = float(step * slope1.real / (slope.real - slope1.real)) if slope1 != slope else -1.0
                 here = float(abs(zeta[0]))
                 if here < infinite and abs(slope1) < _FLAT:
                     return self._end_at_infinite_m(ahead, infinite)
                 if abs(slope1) < _NO_SLOPE:  # the edge is where m is next to 0, and ζ has no end
                     return End(float(y1.real))
+                far = far and slope1.real > _STEEP
+                step = _next_step(step, here, (slope.real, slope1.real), infinite, far=far)
                 state, y, slope = beside(ahead), y1, slope1
-                far = far and slope.real > _STEEP
-                if here < infinite:  # over to the other side of a point mass
-                    step = 2 * here + infinite
-                elif far:
-                    step = _FAR * here
-                else:
-                    step = min(_BEYOND * aim, _TOWARDS * here + infinite) if aim > 0 else _NEAR * here
             else:
                 step *= 0.3
                 if step < _SHORTEST * abs(state[0, 0]):
@@ -319,13 +324,22 @@ class FreeProduct(FreeSolver):
         return End(float((near + (near - far) / 26).real), diverges=True, power=power)
 
 
-def cut(low: End, high: End, nascent: Sequence[float]) -> list[tuple[End, End]]:
-    """Return a band in parts: at places where a point mass is about to be born, and where maps of ends meet.
+def _next_step(step: float, here: float, slopes: tuple[float, float], infinite: float, *, far: bool) -> float:
+    """Return how far to go in ζ from one of size ``here``, by the slopes before and after the last step."""
+    if here < infinite:  # over to the other side of a point mass
+        return 2 * here + infinite
+    if far:
+        return _FAR * here
+    before, after = slopes
+    if after and before / after > 1:
+        return min(_BEYOND * step * after / (before - after), _TOWARDS * here + infinite)
+    return _NEAR * here
 
-    There log z is as good as a cube of ζ, at other ends as its square.
-    """
+
+def cut(low: End, high: End, nascent: Sequence[float]) -> list[tuple[End, End]]:
+    """Return a band in parts: at places where a point mass is about to be born, and between two cubes."""
     beside = _BESIDE_ATOMS[-2] * (high.y - low.y)
-    inner = [End(y, diverges=True, power=3) for y in sorted(nascent) if low.y + beside < y < high.y - beside]
+    inner = [End(y, diverges=True) for y in sorted(nascent) if low.y + beside < y < high.y - beside]
     parts = []
     for left, right in pairwise([low, *inner, high]):
         if left.power == right.power == 2 or not (left.turns and right.turns):

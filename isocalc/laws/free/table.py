@@ -56,6 +56,11 @@ class _Panel(NamedTuple):
     """Size at which they are small enough"""
 
     @property
+    def size(self) -> float:
+        """Size of the largest coefficient of ζ."""
+        return float(np.abs(self.series[0]).max())
+
+    @property
     def nodes(self) -> Array:
         """The nodes, in x."""
         angle = PI * (np.arange(self.state.shape[1]) + 0.5) / self.state.shape[1]
@@ -63,8 +68,7 @@ class _Panel(NamedTuple):
 
     def missed_of(self, count: int) -> float:
         """Return about the size of the last coefficients of so many nodes."""
-        largest = float(np.abs(self.series[0]).max())
-        return largest * (self.missed / largest) ** (count / self.series.shape[1])
+        return self.size * (self.missed / self.size) ** (count / self.series.shape[1])
 
     def at(self, x: Array) -> Complex:
         """Return the states at x by the series."""
@@ -164,7 +168,7 @@ class Table:
             length = abs(float(np.diff(self.place(np.array([start, stop])))[0]))
             is_short = length <= _SHORTEST * max(1.0, abs(self.low.y), abs(self.high.y))
             # Where halves are no better, what is left is rounding.
-            is_noise = found.missed < _COARSEST and _GAINED * found.missed > coarser
+            is_noise = found.missed < _COARSEST * found.size and _GAINED * found.missed > coarser
             if found.missed <= found.enough or is_short or is_noise or len(done) + len(work) > _MOST_PANELS:
                 done.append(found)
             else:
