@@ -247,6 +247,20 @@ class AverageTable:
         return Octave(units, coefficients) if converged.all() else None
 
     @cached_property
+    def gate_range(self) -> tuple[float, float]:
+        """Bounds of E φ'² over all variances q.
+
+        E f over √(2πq), of a positive f, grows with q: between variances a factor of 16 apart E φ'² falls by
+        at most 4, and comes from at most 4 times what it is at the higher.
+        """
+        lowest = -60 + 2 * math.floor(math.log2(min(1.0, *self.act.lengths)))
+        exponents = np.arange(max(lowest, -900), self._far + 4, 4)
+        gate = averages(self.act, np.append(0.0, np.exp2(exponents))).gate
+        growth = _growth(float(gate[-9]), float(gate[-1]), 32) if gate[-1] else 0.0
+        least, most = float(gate.min()) / 4, float(gate.max()) * 4
+        return 0.0 if growth < 0 else least, most if growth <= 0 else math.inf
+
+    @cached_property
     def _far(self) -> int:
         """The octave beyond which averages are powers of q to all digits."""
         return min(130 + 2 * math.ceil(math.log2(max(1.0, *self.act.lengths))), 900)
