@@ -336,26 +336,19 @@ def fixed_points_of(networks: Sequence[FeedForward]) -> list[Answer]:
 
 
 def _of_one_activation(networks: Sequence[FeedForward]) -> list[Answer]:
-    act, refusals = networks[0].act, [_refusal(network) for network in networks]
+    act, refusals = networks[0].act, [refusal_of(network) for network in networks]
     sigmas = [
         (1.0, 0.0) if refusal else (network.sigma_w, network.sigma_b)
         for network, refusal in zip(networks, refusals, strict=True)
     ]
-    maps = VarianceMaps(act, *(np.array(sigmas).T ** 2))
-    roots = _scale_free_roots(maps) if act.scale_free else variance_roots(maps)
-    lost = set(roots.network[np.isnan(roots.q) & ~roots.everywhere[roots.network]].tolist())
-    last = dict(zip(roots.network.tolist(), roots.q.tolist(), strict=True))
-    # No slope is below -1/2, since z² − 1 >= −1: q never oscillates.
-    layer = one_layer(act, roots.q)
-    stable = maps.weight[roots.network] * layer.slope < 1
-    stable |= roots.everywhere[roots.network] | ((roots.q == 0) & roots.falls_at_zero[roots.network])
-    network = roots.network[stable].tolist()
-    escapes = [last[i] if roots.grows[i] else None for i in network]
-    of_points = [networks[i] for i in network]
-    points = _described(of_points, roots.q[stable], escapes, OneLayer(*(part[stable] for part in layer)))
+    stable = stable_points(VarianceMaps(act, *(np.array(sigmas).T ** 2)))
+    network = stable.network.tolist()
+    escapes = [None if math.isnan(escape) else escape for escape in stable.escape.tolist()]
+    points = _described([networks[i] for i in network], stable.q, escapes, stable.layer)
     found: list[list[FixedPoint]] = [[] for _ in networks]
     for i, point in zip(network, points, strict=True):
         found[i].append(point)
+    lost = set(np.flatnonzero(stable.lost).tolist())
     return [
         refusal
         or (NoAnswerError(f"a fixed point of {act.name} was not reached") if i in lost else None)
@@ -365,7 +358,41 @@ def _of_one_activation(networks: Sequence[FeedForward]) -> list[Answer]:
     ]
 
 
-def _refusal(network: FeedForward) -> InvalidInputError | None:
+class StablePoints(NamedTuple):
+    """Stable fixed points of variance maps of one activation."""
+
+    network: Indices
+    """Number of the map, shape (k,), ascending, and within it ascending q"""
+    q: Array
+    """Shape (k,); NaN where every q is a fixed point"""
+    escape: Array
+    """Shape (k,): from where the variance grows without bound, NaN where it does not"""
+    layer: "OneLayer"
+    """At the points, shape (k,)"""
+    lost: Flags
+    """Shape (n,): whether a root of the map was not reached"""
+
+
+def stable_points(maps: VarianceMaps) -> StablePoints:
+    """Return the stable fixed points of maps."""
+    roots = _scale_free_roots(maps) if maps.act.scale_free else variance_roots(maps)
+    lost = np.zeros(maps.weight.size, dtype=bool)
+    lost[roots.network[np.isnan(roots.q) & ~roots.everywhere[roots.network]]] = True
+    last = np.full(maps.weight.size, np.nan)
+    last[roots.network] = roots.q  # of several numbers for one place numpy keeps the last
+    escape = np.where(roots.grows, last, np.nan)
+    # No slope is below -1/2, since z² − 1 >= −1: q never oscillates.
+    layer = one_layer(maps.act, roots.q)
+    stable = maps.weight[roots.network] * layer.slope < 1
+    stable |= roots.everywhere[roots.network] | ((roots.q == 0) & roots.falls_at_zero[roots.network])
+    network = roots.network[stable]
+    return StablePoints(
+        network, roots.q[stable], escape[network], OneLayer(*(part[stable] for part in layer)), lost
+    )
+
+
+def refusal_of(network: FeedForward) -> InvalidInputError | None:
+    """Return what is raised where a scale has no fixed points to speak of."""
     for parameter, value in (("sigma_w", network.sigma_w), ("sigma_b", network.sigma_b)):
         if value and not SMALLEST_SIGMA <= value <= LARGEST_SIGMA:
             rule = f"0 or from {SMALLEST_SIGMA:g} to {LARGEST_SIGMA:g} at a fixed point"
@@ -455,6 +482,13 @@ def depth_scale(slope: float) -> float:
     if size == 0:
         return 0.0
     return math.inf if abs(size - 1) <= CRITICAL else -1 / math.log(size)
+
+
+def depth_scales(slope: Array) -> Array:
+    """Return what `depth_scale` does for each of many slopes, NaN for NaN."""
+    size = np.abs(slope)
+    with np.errstate(divide="ignore"):
+        return np.where(np.abs(size - 1) <= CRITICAL, np.inf, -1 / np.log(size))
 
 
 def no_fixed_point(network: FeedForward) -> NoAnswerError:
