@@ -11,7 +11,7 @@ rounding; where its last coefficients say otherwise direct quadrature takes over
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache, cached_property
 from typing import NamedTuple
 
@@ -21,12 +21,16 @@ import numpy.typing as npt
 from isocalc.activations.catalogue import Activation
 from isocalc.activations.tolerances import (
     IN_CACHE,
+    INTERPOLATED,
+    MANY_NODES,
     NEXT_TO_NOTHING,
     NO_MEAN,
     OCTAVE_ACCURACY,
     OCTAVE_NODES,
     SMALLEST_Q,
+    VANISHES,
     WORTH_A_TABLE,
+    WORTH_INTERPOLATION,
 )
 from isocalc.numerics.quadrature import central_edges, doubling_edges, panel_rule
 from isocalc.numerics.tolerances import LEAST, NORMAL_IS_0
@@ -186,6 +190,55 @@ def _octave_rule(count: int) -> tuple[Array, Array]:
     matrix = np.cos(np.outer(np.arange(count), angle)) * 2 / count
     matrix[0] /= 2
     return np.exp2((np.cos(angle) - 1) / 2), matrix
+
+
+@cache
+def _precise_rule(count: int) -> tuple[Array, Array]:
+    """Return what `_octave_rule` does, with angles reduced before they are rounded."""
+    turns = np.outer(np.arange(count), 2 * np.arange(count) + 1) % (4 * count)
+    matrix = np.cos(np.pi / (2 * count) * turns) * 2 / count
+    matrix[0] /= 2
+    return _octave_rule(count)[0], matrix
+
+
+def by_octaves(function: Callable[[Array], Array], q: Array, *, relative: bool = True) -> Array:
+    """Return a function of many variances, by interpolation on octaves that have many of them.
+
+    Parameters
+    ----------
+    function : callable
+        q > 0, shape (m,), to values of shape (m, k) that are analytic in log q as averages are.
+    q : array, shape (n,)
+    relative : bool
+        Whether each of the k values is to keep its digits, and not the largest of them alone.
+
+    Returns
+    -------
+    array, shape (n, k)
+        Within some 1e-15 of the function, which is called itself where interpolation does not reach that.
+    """
+    mantissa, exponent = np.frexp(q)
+    nodes, to_coefficients = _precise_rule(MANY_NODES)
+    directly, parts = np.ones(q.size, dtype=bool), []
+    for octave, count in Counter(exponent.tolist()).items():
+        if count <= WORTH_INTERPOLATION * MANY_NODES or not -900 < octave < 900:
+            continue
+        known = np.abs(values := function(np.ldexp(nodes, octave)))
+        coefficients = to_coefficients @ values
+        size = known.max(axis=0) if relative else known.max()
+        exact = (np.abs(coefficients[-2:]) <= INTERPOLATED * size).all()
+        if exact and not (relative and (known < VANISHES * size).any()):
+            chosen = np.flatnonzero(exponent == octave)
+            angle = np.arccos(np.clip(2 * np.log2(mantissa[chosen]) + 1, -1.0, 1.0))
+            parts.append((chosen, np.cos(angle[:, None] * np.arange(MANY_NODES)) @ coefficients))
+            directly[chosen] = False
+    left = np.flatnonzero(directly)
+    if left.size or not parts:
+        parts.append((left, function(q[left])))
+    found = np.empty((q.size, parts[0][1].shape[1]))
+    for chosen, values in parts:
+        found[chosen] = values
+    return found
 
 
 class LayerAverages(NamedTuple):

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from isocalc.activations.averages import averages, second_moment_and_slope
+from isocalc.activations.averages import averages, by_octaves, second_moment_and_slope
 from isocalc.activations.catalogue import Activation
 from isocalc.activations.definition import Function
 from isocalc.errors import InvalidInputError, IsocalcError, NoAnswerError, require_network
@@ -39,10 +39,7 @@ class VarianceMaps(NamedTuple):
 
     def excess(self, network: Indices, q: Array) -> tuple[Array, Array]:
         """Return log(value/q) and its slope in log q at one q > 0 for each of the networks."""
-        distinct = np.array(sorted(set(q.tolist())))
-        second, slope = second_moment_and_slope(self.act, distinct)
-        place = np.searchsorted(distinct, q)
-        ratio, trend = self.ratio(network, q, second[place], slope[place])
+        ratio, trend = self.ratio(network, q, *_second_moments(self.act, q))
         with np.errstate(divide="ignore"):
             return np.log(ratio), trend
 
@@ -56,6 +53,21 @@ class VarianceMaps(NamedTuple):
         """Return value/q − 1 and the same slope for some networks on a grid of q, shape (n, k)."""
         ratio, trend = self.ratio(network[:, None], q, *second_moment_and_slope(self.act, q))
         return ratio - 1, trend
+
+
+def _second_moments(act: Activation, q: Array) -> tuple[Array, Array]:
+    """Return E φ² and its slope at q > 0, shape (n,), interpolated where there are many."""
+    if act.closed_averages is not None or act.scale_free:
+        return second_moment_and_slope(act, q)
+    distinct = np.array(sorted(set(q.tolist())))
+    place = np.searchsorted(distinct, q)
+
+    def both(q: Array) -> Array:
+        second, slope = second_moment_and_slope(act, q)
+        return np.column_stack((second, second + q * slope))
+
+    second, beside = by_octaves(both, distinct).T[:, place]
+    return second, (beside - second) / q
 
 
 class Roots(NamedTuple):
@@ -431,15 +443,30 @@ class OneLayer(NamedTuple):
 def one_layer(act: Activation, q: Array) -> OneLayer:
     """Return what one layer does at q >= 0, shape (n,); at 0 the limits q → 0+, at NaN what any q has."""
     q = np.where(np.isnan(q), 1.0, q)
-    own = averages(act, q)
-    slope, positive = own.gate.copy(), q > 0
-    slope[positive] = second_moment_and_slope(act, q[positive])[1]
-    gate, fourth = own.gate, own.gate_squared
+    if act.closed_averages is None and not act.scale_free and (q > 0).any():
+        own, slope, fourth = (np.empty(q.size) for _ in range(3))
+        at_zero, positive = averages(act, 0.0), q > 0
+        own[:], slope[:], fourth[:] = at_zero.gate, at_zero.gate, at_zero.gate_squared
+        found = by_octaves(lambda q: _of_layer(act, q), q[positive])
+        own[positive], fourth[positive], slope[positive] = found.T
+        slope[positive] /= q[positive]
+    else:
+        known = averages(act, q)
+        own, fourth, slope, positive = known.gate, known.gate_squared, known.gate.copy(), q > 0
+        slope[positive] = second_moment_and_slope(act, q[positive])[1]
+    gate = own
     if not gate.all():
         limit = averages(act, NEXT_TO_ZERO * act.length_range[0] ** 2)
         gate, fourth = np.where(gate, gate, limit.gate), np.where(gate, fourth, limit.gate_squared)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        return OneLayer(slope, own.gate, np.where(gate, fourth / gate / gate - 1, np.inf))
+        return OneLayer(slope, own, np.where(gate, fourth / gate / gate - 1, np.inf))
+
+
+def _of_layer(act: Activation, q: Array) -> Array:
+    """Return E φ'², E φ'⁴ and q times the slope of E φ² at variances q > 0, shape (n, 3)."""
+    known = averages(act, q)
+    slope = second_moment_and_slope(act, q)[1]
+    return np.column_stack((known.gate, known.gate_squared, q * slope))
 
 
 def _described(

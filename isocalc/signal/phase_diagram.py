@@ -74,7 +74,7 @@ def phase_diagram(
     -------
     PhaseDiagram
         With the accuracy of :func:`isocalc.fixed_points`, which takes a hundred times as long for thousands
-        of networks where some are chaotic.
+        of networks: averages of many variances are interpolated, to a relative 5e-15.
 
     Raises
     ------
