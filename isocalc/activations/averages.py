@@ -11,7 +11,7 @@ rounding; where its last coefficients say otherwise direct quadrature takes over
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache, cached_property
 from typing import NamedTuple
 
@@ -23,7 +23,9 @@ from isocalc.activations.tolerances import (
     CENTRAL_REACH,
     FARTHEST_REACH,
     IN_CACHE,
+    INTERPOLATED,
     LAST_SHARE,
+    MANY_NODES,
     MOST_PANELS,
     NEXT_TO_NOTHING,
     NO_MEAN,
@@ -31,8 +33,10 @@ from isocalc.activations.tolerances import (
     OCTAVE_ACCURACY,
     OCTAVE_NODES,
     SMALLEST_Q,
+    VANISHES,
     WINDOWS,
     WORTH_A_TABLE,
+    WORTH_INTERPOLATION,
 )
 from isocalc.errors import NoAnswerError
 from isocalc.numerics.quadrature import central_edges, far_panels, panel_rule, window_rule
@@ -278,6 +282,55 @@ def _octave_rule(count: int) -> tuple[Array, Array]:
     return np.exp2((np.cos(angle) - 1) / 2), matrix
 
 
+@cache
+def _precise_rule(count: int) -> tuple[Array, Array]:
+    """Return what `_octave_rule` does, with angles reduced before they are rounded."""
+    turns = np.outer(np.arange(count), 2 * np.arange(count) + 1) % (4 * count)
+    matrix = np.cos(np.pi / (2 * count) * turns) * 2 / count
+    matrix[0] /= 2
+    return _octave_rule(count)[0], matrix
+
+
+def by_octaves(function: Callable[[Array], Array], q: Array, *, relative: bool = True) -> Array:
+    """Return a function of many variances, by interpolation on octaves that have many of them.
+
+    Parameters
+    ----------
+    function : callable
+        q > 0, shape (m,), to values of shape (m, k) that are analytic in log q as averages are.
+    q : array, shape (n,)
+    relative : bool
+        Whether each of the k values is to keep its digits, and not the largest of them alone.
+
+    Returns
+    -------
+    array, shape (n, k)
+        Within some 1e-15 of the function, which is called itself where interpolation does not reach that.
+    """
+    mantissa, exponent = np.frexp(q)
+    nodes, to_coefficients = _precise_rule(MANY_NODES)
+    directly, parts = np.ones(q.size, dtype=bool), []
+    for octave, count in Counter(exponent.tolist()).items():
+        if count <= WORTH_INTERPOLATION * MANY_NODES or not -900 < octave < 900:
+            continue
+        known = np.abs(values := function(np.ldexp(nodes, octave)))
+        coefficients = to_coefficients @ values
+        size = known.max(axis=0) if relative else known.max()
+        exact = (np.abs(coefficients[-2:]) <= INTERPOLATED * size).all()
+        if exact and not (relative and (known < VANISHES * size).any()):
+            chosen = np.flatnonzero(exponent == octave)
+            angle = np.arccos(np.clip(2 * np.log2(mantissa[chosen]) + 1, -1.0, 1.0))
+            parts.append((chosen, np.cos(angle[:, None] * np.arange(MANY_NODES)) @ coefficients))
+            directly[chosen] = False
+    left = np.flatnonzero(directly)
+    if left.size or not parts:
+        parts.append((left, function(q[left])))
+    found = np.empty((q.size, parts[0][1].shape[1]))
+    for chosen, values in parts:
+        found[chosen] = values
+    return found
+
+
 class LayerAverages(NamedTuple):
     """What one layer's recursion needs."""
 
@@ -335,6 +388,20 @@ class AverageTable:
         size = np.maximum(np.abs(values).max(axis=1), 1.0)
         converged = np.abs(coefficients[:, -2:]).max(axis=1) <= OCTAVE_ACCURACY * size
         return Octave(units, coefficients) if converged.all() else None
+
+    @cached_property
+    def gate_range(self) -> tuple[float, float]:
+        """Bounds of E φ'² over all variances q.
+
+        E f over √(2πq), of a positive f, grows with q: between variances a factor of 16 apart E φ'² falls by
+        at most 4, and comes from at most 4 times what it is at the higher.
+        """
+        lowest = -60 + 2 * math.floor(math.log2(min(1.0, *self.act.lengths)))
+        exponents = np.arange(max(lowest, -900), self._far + 4, 4)
+        gate = averages(self.act, np.append(0.0, np.exp2(exponents))).gate
+        growth = _growth(float(gate[-9]), float(gate[-1]), 32) if gate[-1] else 0.0
+        least, most = float(gate.min()) / 4, float(gate.max()) * 4
+        return 0.0 if growth < 0 else least, most if growth <= 0 else math.inf
 
     @cached_property
     def _far(self) -> int:

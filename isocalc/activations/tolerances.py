@@ -12,6 +12,10 @@ WINDOWS, MOST_PANELS = 9.0, 500.0
 OCTAVE_NODES, OCTAVE_ACCURACY = 16, 1e-14
 # A table costs as much as a few averages taken directly.
 WORTH_A_TABLE = 4
+# The same of many variances of one octave that are interpolated, where there are so many times the nodes.
+MANY_NODES, INTERPOLATED, WORTH_INTERPOLATION = 24, 1e-15, 2
+# Share of the largest in an octave below which a value that is interpolated has lost digits.
+VANISHES = 1e-2
 # Averages that underflow somewhere in an octave and are below this are 0 in all of it.
 NEXT_TO_NOTHING = 1e-250
 # Share of √E φ² from which E φ is more than what quadrature is off by.

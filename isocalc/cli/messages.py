@@ -10,6 +10,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from isocalc.cli.progress import clear_line
 from isocalc.errors import InvalidInputError, IsocalcError, NoAnswerError, one_line
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def advised(message: str, next_steps: "Iterable[NextStep]") -> str:
 
 def say(message: str) -> None:
     """Write one line to standard error; where it cannot be written, nobody is there to read it."""
+    clear_line()
     with suppress(OSError):
         print(f"isocalc: {one_line(message)}", file=sys.stderr, flush=True)  # noqa: T201 - the messages of the program
 

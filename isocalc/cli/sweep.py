@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from isocalc.cli.messages import say, told
 from isocalc.cli.numbers import Typed
+from isocalc.cli.progress import waiting
 from isocalc.errors import InvalidInputError, IsocalcError, NoAnswerError
 from isocalc.limits import MOST_REASONS, MOST_VALUES
 
@@ -154,22 +155,25 @@ def run(
     failures: list[str] = []
     if sweep.single:
         (point,) = sweep.points()
-        rows = _cells(columns, sweep.compute(compute, point), (), failures)
+        with waiting(1):
+            rows = _cells(columns, sweep.compute(compute, point), (), failures)
         _tell_rest(failures)
         return Table(columns, rows, caption), bool(failures)
     others = [name for name in columns if name not in sweep.swept and name != "status"]
     columns = [*sweep.swept, *others, "status"]
     rows = []
-    for count, point in enumerate(sweep.points(), start=1):
-        done: dict[str, Cell] = {**point, "status": "ok"}
-        try:
-            found = [done | dict(row) for row in sweep.compute(compute, point)]
-        except IsocalcError as error:
-            found = [dict.fromkeys(columns) | point | {"status": error}]
-        rows += _cells(columns, found, sweep.swept, failures)
-        if conclude is not None and count % sweep.points_each == 0:
-            found = [done | dict(row) for row in conclude(sweep.at(point))]
+    with waiting(sweep.size) as tell:
+        for count, point in enumerate(sweep.points(), start=1):
+            done: dict[str, Cell] = {**point, "status": "ok"}
+            try:
+                found = [done | dict(row) for row in sweep.compute(compute, point)]
+            except IsocalcError as error:
+                found = [dict.fromkeys(columns) | point | {"status": error}]
             rows += _cells(columns, found, sweep.swept, failures)
+            if conclude is not None and count % sweep.points_each == 0:
+                found = [done | dict(row) for row in conclude(sweep.at(point))]
+                rows += _cells(columns, found, sweep.swept, failures)
+            tell(count)
     _tell_rest(failures)
     return Table(columns, rows, caption, len(sweep.swept)), bool(failures)
 

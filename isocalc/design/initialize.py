@@ -8,11 +8,13 @@ upper edge: theory (36).
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 
 from isocalc.activations.averages import AverageTable
+from isocalc.activations.definition import Function
 from isocalc.design.tolerances import (
     ACCURACY,
     CHORD,
@@ -250,23 +252,50 @@ def _c_of_edge(edge: float) -> float:
     return root(lambda c: math.log(universal.edge(c) / edge), *ends)
 
 
+class _Known(NamedTuple):
+    """What is known of networks that differ in one scale."""
+
+    table: AverageTable
+    c: dict[float, float]
+
+
+@lru_cache(maxsize=64)
+def _known(network: ResNet, _: Function) -> _Known:
+    """Return what targets of one network share; φ itself tells activations of one name apart."""
+    return _Known(AverageTable(network.act), {})
+
+
 class _Curve:
     """c of networks that differ in one scale, beside the c that is wanted."""
 
     def __init__(self, network: ResNet, target: float) -> None:
         self.network, self.target = network, target
         self.name = network.branch.scale
-        self._table = AverageTable(network.act)
+        self._known = _known(network.with_branch_scale(1.0), network.act.phi)
 
     def at(self, scale: float) -> ResNet:
         return self.network.with_branch_scale(scale)
 
     def c(self, scale: float) -> float:
         """Return c, infinite where it overflows."""
-        try:
-            return propagate_residual(self.at(scale), self._table, NUMBA_FROM).c
-        except NoAnswerError:
-            return math.inf
+        known = self._known.c
+        if scale not in known:
+            try:
+                known[scale] = propagate_residual(self.at(scale), self._known.table, NUMBA_FROM).c
+            except NoAnswerError:
+                known[scale] = math.inf
+        return known[scale]
+
+    def _grid(self) -> Array:
+        """Return the scales between which c can be what is wanted: c is a mean of (scale/skip)² E φ'²."""
+        grid = np.array(_GRID)
+        if self.network.branch.normalises:
+            return grid
+        least, most = self._known.table.gate_range
+        wanted = self.target * self.network.skip**2
+        first = max(int(np.searchsorted(grid, math.sqrt(wanted / most))) - 1, 0)
+        last = int(np.searchsorted(grid, math.sqrt(wanted / least))) + 1 if least else grid.size
+        return grid[first:last]
 
     def excess(self, scale: float) -> float:
         c = self.c(scale)
@@ -276,7 +305,8 @@ class _Curve:
         def excess(scales: Array) -> Array:
             return np.array([self.excess(scale) for scale in scales.tolist()])
 
-        return all_roots(excess, np.array(_GRID), excess(np.array(_GRID)))
+        grid = self._grid()
+        return all_roots(excess, grid, excess(grid))
 
     def followed(self, scale: float, near: "_Curve") -> float:
         """Return the root near that of a less deep network.

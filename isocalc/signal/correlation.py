@@ -330,6 +330,19 @@ class StableCorrelations:
             gap, slope = (float(*found) for found in _solve(act, CorrelationPairs, *one))
         return (1 - gap if gap < 1 - 4 * EPS else 0.0), slope
 
+    def of_all(self) -> tuple[Array, Array]:
+        """Return c* and the slope of the correlation map there, NaN where no correlation is stable."""
+        critical = np.abs(self._chi - 1) <= CRITICAL
+        c, slope = np.ones_like(self._chi), np.where(critical, 1.0, self._chi)
+        others = ~(critical | (self._chi < 1)) | (bool(self._act.jumps) & (self._weight != 0))
+        if others.any():
+            gap, found = self._together
+            c[others] = np.where(gap < 1 - 4 * EPS, 1 - gap, 0.0)[others]
+            slope[others] = found[others]
+            for i in np.flatnonzero(others & np.isnan(gap)).tolist():
+                c[i], slope[i] = (math.nan if number is None else number for number in self.at(i))
+        return c, slope
+
     @cached_property
     def _together(self) -> Array:
         found = np.full((2, self._q.size), np.nan)

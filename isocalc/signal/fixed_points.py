@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from isocalc.activations.averages import averages, second_moment_and_slope
+from isocalc.activations.averages import averages, by_octaves, second_moment_and_slope
 from isocalc.activations.catalogue import Activation
 from isocalc.activations.definition import Function
 from isocalc.errors import (
@@ -53,10 +53,7 @@ class VarianceMaps(NamedTuple):
 
     def excess(self, network: Indices, q: Array) -> tuple[Array, Array]:
         """Return log(value/q) and its slope in log q at one q > 0 for each of the networks."""
-        distinct = np.array(sorted(set(q.tolist())))
-        second, slope = second_moment_and_slope(self.act, distinct)
-        place = np.searchsorted(distinct, q)
-        ratio, trend = self.ratio(network, q, second[place], slope[place])
+        ratio, trend = self.ratio(network, q, *_second_moments(self.act, q))
         with np.errstate(divide="ignore"):
             return np.log(ratio), trend
 
@@ -70,6 +67,21 @@ class VarianceMaps(NamedTuple):
         """Return value/q − 1 and the same slope for some networks on a grid of q, shape (n, k)."""
         ratio, trend = self.ratio(network[:, None], q, *second_moment_and_slope(self.act, q))
         return ratio - 1, trend
+
+
+def _second_moments(act: Activation, q: Array) -> tuple[Array, Array]:
+    """Return E φ² and its slope at q > 0, shape (n,), interpolated where there are many."""
+    if act.closed_averages is not None or act.scale_free:
+        return second_moment_and_slope(act, q)
+    distinct = np.array(sorted(set(q.tolist())))
+    place = np.searchsorted(distinct, q)
+
+    def both(q: Array) -> Array:
+        second, slope = second_moment_and_slope(act, q)
+        return np.column_stack((second, second + q * slope))
+
+    second, beside = by_octaves(both, distinct).T[:, place]
+    return second, (beside - second) / q
 
 
 class Roots(NamedTuple):
@@ -350,26 +362,19 @@ def fixed_points_of(networks: Sequence[FeedForward]) -> list[Answer]:
 
 
 def _of_one_activation(networks: Sequence[FeedForward]) -> list[Answer]:
-    act, refusals = networks[0].act, [_refusal(network) for network in networks]
+    act, refusals = networks[0].act, [refusal_of(network) for network in networks]
     sigmas = [
         (1.0, 0.0) if refusal else (network.sigma_w, network.sigma_b)
         for network, refusal in zip(networks, refusals, strict=True)
     ]
-    maps = VarianceMaps(act, *(np.array(sigmas).T ** 2))
-    roots = _scale_free_roots(maps) if act.scale_free else variance_roots(maps)
-    lost = set(roots.network[np.isnan(roots.q) & ~roots.everywhere[roots.network]].tolist())
-    last = dict(zip(roots.network.tolist(), roots.q.tolist(), strict=True))
-    # No slope is below -1/2, since z² − 1 >= −1: q never oscillates.
-    layer = one_layer(act, roots.q)
-    stable = maps.weight[roots.network] * layer.slope < 1
-    stable |= roots.everywhere[roots.network] | ((roots.q == 0) & roots.falls_at_zero[roots.network])
-    network = roots.network[stable].tolist()
-    escapes = [last[i] if roots.grows[i] else None for i in network]
-    of_points = [networks[i] for i in network]
-    points = _described(of_points, roots.q[stable], escapes, OneLayer(*(part[stable] for part in layer)))
+    stable = stable_points(VarianceMaps(act, *(np.array(sigmas).T ** 2)))
+    network = stable.network.tolist()
+    escapes = [None if math.isnan(escape) else escape for escape in stable.escape.tolist()]
+    points = _described([networks[i] for i in network], stable.q, escapes, stable.layer)
     found: list[list[FixedPoint]] = [[] for _ in networks]
     for i, point in zip(network, points, strict=True):
         found[i].append(point)
+    lost = set(np.flatnonzero(stable.lost).tolist())
     return [
         refusal
         or (NoAnswerError(f"a fixed point of {act.name} was not reached") if i in lost else None)
@@ -379,7 +384,41 @@ def _of_one_activation(networks: Sequence[FeedForward]) -> list[Answer]:
     ]
 
 
-def _refusal(network: FeedForward) -> InvalidInputError | None:
+class StablePoints(NamedTuple):
+    """Stable fixed points of variance maps of one activation."""
+
+    network: Indices
+    """Number of the map, shape (k,), ascending, and within it ascending q"""
+    q: Array
+    """Shape (k,); NaN where every q is a fixed point"""
+    escape: Array
+    """Shape (k,): from where the variance grows without bound, NaN where it does not"""
+    layer: "OneLayer"
+    """At the points, shape (k,)"""
+    lost: Flags
+    """Shape (n,): whether a root of the map was not reached"""
+
+
+def stable_points(maps: VarianceMaps) -> StablePoints:
+    """Return the stable fixed points of maps."""
+    roots = _scale_free_roots(maps) if maps.act.scale_free else variance_roots(maps)
+    lost = np.zeros(maps.weight.size, dtype=bool)
+    lost[roots.network[np.isnan(roots.q) & ~roots.everywhere[roots.network]]] = True
+    last = np.full(maps.weight.size, np.nan)
+    last[roots.network] = roots.q  # of several numbers for one place numpy keeps the last
+    escape = np.where(roots.grows, last, np.nan)
+    # No slope is below -1/2, since z² − 1 >= −1: q never oscillates.
+    layer = one_layer(maps.act, roots.q)
+    stable = maps.weight[roots.network] * layer.slope < 1
+    stable |= roots.everywhere[roots.network] | ((roots.q == 0) & roots.falls_at_zero[roots.network])
+    network = roots.network[stable]
+    return StablePoints(
+        network, roots.q[stable], escape[network], OneLayer(*(part[stable] for part in layer)), lost
+    )
+
+
+def refusal_of(network: FeedForward) -> InvalidInputError | None:
+    """Return what is raised where a scale has no fixed points to speak of."""
     for parameter, value in (("sigma_w", network.sigma_w), ("sigma_b", network.sigma_b)):
         if value and not SMALLEST_SIGMA <= value <= LARGEST_SIGMA:
             rule = f"0 or from {SMALLEST_SIGMA:g} to {LARGEST_SIGMA:g} at a fixed point"
@@ -418,15 +457,30 @@ class OneLayer(NamedTuple):
 def one_layer(act: Activation, q: Array) -> OneLayer:
     """Return what one layer does at q >= 0, shape (n,); at 0 the limits q → 0+, at NaN what any q has."""
     q = np.where(np.isnan(q), 1.0, q)
-    own = averages(act, q)
-    slope, positive = own.gate.copy(), q > 0
-    slope[positive] = second_moment_and_slope(act, q[positive])[1]
-    gate, fourth = own.gate, own.gate_squared
+    if act.closed_averages is None and not act.scale_free and (q > 0).any():
+        own, slope, fourth = (np.empty(q.size) for _ in range(3))
+        at_zero, positive = averages(act, 0.0), q > 0
+        own[:], slope[:], fourth[:] = at_zero.gate, at_zero.gate, at_zero.gate_squared
+        found = by_octaves(lambda q: _of_layer(act, q), q[positive])
+        own[positive], fourth[positive], slope[positive] = found.T
+        slope[positive] /= q[positive]
+    else:
+        known = averages(act, q)
+        own, fourth, slope, positive = known.gate, known.gate_squared, known.gate.copy(), q > 0
+        slope[positive] = second_moment_and_slope(act, q[positive])[1]
+    gate = own
     if not gate.all():
         limit = averages(act, NEXT_TO_ZERO * act.length_range[0] ** 2)
         gate, fourth = np.where(gate, gate, limit.gate), np.where(gate, fourth, limit.gate_squared)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        return OneLayer(slope, own.gate, np.where(gate, fourth / gate / gate - 1, np.inf))
+        return OneLayer(slope, own, np.where(gate, fourth / gate / gate - 1, np.inf))
+
+
+def _of_layer(act: Activation, q: Array) -> Array:
+    """Return E φ'², E φ'⁴ and q times the slope of E φ² at variances q > 0, shape (n, 3)."""
+    known = averages(act, q)
+    slope = second_moment_and_slope(act, q)[1]
+    return np.column_stack((known.gate, known.gate_squared, q * slope))
 
 
 def _described(
@@ -469,6 +523,13 @@ def depth_scale(slope: float) -> float:
     if size == 0:
         return 0.0
     return math.inf if abs(size - 1) <= CRITICAL else -1 / math.log(size)
+
+
+def depth_scales(slope: Array) -> Array:
+    """Return what `depth_scale` does for each of many slopes, NaN for NaN."""
+    size = np.abs(slope)
+    with np.errstate(divide="ignore"):
+        return np.where(np.abs(size - 1) <= CRITICAL, np.inf, -1 / np.log(size))
 
 
 def limit_network(network: FeedForward) -> FeedForward | None:

@@ -5,7 +5,7 @@ of two matrices, x' = a x + W₂ φ(W₁ LN(x) + b), in closed form.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -182,8 +182,16 @@ def propagate_residual(
         number = int(np.argmin(np.isfinite(c_per_layer))) + 1
         raise NoAnswerError(f"c of {network.act.name} overflows at layer {number}: the signal explodes")
     skips = 2 * network.depth * math.log(abs(network.skip))
-    log_mean = skips + math.fsum(np.log1p(c_per_layer / network.depth))
+    log_mean = skips + _sum_of_layers(np.log1p, c_per_layer / network.depth)
     return Propagation(trace.q, c_per_layer, trace.second_moment, trace.mean, log_mean)
+
+
+def _sum_of_layers(function: Callable[[Array], Array], values: Array) -> float:
+    """Return the sum of a function over layers, at once over those that are alike at the end."""
+    others = np.flatnonzero(values != values[-1])
+    alike = values.size - (int(others[-1]) + 1 if others.size else 0)
+    terms = function(np.append(values[: values.size - alike], values[-1])).tolist()
+    return math.fsum([*terms[:-1], alike * terms[-1]])
 
 
 def can_leave_law(network: ResNet | FeedForward, signal: Propagation | None = None) -> bool:
@@ -241,7 +249,7 @@ def _propagate_feed_forward(network: FeedForward) -> Propagation:
         chi = _product(variance, trace.gate)
         if np.isnan(chi).any():
             raise NoAnswerError(f"sigma_w = {network.sigma_w!r} is too large: its square is not a double")
-        log_mean = math.fsum(np.log(chi)) if chi.all() else -math.inf
+        log_mean = _sum_of_layers(np.log, chi) if chi.all() else -math.inf
     return Propagation(trace.q, chi, trace.second_moment, trace.mean, log_mean)
 
 

@@ -6,7 +6,7 @@ import pytest
 import reference
 from mpmath import mp, mpf
 
-from isocalc.activations.averages import averages, second_moment_and_slope
+from isocalc.activations.averages import averages, by_octaves, second_moment_and_slope
 from isocalc.activations.catalogue import FAMILIES, activation
 from isocalc.numerics.quadrature import legendre_rule
 
@@ -182,3 +182,21 @@ def test_slope_keeps_its_digits_where_the_variance_is_tiny():
 def test_legendre_rule(count):
     for ours, numpys in zip(legendre_rule(count), np.polynomial.legendre.leggauss(count), strict=True):
         assert ours == pytest.approx(numpys, rel=1e-14, abs=1e-16)
+
+
+@pytest.mark.parametrize("spec", ["tanh", "gelu", "hardtanh", "softshrink", "sin", "tanh(10*x)"])
+def test_many_variances_are_interpolated(spec):
+    """Between nodes the averages are those taken directly; so they are where one vanishes."""
+    act = activation(spec)
+    q = np.exp(np.random.default_rng(5).uniform(-3, 4, 1500))
+    asked = []
+
+    def both(q):
+        asked.append(q.size)
+        found = averages(act, q)
+        return np.column_stack((found.second, found.gate))
+
+    interpolated = by_octaves(both, q)
+    assert sum(asked) < 1500 + 400
+    second, gate, *_ = averages(act, q)[1:]
+    assert interpolated == pytest.approx(np.column_stack((second, gate)), rel=5e-15, abs=0)

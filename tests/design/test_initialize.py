@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import isocalc
-from isocalc import InvalidInputError, NoAnswerError, ResNet, UniversalLaw, propagate
+from isocalc import InvalidInputError, NoAnswerError, ResNet, UniversalLaw, activation, propagate
+from isocalc.activations.averages import AverageTable, averages
 from isocalc.activations.catalogue import Activation, names
 from isocalc.design import initialize
 from isocalc.design.initialize import c_of_condition, c_of_s_max, for_c, like
@@ -200,3 +201,27 @@ def test_an_s_max_that_cannot_be():
 def test_bad_arguments(call, words):
     with pytest.raises(InvalidInputError, match=words):
         call()
+
+
+@pytest.mark.parametrize(
+    "spec", ["tanh", "gelu", "softshrink", "hardtanh:-2:5", "squared_relu", "tanh(10*x)", "relu"]
+)
+def test_gates_are_within_the_range_that_narrows_the_search(spec):
+    act = activation(spec)
+    least, most = AverageTable(act).gate_range
+    gate = averages(act, np.geomspace(1e-20, 1e20, 200)).gate
+    assert (gate >= least).all()
+    assert (gate <= most).all()
+
+
+@pytest.mark.parametrize(("spec", "block"), [("gelu", "post"), ("tanh", "pre"), ("gaussian", "post")])
+def test_a_narrowed_search_finds_what_all_scales_show(spec, block):
+    """Sign changes of c between all scales from 1e-6 to 1e6."""
+    network = ResNet(spec, block=block, depth=5, sigma_b=0.2)
+    scales = np.geomspace(1e-6, 1e6, 97)
+    c = np.array([propagate(network.with_branch_scale(scale)).c for scale in scales.tolist()])
+    for target in (1e-3, 0.5, 20.0):
+        changes = np.count_nonzero(np.diff(c > target))
+        found = for_c(network, target)
+        assert len(found) >= changes > 0
+        assert [propagate(net).c for net in found] == pytest.approx([target] * len(found), rel=1e-10)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from isocalc import InvalidInputError, phase_diagram
+from isocalc import FeedForward, InvalidInputError, NoAnswerError, fixed_points, phase_diagram
 
 
 def test_a_diagram_of_erf_in_closed_form():
@@ -55,3 +55,29 @@ def test_branches_of_a_diagram():
 def test_what_a_diagram_refuses(arguments, message):
     with pytest.raises(InvalidInputError, match=message):
         phase_diagram("tanh", *arguments)
+
+
+@pytest.mark.parametrize("spec", ["tanh", "silu", "hardtanh", "threshold:-1:10"])
+def test_a_large_diagram_is_that_of_networks_one_by_one(spec):
+    """With hundreds of networks averages are interpolated; errors are times the conditioning of q*."""
+    sigma_w, sigma_b = np.linspace(0.6, 2.5, 40)[:, None], np.linspace(0, 1, 30)
+    diagram = phase_diagram(spec, sigma_w, sigma_b)
+    for i, j in [(3, 0), (7, 11), (20, 29), (25, 3), (31, 17), (39, 8)]:
+        network = FeedForward(spec, sigma_w=float(sigma_w[i, 0]), sigma_b=float(sigma_b[j]))
+        try:
+            points = fixed_points(network)
+        except NoAnswerError:
+            points = ()
+        found = diagram.q_star[:, i, j]
+        assert np.count_nonzero(diagram.phase[:, i, j] != "") == len(points)
+        for branch, point in enumerate(points):
+            slope = math.exp(-1 / point.xi_q) if point.xi_q else 0.0
+            close = {"rel": 1e-14 / (1 - slope), "abs": 0}
+            assert diagram.phase[branch, i, j] == point.phase
+            assert found[branch] == pytest.approx(point.q_star, **close)
+            assert diagram.chi[branch, i, j] == pytest.approx(point.chi, **close)
+            assert diagram.xi_q[branch, i, j] == pytest.approx(point.xi_q, **close)
+            assert diagram.relative_variance[branch, i, j] == pytest.approx(point.relative_variance, **close)
+            assert diagram.escape[branch, i, j] == pytest.approx(
+                point.escape or math.nan, rel=1e-11, nan_ok=True
+            )

@@ -9,7 +9,7 @@ from mpmath import mp, mpf
 
 from isocalc import FeedForward, InvalidInputError, NoAnswerError, ResNet, propagate
 from isocalc.signal import propagation as module
-from isocalc.signal.propagation import can_leave_law
+from isocalc.signal.propagation import _sum_of_layers, can_leave_law
 
 NETWORKS = [
     {"activation": "tanh", "depth": 7},
@@ -331,3 +331,10 @@ def test_a_squared_relu_network_of_100000_layers(block):
     found = propagate(network)
     np.testing.assert_allclose(found.second_moment, second, rtol=1e-10)
     assert found.c == pytest.approx(math.fsum(gates) / depth, rel=1e-10)
+
+
+def test_sums_over_layers_that_are_alike_at_the_end():
+    """The sum of all of them, rounded once; a head of other layers is summed one by one."""
+    values = np.concatenate((np.linspace(0.5, 2, 7), np.full(1000, 1.1)))
+    for some in (values, values[:7], values[7:], values[:1]):
+        assert _sum_of_layers(np.log, some) == pytest.approx(math.fsum(np.log(some)), rel=1e-15, abs=1e-15)

@@ -12,6 +12,7 @@ from isocalc.cli.messages import Caveats, say, told
 from isocalc.cli.options.init import OPTIONS, networks_asked, question_of, require_in_range
 from isocalc.cli.options.network import NETWORK_OPTIONS
 from isocalc.cli.options.output import Output, picture_options
+from isocalc.cli.progress import waiting
 from isocalc.cli.rows.init import (
     COMPARED,
     FEEDFORWARD,
@@ -213,10 +214,13 @@ def _emit(networks: Sweep, solutions: Callable[..., Any], framework: str) -> Non
         raise InvalidInputError("emit", "of one network", framework, "Give one value of each option.")
     (point,) = networks.points()
     net = networks.at(point)
-    found = solutions(net, **{name: point[name] for name in networks.beside})
+    with waiting(1):
+        found = solutions(net, **{name: point[name] for name in networks.beside})
     if len(found) > 1:
         say(f"{len(found)} solutions; this is the one of the smallest scale or q*")
-    click.echo(_code(net, found[0], framework), nl=False)
+    with waiting(1):
+        code = _code(net, found[0], framework)
+    click.echo(code, nl=False)
 
 
 def _code(net: "ResNet | FeedForward", found: Any, framework: Any) -> str:

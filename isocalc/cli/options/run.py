@@ -15,6 +15,7 @@ import click
 from isocalc.cli.command import Function, decorated, refuse
 from isocalc.cli.messages import say
 from isocalc.cli.options.types import OneOf, Whole
+from isocalc.cli.progress import on_terminal
 from isocalc.errors import InvalidInputError
 from isocalc.files import tidied
 from isocalc.limits import MOST_ROWS, MOST_SEED, MOST_TRIALS, MOST_WORKERS
@@ -38,7 +39,7 @@ def progress_bar(replicates: int) -> Iterator[Callable[[float, int], None] | Non
         Called with the share of the work that is done and the number of replicates, first with what was
         done before.
     """
-    if sys.stderr is None or not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+    if not on_terminal():
         yield None
         return
     from rich.console import Console
