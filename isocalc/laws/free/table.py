@@ -64,11 +64,11 @@ class _Panel(NamedTuple):
     def nodes(self) -> Array:
         """The nodes, in x."""
         angle = PI * (np.arange(self.state.shape[1]) + 0.5) / self.state.shape[1]
-        return (self.start + self.stop) / 2 + (self.stop - self.start) / 2 * np.cos(angle)
+        return np.asarray((self.start + self.stop) / 2 + (self.stop - self.start) / 2 * np.cos(angle))
 
     def missed_of(self, count: int) -> float:
         """Return about the size of the last coefficients of so many nodes."""
-        return self.size * (self.missed / self.size) ** (count / self.series.shape[1])
+        return self.size * math.pow(self.missed / self.size, count / self.series.shape[1])
 
     def at(self, x: Array) -> Complex:
         """Return the states at x by the series."""
@@ -221,8 +221,8 @@ class Table:
             self.product.solve(y[lost])  # it says what is not solved
         live = (state[0].imag > _DEAD) & (state[0].imag < PI - _DEAD)
         self.empty.extend(y[~live].tolist())
-        found = np.flatnonzero(live)
-        if self._is_whole and found.size and not live[found[0] : found[-1]].all():
+        inside = np.flatnonzero(live)
+        if self._is_whole and inside.size and not live[inside[0] : inside[-1]].all():
             raise NoAnswerError("the band has a gap")
         return state, lost
 
