@@ -38,6 +38,8 @@ _DEAD = 1e-12
 _NODES = 16
 # Length in y of the pieces that moments of λ are summed over.
 _PIECE, _MOST_PIECES = 1.5, 64
+# Mass that integrals may miss; how often their nodes may double for that.
+_INTEGRATED, _DOUBLINGS = 1e-13, 5
 
 
 class _Panel(NamedTuple):
@@ -245,22 +247,25 @@ class Table:
         return self.product.solved(y, _ROUNDS)
 
     def _integrated(self) -> Array:
-        """Return series of the mass above x within panels, and check nothing."""
+        """Return series of the mass above x within panels."""
         count = 2 * self._zeta.shape[1]
-        angle = PI * (np.arange(count) + 0.5) / count
-        nodes = np.cos(angle)
         half = (self._stops - self._starts)[:, None] / 2
-        x = (self._starts + self._stops)[:, None] / 2 + half * nodes
-        zeta = self._zeta @ np.cos(np.outer(np.arange(self._zeta.shape[1]), angle))
-        values = self.product.density_of(zeta) * self._slope(x) * half
-        series = 2 / count * values @ np.cos(np.outer(angle, np.arange(count)))
-        series[:, 0] /= 2
-        whole = np.polynomial.chebyshev.chebint(series, lbnd=1, axis=1)
-        whole = -whole
-        masses = whole @ (-1.0) ** np.arange(count + 1)
-        beyond = np.append(np.cumsum(masses[::-1])[::-1][1:], 0.0)
-        whole[:, 0] += beyond
-        return whole
+        middle = (self._starts + self._stops)[:, None] / 2
+        for _ in range(_DOUBLINGS):
+            angle = PI * (np.arange(count) + 0.5) / count
+            x = middle + half * np.cos(angle)
+            zeta = self._zeta @ np.cos(np.outer(np.arange(self._zeta.shape[1]), angle))
+            values = self.product.density_of(zeta) * self._slope(x) * half
+            series = 2 / count * values @ np.cos(np.outer(angle, np.arange(count)))
+            series[:, 0] /= 2
+            if np.abs(series[:, -count // 8 :]).max() < _INTEGRATED:
+                break
+            # Beside a point mass densities have a peak that ζ does not have.
+            count *= 2
+        whole = -np.polynomial.chebyshev.chebint(series, lbnd=1, axis=1)
+        masses = whole @ (-1.0) ** np.arange(whole.shape[1])
+        whole[:, 0] += np.append(np.cumsum(masses[::-1])[::-1][1:], 0.0)
+        return np.asarray(whole)
 
     @property
     def mass(self) -> float:
@@ -286,17 +291,20 @@ class Table:
     def masses(self) -> tuple[Array, Array]:
         """Return nodes y and the masses that stand for the density, also where that is weighed with λ."""
         nodes, weights = legendre_rule(_NODES)
-        ends = []
-        for start, stop, zeta in zip(self._starts, self._stops, self._zeta, strict=True):
+        counts = []
+        for start, stop in zip(self._starts, self._stops, strict=True):
             low, high = self.place(np.array([start, stop]))
-            used = max(1, np.count_nonzero(np.abs(zeta) > 1e-13 * np.abs(zeta[0])) / _NODES)
-            pieces = min(math.ceil(max(2 * used, (high - low) / _PIECE)), _MOST_PIECES)
-            ends.append(np.linspace(start, stop, pieces + 1)[:-1])
-        edges = np.append(np.concatenate(ends), 1.0)
-        half = np.diff(edges)[:, None] / 2
-        x = (edges[:-1, None] + half + half * nodes).ravel()
-        y = self.place(x)
-        masses = self.density_and_above(y)[0] * self._slope(x) * (half * weights).ravel()
+            counts.append(min(math.ceil(max(2.0, (high - low) / _PIECE)), _MOST_PIECES))
+        for doubling in range(_DOUBLINGS):
+            pieces = zip(self._starts, self._stops, counts, strict=True)
+            edges = [np.linspace(start, stop, (k << doubling) + 1)[:-1] for start, stop, k in pieces]
+            edge = np.append(np.concatenate(edges), 1.0)
+            half = np.diff(edge)[:, None] / 2
+            x = (edge[:-1, None] + half + half * nodes).ravel()
+            y = self.place(x)
+            masses = self.density_and_above(y)[0] * self._slope(x) * (half * weights).ravel()
+            if abs(masses.sum() - self.mass) < _INTEGRATED:
+                break
         return y, masses
 
 
