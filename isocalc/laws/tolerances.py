@@ -153,8 +153,8 @@ MOST_SCALED = 2.0
 SOLVED, SOLVED_BESIDE_EDGE = 1e-11, 1e-7
 # Numbers that are computed on together, which stay in the processor's cache.
 AT_ONCE = 4096
-# Newton's matrix: paths it is made from; groups from which on they are merged, to so many.
-NEWTON_PATHS, FULL_GROUPS, MERGED_GROUPS = 256, 48, 32
+# Newton's matrix: paths it is made from, in units of 1/groups²; groups from which on they are merged, to so many.
+NEWTON_WORK, FULL_GROUPS, MERGED_GROUPS = 400_000, 48, 32
 # Im ζ that counts as 0: beside edges the equations are solved no nearer.
 DEAD = 1e-7
 # Steps of a walk to the end of a band; part of the way to where it is expected that a step goes.
@@ -172,8 +172,12 @@ LEAST_MASS = 1e-8
 MOST_LOST = 1e-5
 # Distance of an atom, over the width of the law, at which a density that has not ended reaches up to it.
 TOUCHES = 1e-6
+# Where a density is looked for: places on either side of λ = Π a², and the factor of y from one to the next.
+SEEDS, SHORTER = 24, 0.8
 # Share of paths closed for good from which on a law is a table on either side of λ = Π a².
 SPIKE = 0.2
+# A further interval is looked for in steps of this part of the law's width, so many at a time, so often.
+FINE_STEP, FINE_STEPS, FINE_ROUNDS = 1 / 128, 64, 6
 # Where there is no lower end: part of the way down, where the law is not solved, on which it may be, and how
 # often to go back so.
 SURELY, RETREATS = 0.9, 8

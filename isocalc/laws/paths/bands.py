@@ -6,6 +6,8 @@ gaps to the next; `tables` covers the law.
 """
 
 import math
+from contextlib import suppress
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -18,9 +20,14 @@ from isocalc.laws.tolerances import (
     EDGE_FOUND,
     EDGE_PART,
     EDGE_ROUNDS,
+    FINE_ROUNDS,
+    FINE_STEP,
+    FINE_STEPS,
     LEAST_MASS,
     MOST_LOST,
     RETREATS,
+    SEEDS,
+    SHORTER,
     SPIKE,
     SURELY,
     TOUCHES,
@@ -93,7 +100,7 @@ class Walk:
                 end = self.edge(track, sign)
                 if end is not None:
                     return track, end
-            step = min(2 * step, self.width / 4)
+            step = min(2 * step, max(self.width, abs(new.y)) / 4)
             if edge is not None and (edge[1] - new.y) * sign > 0:
                 step = min(step, EDGE_PART * abs(edge[1] - new.y))
         raise NoAnswerError("an edge of the exact law was not found")
@@ -125,7 +132,8 @@ class Walk:
         if end.knot is None:
             return None
         snap, knots = end.knot.snap, [end.knot]
-        step, tangent = 0.05, None
+        unit = min(1.0, abs(end.knot.zeta.real))
+        step, tangent = 0.05 * unit, None
         for _ in range(WALK_STEPS):
             last = knots[-1]
             if abs(last.y) > 4 * self.width + abs(end.y) or abs(last.zeta.real) > 40:
@@ -136,21 +144,34 @@ class Walk:
             found, there, slope, _ = self.equations.polish(guess[None], np.array([y + 0j]), zeta)
             if not found.solved[0]:
                 step *= 0.3
-                if step < 1e-9:
+                if step < 1e-9 * unit:
                     return None
                 continue
             new = Knot(float(there[0].real), complex(zeta[0]), found.states[0])
             if (new.y - last.y) * sign < 0:
-                return self._inside(knots[-1], new, snap, sign)
+                return self._inside(last, snap, sign)
             knots.append(new)
             tangent = slope[0]
             step *= 1.5
         return None
 
-    def _inside(self, before: Knot, beyond: Knot, snap: float, sign: float) -> Knot | None:
+    def beyond(self, end: float, sign: float) -> Knot | None:
+        """Look for a point inside of a band beyond an end in small steps, where gaps are not walked through."""
+        for _ in range(FINE_ROUNDS):
+            y = end + sign * FINE_STEP * self.width * np.arange(1.0, FINE_STEPS + 1)
+            found = self.equations.solve(y.astype(complex))
+            for k in np.flatnonzero(found.solved):
+                knot = Knot(float(y[k]), complex(found.zeta[k]), found.states[k])
+                if knot.is_live:
+                    return knot
+            end = float(y[-1])
+        return None
+
+    def _inside(self, before: Knot, snap: float, sign: float) -> Knot | None:
         """Return a point of the band whose edge is between or next to two places of a gap."""
-        for lift in (0.3, 0.1, 0.03, 0.01):
-            place = np.array([before.zeta + 1j * lift * (1 if snap == 0 else -1)])
+        for lift in (0.3, 0.1, 0.03, 0.01, 0.003):
+            height = lift * min(1.0, abs(before.zeta.real)) * (1 if snap == 0 else -1)
+            place = np.array([before.zeta + 1j * height])
             found, there, _, _ = self.equations.polish(before.state[None], np.array([before.y + 0j]), place)
             if found.solved[0]:
                 y = there.real + 0j
@@ -188,9 +209,15 @@ class _Fit(NamedTuple):
         """Return the nearest real ζ, less the argument of the gap, at which dy/dζ = 0, and y there."""
         y = self.series[:, -1]
         roots = np.roots((y[1:] * np.arange(1, y.size))[::-1])
-        curved = np.array([np.polyval((y[2:] * np.arange(2, y.size) * np.arange(1, y.size - 1))[::-1], root.real)
-                           for root in roots])
-        real = roots.real[(np.abs(roots.imag) < 0.05 * (1 + np.abs(roots))) & (np.abs(roots) < 4) & (curved * sign > 0)]
+        curved = np.array(
+            [
+                np.polyval((y[2:] * np.arange(2, y.size) * np.arange(1, y.size - 1))[::-1], root.real)
+                for root in roots
+            ]
+        )
+        real = roots.real[
+            (np.abs(roots.imag) < 0.05 * (1 + np.abs(roots))) & (np.abs(roots) < 4) & (curved * sign > 0)
+        ]
         if not real.size:
             return None
         nearest = float(real[np.argmin(np.abs(real))])
@@ -237,7 +264,10 @@ def tables(equations: Equations, middle: Middle) -> list[Table]:
     with one_blas_thread(), np.errstate(all="ignore"):
         found = _tables(equations, middle)
         missed = 1 - middle.atom - math.fsum(table.mass for table in found)
-        off = max(abs(missed), *(abs(_differs(found, k, middle)) for k in range(len(found))))
+        off = max(
+            0.0 if middle.reaches_zero else abs(missed),
+            *(abs(_differs(found, k, middle)) for k in range(len(found))),
+        )
     if off > MOST_LOST:
         raise NoAnswerError(f"{off:.2g} of its mass was not found")
     return found
@@ -245,57 +275,73 @@ def tables(equations: Equations, middle: Middle) -> list[Table]:
 
 def _tables(equations: Equations, middle: Middle) -> list[Table]:
     walk = Walk(equations, middle.width)
-    below, above = _seeds(walk, middle)
-    up, high = walk.outwards(above, 1.0)
-    if middle.persistent > SPIKE and below.y < 0 < above.y:
-        (down, low), (inner, left), (outer, right) = (
-            _downwards(walk, below, middle), walk.outwards(below, 1.0, 0.0), walk.outwards(above, -1.0, 0.0)
-        )
-        found = [Table(equations, low, left, [*down, *inner[1:]]), Table(equations, right, high, [*outer, *up[1:]])]
-    else:
-        found = [_lowest(walk, below, high, up, middle)]
-    for sign in (1.0, -1.0):
-        while 1 - middle.atom - math.fsum(table.mass for table in found) > LEAST_MASS:
-            inside = walk.across(found[-1].high if sign > 0 else found[0].low, sign)
-            if inside is None:
-                break
-            (up, high), (down, low) = walk.outwards(inside, 1.0), walk.outwards(inside, -1.0)
-            table = Table(equations, low, high, [*down, *up[1:]])
-            found = [*found, table] if sign > 0 else [table, *found]
+    seeds = _seeds(walk, middle)
+    found = []
+    for knot in seeds:
+        if found and knot.y < found[-1].high.y:
+            continue
+        beside = middle.persistent > SPIKE
+        up, high = walk.outwards(knot, 1.0, 0.0 if beside and knot.y < 0 else math.inf)
+        if middle.reaches_zero and not found:
+            found.append(_lowest(walk, knot, high, up, middle))
+        else:
+            down, low = walk.outwards(knot, -1.0, 0.0 if beside and knot.y > 0 else -math.inf)
+            found.append(Table(equations, low, high, [*down, *up[1:]]))
+    while 1 - middle.atom - math.fsum(table.mass for table in found) > LEAST_MASS:
+        inside = _another(walk, found)
+        if inside is None:
+            break
+        (up, high), (down, low) = walk.outwards(inside, 1.0), walk.outwards(inside, -1.0)
+        found.append(Table(equations, low, high, [*down, *up[1:]]))
+        found.sort(key=lambda table: table.low.y)
     return found
 
 
-def _seeds(walk: Walk, middle: Middle) -> tuple[Knot, Knot]:
-    """Return a point with a density below and one above y = 0, or the same one for both."""
+def _another(walk: Walk, found: list[Table]) -> Knot | None:
+    """Return a point inside of a band that is not among those found."""
+    inner = [pair for below, above in pairwise(found) for pair in ((below.high, 1.0), (above.low, -1.0))]
+    outer = [(found[-1].high, 1.0), (found[0].low, -1.0)]
+    for end, sign in [*outer, *inner]:
+        inside = walk.across(end, sign)
+        if inside and not any(table.low.y <= inside.y <= table.high.y for table in found):
+            return inside
+    for end, sign in outer:
+        inside = walk.beyond(end.y, sign)
+        if inside:
+            return inside
+    return None
+
+
+def _seeds(walk: Walk, middle: Middle) -> list[Knot]:
+    """Return points with a density, ascending: one, or where gates are closed for good one in each band seen."""
     if middle.persistent <= SPIKE:
         (knot,) = walk.start(np.zeros(1))
         if knot.is_live:
-            return knot, knot
-    places = middle.width * np.array([1 / 8, 1 / 4, 1 / 16, 1 / 2, 1 / 32, 1 / 128])
-    sides = []
-    for sign in (-1, 1):
-        live = [knot for knot in walk.start(sign * places) if knot.is_live]
-        sides.append(live[0] if live else None)
-    below, above = sides[0] or sides[1], sides[1] or sides[0]
-    if below is None or above is None:
+            return [knot]
+    places = middle.width * SHORTER ** np.arange(SEEDS)
+    knots = walk.start(np.concatenate((-places, places[::-1])))
+    seeds: list[Knot] = []
+    for live, run in groupby(knots, lambda knot: knot.is_live and math.copysign(1.0, knot.y)):
+        if live:
+            seeds.append(max(run, key=lambda knot: knot.depth))
+    if not seeds:
         raise NoAnswerError("no density of the exact law was found")
-    return below, above
+    return seeds
 
 
 def _downwards(walk: Walk, knot: Knot, middle: Middle, share: float = 1.0) -> tuple[list[Knot], End]:
-    """Walk to the lower end, or where there is none to where next to no mass is left."""
-    if not middle.reaches_zero:
-        return walk.outwards(knot, -1.0)
+    """Walk down to where next to no mass is left below."""
     y = -middle.width
-    while walk.equations.below(y) > LEAST_MASS / 4 and y > -1e3 * middle.width:
-        y *= 1.25
+    with suppress(NoAnswerError):  # where rounding is larger than the mass below
+        while walk.equations.below(y) > LEAST_MASS:
+            y *= 1.25
     return walk.outwards(knot, -1.0, y * share, closed=True)
 
 
 def _lowest(walk: Walk, seed: Knot, high: End, up: list[Knot], middle: Middle) -> Table:
-    """Return the lowest table: where there is no lower end, from as far down as the law is solved."""
+    """Return the table of a density without a lower end, from as far down as it is solved."""
     share = 1.0
-    for left in range(RETREATS if middle.reaches_zero else 0, -1, -1):
+    for left in range(RETREATS, -1, -1):
         try:
             down, low = _downwards(walk, seed, middle, share)
             return Table(walk.equations, low, high, [*down, *up[1:]])

@@ -36,7 +36,7 @@ from isocalc.laws.tolerances import (
     AT_ONCE,
     FULL_GROUPS,
     MERGED_GROUPS,
-    NEWTON_PATHS,
+    NEWTON_WORK,
     SOLVED,
     SOLVED_BESIDE_EDGE,
 )
@@ -338,7 +338,9 @@ class Equations:
             ends = np.array([[at[nearest] + 1j * _PI], [y + 1j * _PI]])
             found = self.follow(states[nearest], *ends)
             if not found.solved[0]:
-                raise NoAnswerError(f"the equations of the exact law are not solved at log(-lambda) = {y:.6g}")
+                raise NoAnswerError(
+                    f"the equations of the exact law are not solved at log(-lambda) = {y:.6g}"
+                )
             at.append(y)
             states.append(found.states)
         return states[-1] if at[-1] == y else states[nearest]
@@ -424,7 +426,9 @@ def _learned(inverse: Complex, last: Complex, step: Complex) -> tuple[Complex, C
     row = (last.conj()[:, None] @ inverse)[:, 0] / taken
     change = step[..., None] * row[:, None]
     share = (np.abs(last) ** 2).sum(axis=1, keepdims=True) / taken
-    return np.where(known[:, None, None], inverse + change, inverse), np.where(known[:, None], step * share, step)
+    return np.where(known[:, None, None], inverse + change, inverse), np.where(
+        known[:, None], step * share, step
+    )
 
 
 def _dot(one: Complex, other: Complex) -> Complex:
@@ -489,8 +493,9 @@ class _Few(NamedTuple):
     def of(cls, chain: ChainArrays) -> "_Few":
         groups = chain.counts.size
         used = np.flatnonzero(chain.weights > 0)
-        if used.size > NEWTON_PATHS and np.ptp(chain.weights[used]) == 0:
-            used = used[:: math.ceil(used.size / NEWTON_PATHS)]
+        most = math.ceil(NEWTON_WORK / min(groups, MERGED_GROUPS + 8) ** 2)
+        if used.size > most and np.ptp(chain.weights[used]) == 0:
+            used = used[:: math.ceil(used.size / most)]
         gates, weights = chain.gates[:, used], chain.weights[used] / chain.weights[used].sum()
         variances, counts = chain.variances, chain.counts
         restrict = spread_by = None

@@ -6,7 +6,6 @@
 import math
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
-from itertools import pairwise
 from typing import ClassVar, Self
 
 import numpy as np
@@ -144,8 +143,7 @@ class ChainSource:
             for end in (table.low, table.high):
                 if end.knot is not None:
                     density[y == end.y] = 0.0
-        if not self._reaches_zero:
-            survival[y < self.tables[0].low.y] = 1.0
+        survival[y < self.tables[0].low.y] = 1.0
         return density, np.clip(survival, 0.0, 1.0)
 
     def density(self, y: Array) -> Array:

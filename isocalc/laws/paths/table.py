@@ -1,7 +1,7 @@
-"""The solutions on one band of a law that paths of gates tell, tabulated: density, mass and states between them.
+"""The solutions on one band of a law that paths of gates tell, tabulated: density, mass and states.
 
-The table is of ζ = log((1 + m)/m), which stays smooth where densities are infinite, in a variable x from −1 to
-1 that takes out the square roots at the ends.
+The table is of ζ = log((1 + m)/m), which stays smooth where densities are infinite, in a variable x from −1
+to 1 that takes out the square roots at the ends.
 """
 
 import math
@@ -28,7 +28,6 @@ Array = npt.NDArray[np.float64]
 Complex = npt.NDArray[np.complex128]
 
 _PI = math.pi
-DEBUG = 0
 # Gauss nodes of a piece, and the length in y of one over which moments are summed.
 _NODES, _PIECE, _MOST_PIECES = 16, 1.5, 64
 
@@ -202,11 +201,20 @@ class Table:
             size = np.abs(panel.series[-max(3, count // 8) :, 0]).max() / np.abs(values[:, 0]).max()
             weight = np.abs(self.density_of(values[:, 0]) * self._slope(x)).max() * (stop - start)
             tail = float(size * weight)
-            if DEBUG: print(start, stop, count, size, tail, self.equations.evaluated)
             if max(tail, size * 1e-3) <= SERIES_ENOUGH_AT or 2 * count + 1 > SERIES_MOST:
                 return panel, tail
-            at_ends = [(angle, value) for place, angle, value in ((start, _PI, self._known[0]), (stop, 0.0, self._known[-1])) if abs(place) == 1 and (self.low if place < 0 else self.high).knot is not None]
-            guess = _Panel.through(start, stop, np.append(angle, [a for a, _ in at_ends]), np.concatenate((values, *(v[None] for _, v in at_ends))))
+            ends = [
+                (at, known)
+                for x, at, end, known in (
+                    (start, _PI, self.low, self._known[:1]),
+                    (stop, 0.0, self.high, self._known[-1:]),
+                )
+                if abs(x) == 1 and end.knot is not None
+            ]
+            nodes = np.append(angle, [at for at, _ in ends])
+            guess = _Panel.through(
+                start, stop, nodes, np.concatenate((values, *(known for _, known in ends)))
+            )
             count = 2 * count + 1
 
     def _solved(self, x: Array, guess: _Panel | None) -> Complex:
