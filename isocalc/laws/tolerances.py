@@ -153,7 +153,7 @@ MOST_SCALED = 2.0
 SOLVED, SOLVED_BESIDE_EDGE = 1e-11, 1e-7
 # Numbers that are computed on together, which stay in the processor's cache.
 AT_ONCE = 4096
-# Newton's matrix: paths it is made from, in units of 1/groups²; groups from which on they are merged, to so many.
+# Newton's matrix: paths it is made from, over 1/groups²; groups from which on they are merged, to so many.
 NEWTON_WORK, FULL_GROUPS, MERGED_GROUPS = 400_000, 48, 32
 # Im ζ that counts as 0: beside edges the equations are solved no nearer.
 DEAD = 1e-7
@@ -161,8 +161,8 @@ DEAD = 1e-7
 WALK_STEPS, EDGE_PART = 80, 0.75
 # Change of an edge, relative to it or to 1, at which it is found, and the rounds that may take.
 EDGE_FOUND, EDGE_ROUNDS = 1e-11, 8
-# Tables: nodes of a series at first and at most; mass that the last coefficients stand for where a series ends,
-# and up to which that is no loss; panels at most, and the length of the shortest over the band's.
+# Tables: nodes of a series at first and at most; mass that the last coefficients stand for where a series
+# ends, and up to which that is no loss; panels at most, and the length of the shortest over the band's.
 SERIES_FIRST, SERIES_MOST = 7, 31
 SERIES_ENOUGH_AT, SERIES_COARSEST = 1e-9, 1e-8
 MOST_PANELS, SHORTEST_PANEL = 200, 1e-9

@@ -74,7 +74,7 @@ class Walk:
     def outwards(
         self, knot: Knot, sign: float, stop: float = math.inf, *, closed: bool = False
     ) -> tuple[list[Knot], End]:
-        """Walk from inside a band to its end above or below; ``stop`` is how far at most, itself if closed."""
+        """Walk from inside a band to its end above or below, or up to ``stop``, itself if closed."""
         track, step = [knot], self.width / 8
         tangent: Complex | None = None
         for _ in range(WALK_STEPS):
@@ -85,7 +85,7 @@ class Walk:
             step = min(step, ahead if closed else EDGE_PART * ahead)
             guess = last.state if tangent is None else last.state + tangent * sign * step
             place = np.array([stop if step == ahead else last.y + sign * step], complex)
-            found, _, slope, first = self.equations.polish(guess[None], place)
+            found, _, slope, _ = self.equations.polish(guess[None], place)
             new = Knot(float(place[0].real), complex(found.zeta[0]), found.states[0])
             if not (found.solved[0] and new.is_live):
                 step *= 0.3
@@ -156,7 +156,7 @@ class Walk:
         return None
 
     def beyond(self, end: float, sign: float) -> Knot | None:
-        """Look for a point inside of a band beyond an end in small steps, where gaps are not walked through."""
+        """Look for a point inside of a band beyond an end in small steps."""
         for _ in range(FINE_ROUNDS):
             y = end + sign * FINE_STEP * self.width * np.arange(1.0, FINE_STEPS + 1)
             found = self.equations.solve(y.astype(complex))
@@ -171,10 +171,10 @@ class Walk:
         """Return a point of the band whose edge is between or next to two places of a gap."""
         for lift in (0.3, 0.1, 0.03, 0.01, 0.003):
             height = lift * min(1.0, abs(before.zeta.real)) * (1 if snap == 0 else -1)
-            place = np.array([before.zeta + 1j * height])
+            place = np.array([before.zeta + 1j * height], complex)
             found, there, _, _ = self.equations.polish(before.state[None], np.array([before.y + 0j]), place)
             if found.solved[0]:
-                y = there.real + 0j
+                y = there.real.astype(complex)
                 again = self.equations.polish(found.states, y)[0]
                 knot = Knot(float(y[0].real), complex(again.zeta[0]), again.states[0])
                 if again.solved[0] and knot.is_live and (knot.y - before.y) * sign > 0:
@@ -209,15 +209,10 @@ class _Fit(NamedTuple):
         """Return the nearest real ζ, less the argument of the gap, at which dy/dζ = 0, and y there."""
         y = self.series[:, -1]
         roots = np.roots((y[1:] * np.arange(1, y.size))[::-1])
-        curved = np.array(
-            [
-                np.polyval((y[2:] * np.arange(2, y.size) * np.arange(1, y.size - 1))[::-1], root.real)
-                for root in roots
-            ]
-        )
-        real = roots.real[
-            (np.abs(roots.imag) < 0.05 * (1 + np.abs(roots))) & (np.abs(roots) < 4) & (curved * sign > 0)
-        ]
+        second = (y[2:] * np.arange(2, y.size) * np.arange(1, y.size - 1))[::-1]
+        size = np.abs(roots)
+        nearly_real = (np.abs(roots.imag) < 0.05 * (1 + size)) & (size < 4)
+        real = roots.real[nearly_real & (np.polyval(second, roots.real) * sign > 0)]
         if not real.size:
             return None
         nearest = float(real[np.argmin(np.abs(real))])
@@ -264,10 +259,8 @@ def tables(equations: Equations, middle: Middle) -> list[Table]:
     with one_blas_thread(), np.errstate(all="ignore"):
         found = _tables(equations, middle)
         missed = 1 - middle.atom - math.fsum(table.mass for table in found)
-        off = max(
-            0.0 if middle.reaches_zero else abs(missed),
-            *(abs(_differs(found, k, middle)) for k in range(len(found))),
-        )
+        apart = [abs(_differs(found, k, middle)) for k in range(len(found))]
+        off = max(0.0 if middle.reaches_zero else abs(missed), *apart)
     if off > MOST_LOST:
         raise NoAnswerError(f"{off:.2g} of its mass was not found")
     return found
@@ -276,7 +269,7 @@ def tables(equations: Equations, middle: Middle) -> list[Table]:
 def _tables(equations: Equations, middle: Middle) -> list[Table]:
     walk = Walk(equations, middle.width)
     seeds = _seeds(walk, middle)
-    found = []
+    found: list[Table] = []
     for knot in seeds:
         if found and knot.y < found[-1].high.y:
             continue
@@ -287,7 +280,7 @@ def _tables(equations: Equations, middle: Middle) -> list[Table]:
         else:
             down, low = walk.outwards(knot, -1.0, 0.0 if beside and knot.y > 0 else -math.inf)
             found.append(Table(equations, low, high, [*down, *up[1:]]))
-    while 1 - middle.atom - math.fsum(table.mass for table in found) > LEAST_MASS:
+    while _missed(found, middle) > LEAST_MASS:
         inside = _another(walk, found)
         if inside is None:
             break
@@ -297,23 +290,31 @@ def _tables(equations: Equations, middle: Middle) -> list[Table]:
     return found
 
 
+def _missed(found: list[Table], middle: Middle) -> float:
+    """Return the mass not in the tables, where there is no lower end that above the middle of the highest."""
+    if middle.reaches_zero:
+        return -_differs(found, len(found) - 1, middle)
+    return 1 - middle.atom - math.fsum(table.mass for table in found)
+
+
 def _another(walk: Walk, found: list[Table]) -> Knot | None:
     """Return a point inside of a band that is not among those found."""
     inner = [pair for below, above in pairwise(found) for pair in ((below.high, 1.0), (above.low, -1.0))]
-    outer = [(found[-1].high, 1.0), (found[0].low, -1.0)]
+    outer = [(found[-1].high, 1.0)] + [(found[0].low, -1.0)] * found[0].low.turns
     for end, sign in [*outer, *inner]:
         inside = walk.across(end, sign)
         if inside and not any(table.low.y <= inside.y <= table.high.y for table in found):
             return inside
     for end, sign in outer:
-        inside = walk.beyond(end.y, sign)
-        if inside:
-            return inside
+        with suppress(NoAnswerError):
+            inside = walk.beyond(end.y, sign)
+            if inside:
+                return inside
     return None
 
 
 def _seeds(walk: Walk, middle: Middle) -> list[Knot]:
-    """Return points with a density, ascending: one, or where gates are closed for good one in each band seen."""
+    """Return points with a density, ascending: one, or one in each band that is seen."""
     if middle.persistent <= SPIKE:
         (knot,) = walk.start(np.zeros(1))
         if knot.is_live:

@@ -17,9 +17,9 @@ stationary in the unknowns; its imaginary part over π is the mass above z: theo
 A group of K layers with the same gates has K times the variance and gets half (1 − 1/K) of its p before its
 q: what that residuals is of third order in the variance of the group.
 
-With r = a/b and s = g/f each p and q is a shear of (a, b), and back of (f, g), and D = bf − ag is the same all
-along. The first derivatives of log D, whose averages are α and β, are products of one of (a, b) and one of
-(f, g) over D, and the second those of their squares over D²: Newton's matrix is a product of two matrices.
+With r = a/b and s = g/f each p and q is a shear of (a, b), and back of (f, g), and D = bf − ag is the same
+all along. The first derivatives of log D, whose averages are α and β, are products of one of (a, b) and one
+of (f, g) over D, and the second those of their squares over D²: Newton's matrix is a product of two matrices.
 """
 
 import math
@@ -100,7 +100,7 @@ class Solutions(NamedTuple):
     @property
     def m(self) -> Complex:
         """Return m = z G(z) − 1."""
-        return 1 / np.expm1(self.zeta)
+        return np.asarray(1 / np.expm1(self.zeta), complex)
 
     @property
     def solved(self) -> Flags:
@@ -112,7 +112,7 @@ class Solutions(NamedTuple):
 
     def at(self, places: slice | npt.NDArray[np.intp] | Flags) -> "Solutions":
         """Return those at some of the places."""
-        return Solutions(*(part[places] for part in self))
+        return Solutions(self.zeta[places], self.states[places], self.error[places])
 
 
 class _Matrix(NamedTuple):
@@ -154,7 +154,7 @@ class Equations:
         """Average over all paths, shape of ``states`` (P, 2G)."""
         groups, places = self.chain.counts.size, log_z.size
         self.evaluated += places
-        total = [np.zeros((places, groups), complex) for _ in range(2)]
+        total: list[Complex] = [np.zeros((places, groups), complex) for _ in range(2)]
         total += [np.zeros(places, complex) for _ in range(2)]
         for part, paths in _blocks(places, self.chain.weights.size):
             found = self._passed(states[part], log_z[part], paths)
@@ -338,9 +338,7 @@ class Equations:
             ends = np.array([[at[nearest] + 1j * _PI], [y + 1j * _PI]])
             found = self.follow(states[nearest], *ends)
             if not found.solved[0]:
-                raise NoAnswerError(
-                    f"the equations of the exact law are not solved at log(-lambda) = {y:.6g}"
-                )
+                raise NoAnswerError(f"the exact law is not solved at log(-lambda) = {y:.6g}")
             at.append(y)
             states.append(found.states)
         return states[-1] if at[-1] == y else states[nearest]
@@ -364,10 +362,10 @@ class Equations:
         """Solve at any places with an imaginary part from 0 to π."""
         with one_blas_thread(), np.errstate(all="ignore"):
             states = np.concatenate([self.line(float(y)) for y in log_z.real])
-            return self.follow(states, log_z.real + 1j * _PI, log_z)
+            return self.follow(states, np.asarray(log_z.real + 1j * _PI, complex), log_z)
 
     def corrected(self, states: Complex, log_z: Complex, agree: float) -> Solutions:
-        """Solve to within ``agree`` from states nearby, and from nothing where those do not lead to a solution."""
+        """Solve to within ``agree`` from states nearby, from nothing where those lead nowhere."""
         with one_blas_thread(), np.errstate(all="ignore"):
             found = self.polish(states, log_z, agree=agree)[0]
             near = found._replace(error=np.where(found.error <= agree, 0.0, math.inf))
@@ -389,7 +387,7 @@ class Equations:
             gates, here = self._gates[:, paths], states[part]
             p, q, before, after = _shears(chain, here)
             s_end = np.exp(-log_z[part])
-            a, b = np.ones((2, s_end.size, gates.shape[1]), complex)
+            a: Complex = np.ones((s_end.size, gates.shape[1]), complex)
             logs = np.zeros_like(a)
             for k in range(groups):
                 of_p, of_q = (gates[k] * p[k], q[k]) if chain.on_output else (p[k], gates[k] * q[k])
@@ -401,7 +399,7 @@ class Equations:
             total[part] += logs @ chain.weights[paths]
         square = np.exp(states[:, :groups] + states[:, groups:]) / chain.variances
         if chain.orthogonal:
-            one_less = 1 - square / chain.counts
+            one_less = np.asarray(1 - square / chain.counts, complex)
             parts = _log_one_less(one_less, states[:, :groups].imag, np.exp(states[:, groups:]))
             return np.asarray(total - parts @ chain.counts)
         return np.asarray(total + square.sum(axis=1))

@@ -126,13 +126,13 @@ class GatePaths(NamedTuple):
     places: Array
 
     def states_from(self, other: "GatePaths", states: Complex) -> Complex:
-        """Return about the states, shape (n, 2G), that these paths have where ``states`` are those of others."""
+        """Return about the states, shape (n, 2G), of these paths where ``states`` are those of others."""
         if self.places.size == other.places.size:
             return states
         own, known = (np.tile(np.log(paths.chain.variances), 2) for paths in (self, other))
         halves = np.split(states - known, 2, axis=1)
         moved = [[np.interp(self.places, other.places, row) for row in half] for half in halves]
-        return np.concatenate([np.array(half) for half in moved], axis=1) + own
+        return np.asarray(np.concatenate([np.array(half) for half in moved], axis=1) + own)
 
 
 class _Groups(NamedTuple):

@@ -93,7 +93,8 @@ class _Panel(NamedTuple):
     @classmethod
     def through(cls, start: float, stop: float, angle: Array, values: Complex) -> "_Panel":
         """Return the series through values at cosines of angles."""
-        return cls(start, stop, np.linalg.solve(np.cos(np.outer(angle, np.arange(angle.size))), values))
+        terms = np.cos(np.outer(angle, np.arange(angle.size)))
+        return cls(start, stop, np.asarray(np.linalg.solve(terms, values), complex))
 
     def at(self, x: Array) -> Complex:
         """Return what the series says at x."""
