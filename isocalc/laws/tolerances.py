@@ -154,7 +154,7 @@ SOLVED, SOLVED_BESIDE_EDGE = 1e-11, 1e-7
 # Numbers that are computed on together, which stay in the processor's cache.
 AT_ONCE = 4096
 # Newton's matrix: paths it is made from, over 1/groups²; groups from which on they are merged, to so many.
-NEWTON_WORK, FULL_GROUPS, MERGED_GROUPS = 400_000, 48, 32
+NEWTON_WORK, FULL_GROUPS, MERGED_GROUPS = 200_000, 32, 20
 # Im ζ that counts as 0: beside edges the equations are solved no nearer.
 DEAD = 1e-7
 # Steps of a walk to the end of a band; part of the way to where it is expected that a step goes.
