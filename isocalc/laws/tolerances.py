@@ -152,8 +152,6 @@ COVARIANCE_REACH = 8.0
 # --- Correlated gates (`paths`)
 # Gate paths of a law, by default; sets of other paths to compare with.
 DEFAULT_PATHS, OTHER_SETS = 1024, 2
-# Paths that are computed side by side: their number is a multiple of it.
-LANES = 32
 # Layers that each keep their own gates; of deeper networks groups of layers do, more where gates forget fast.
 MOST_GROUPS, MOST_GROUPS_OF_SHORT_MEMORY = 128, 1024
 # Share that gates may forget from one layer of a group to the last, |a|^(layers of the group); groups of a
@@ -164,28 +162,38 @@ MOST_SCALED = 2.0
 # Change of the unknowns at which they are solved; beside an edge, or next to λ = 0, where rounding can keep
 # the iteration from agreeing as well.
 SOLVED, SOLVED_BESIDE_EDGE = 1e-11, 1e-7
-# Steps of the iteration.
-MOST_ITERATIONS = 60
-# An edge: points; after which the square of the density is not taken for smooth any more; of a polynomial.
-EDGE_POINTS, EDGE_SMOOTH, EDGE_USED = 120, 30, 5
-# Relative change of an edge at which it is found; part of the way to it that a step goes.
-EDGE_FOUND, EDGE_PART = 1e-10, 0.8
+# Numbers that are computed on together, which stay in the processor's cache.
+AT_ONCE = 4096
+# Newton's matrix: paths it is made from, over 1/groups²; groups from which on they are merged, to so many.
+NEWTON_WORK, FULL_GROUPS, MERGED_GROUPS = 200_000, 32, 20
+# Im ζ that counts as 0: beside edges the equations are solved no nearer.
+DEAD = 1e-7
+# Steps of a walk to the end of a band; part of the way to where it is expected that a step goes.
+WALK_STEPS, EDGE_PART = 80, 0.75
+# Change of an edge, relative to it or to 1, at which it is found, and the rounds that may take.
+EDGE_FOUND, EDGE_ROUNDS = 1e-11, 8
+# Tables: nodes of a series at first and at most; mass that the last coefficients stand for where a series
+# ends, and up to which that is no loss; panels at most, and the length of the shortest over the band's.
+SERIES_FIRST, SERIES_MOST = 7, 31
+SERIES_ENOUGH_AT, SERIES_COARSEST = 1e-9, 1e-8
+MOST_PANELS, SHORTEST_PANEL = 200, 1e-9
 # Mass that counts; below the table of a density that reaches down to λ = 0.
 LEAST_MASS = 1e-8
 # Mass that may be lost between two intervals of the exact law.
 MOST_LOST = 1e-5
 # Distance of an atom, over the width of the law, at which a density that has not ended reaches up to it.
 TOUCHES = 1e-6
-# Factor of y in a step towards λ = Π a² from outside; steps away from it, by its inverse.
-SHORTER, MOST_LONGER = 0.8, 40
+# Where a density is looked for: places on either side of λ = Π a², and the factor of y from one to the next.
+SEEDS, SHORTER = 24, 0.8
 # Share of paths closed for good from which on a law is a table on either side of λ = Π a².
 SPIKE = 0.2
 # A further interval is looked for in steps of this part of the law's width, so many at a time, so often.
-FINE_STEP, FINE_STEPS, FINE_ROUNDS = 1 / 128, 64, 24
-# Part of the way down to where the law is not solved on which it surely is; how often to go back so.
+FINE_STEP, FINE_STEPS, FINE_ROUNDS = 1 / 128, 64, 6
+# Where there is no lower end: part of the way down, where the law is not solved, on which it may be, and how
+# often to go back so.
 SURELY, RETREATS = 0.9, 8
-# Places at which the equations may go unsolved while edges are looked for.
-MOST_UNSOLVED = 12
+# Error of states from which a potential, stationary in them, is taken.
+NEARBY = 1e-3
 
 # --- Pictures
 # Points of a law's curve over a histogram.

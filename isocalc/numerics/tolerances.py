@@ -28,10 +28,6 @@ MOST_TERMS, NO_TERM = 100, 1e-17
 # Points of one lattice: more are several lattices, each shifted on its own.
 LATTICE = 2048
 
-# Chebyshev tables: nodes of a panel, panels at first and at most; mass that its last coefficients stand for.
-PANEL_NODES, FIRST_PANELS, MOST_PANELS = 12, 4, 200
-PANEL_ACCURACY = 1e-8
-
 # LAPACK's largest block size.
 LAPACK_BLOCK = 64
 # Graded products. Columns whose sizes differ by more are sorted, so that small ones keep their accuracy.

@@ -125,7 +125,7 @@ def test_paths_meet_an_atom_of_correlated_gates():
     assert place == 1
     assert mass == pytest.approx(2 * naive.closed_gates_of_threshold(0.5, [0.1]) - 1, abs=0.004)
     law = ExactLaw.of(net, "log")
-    assert len(law.support()) == 2
+    assert len(law.support()) == 4  # a path in 1024 on each side has a band of its own next to the atom
     assert law.cdf(1e-9) - law.cdf(-1e-9) == pytest.approx(mass, abs=1e-6)
     assert law.error < 0.004
 
@@ -246,7 +246,7 @@ def test_the_mean_is_found_where_the_law_has_no_upper_edge():
 def test_mass_that_is_lost_between_intervals_is_refused():
     """Of 1600 singular values of networks of width 800, 1.6 % are below 0.5, 98.4 % below 2."""
     network = ResNet("tanh", depth=3, sigma_w=1e3)
-    with pytest.raises(NoAnswerError, match="of its mass was not found"):
+    with pytest.raises(NoAnswerError, match=r"not (found|solved)"):
         ExactLaw.of(network).cdf(0.5)
     law = spectrum(network)
     assert (law.name, law.error) == ("layered", None)

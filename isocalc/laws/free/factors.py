@@ -8,8 +8,6 @@ A free product multiplies S-transforms, so with m = zG(z) − 1 and ζ = log((1+
 so a factor is not a function of m but a curve in unknowns of its own, analytic in them. With log z in the
 strip 0 < Im < π, m and 1 + m lie in the open lower half-plane. Near z = 0, 1 + m tends to the mass at 0:
 `Place` keeps the digits of what is left of it, and those of what factors with less mass there see.
-
-`FactorArrays` and the like are what compiled code knows of a product: numbers and arrays.
 """
 
 import math

@@ -9,7 +9,6 @@ masses that stand for a continuous law are Gauss quadrature on panels that resol
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -28,7 +27,7 @@ from isocalc.laws.gates.nodes import gate_mean_log, gate_rule
 from isocalc.laws.law import VARIABLES, Centred, Law, Pairs, Variable
 from isocalc.laws.solved_law import SolvedLaw
 from isocalc.laws.support import Band, PointMasses, Scan
-from isocalc.laws.tolerances import MISSED_MASS, REACH, SAME
+from isocalc.laws.tolerances import ATOM_GAP, MISSED_MASS, REACH, SAME
 from isocalc.networks.descriptions import FeedForward, ResNet
 from isocalc.numerics.quadrature import legendre_rule
 from isocalc.numerics.special import erf
@@ -207,8 +206,10 @@ Flags = npt.NDArray[np.bool_]
 _PER_LAYER = 1e-12
 # Masses that are rounding, and by which a law's tables may be off.
 _LEAST, _OFF, _MOST_OFF = 1e-15, 1e-8, MISSED_MASS
+# Width of a law, over that of a point mass, where masses beside those may be taken for theirs.
+_WIDE = 1e3
 # Points to look for gaps at, where there is one.
-_SCANS = (48, 400)
+_SCANS = (0, 48, 400)
 
 
 class ProductSource:
@@ -219,14 +220,15 @@ class ProductSource:
     product : FreeProduct
     atoms : tuple of (float, float)
         Its point masses as (y, mass), ascending.
-    nascent : sequence of float
-        Where it would have others, were there a little more mass.
+    possible : tuple of (float, float)
+        Where it could have some, and the masses: 0 where one is about to be born, else a debt.
     """
 
-    def __init__(self, product: FreeProduct, atoms: Pairs, nascent: Sequence[float] = ()) -> None:
+    def __init__(self, product: FreeProduct, atoms: Pairs, possible: Pairs = ()) -> None:
         self.product = product
         self.atoms = atoms
-        self._nascent = nascent
+        self._possible = [y for y, _ in possible if y > -math.inf]
+        self._singular = [y for y, mass in possible if y > -math.inf and mass >= -_LEAST]
         self._total = 1 - sum(mass for y, mass in atoms if y == -math.inf)
 
     @property
@@ -259,30 +261,59 @@ class ProductSource:
         NoAnswerError
             It is not solved, or not all of its mass is found.
         """
-        product = self.product
-        places = [*(y for y, _ in self.atoms if y > -math.inf), *self._nascent]
-        best: tuple[Table, ...] = ()
-        least = math.inf
-        for points in _SCANS if self._nascent else (0, *_SCANS):
+        return self._solved[0]
+
+    @property
+    def _masses(self) -> Pairs:
+        """Point masses, and what is too near to them to be told from them."""
+        return (*self.atoms, *self._solved[1])
+
+    @cached_property
+    def _solved(self) -> tuple[tuple[Table, ...], Pairs]:
+        """The tables, and masses next to point masses that are not in them."""
+        known = math.fsum(mass for _, mass in self.atoms) + self.product.missed
+        found: list[tuple[float, tuple[Table, ...], Pairs]] = []
+        refused = None
+        is_wide = self.relative_variance > (_WIDE * ATOM_GAP) ** 2
+        for points, spike in [*((points, False) for points in _SCANS), *([(0, True)] if is_wide else [])]:
             try:
-                bands = product.bands(places, points) if points else [product.ends]
-                bands = [part for band in bands for part in cut(*band, self._nascent)]
-                tables = tuple(Table(product, *band, places, whole=not points) for band in bands)
-            except NoAnswerError:
-                if points == _SCANS[-1] and not best:
-                    raise
+                tables, spikes = self._tables(points, self._spikes if spike else ())
+            except NoAnswerError as error:
+                refused = error
                 continue
-            found = math.fsum(table.mass for table in tables) + math.fsum(mass for _, mass in self.atoms)
-            off = abs(found + product.missed - 1)
-            if off < least:
-                best, least = tables, off
-            if off <= _OFF:
+            mass = math.fsum(table.mass for table in tables) + math.fsum(mass for _, mass in spikes)
+            found.append((abs(mass + known - 1), tables, spikes))
+            if found[-1][0] <= _OFF:
                 break
-        if least > _MOST_OFF:
+        if not found and refused:
+            raise refused
+        off, tables, spikes = min(found, key=lambda one: one[0])
+        if off > _MOST_OFF:
             raise NoAnswerError(
-                f"the layered law was not solved: {least:.2g} of its mass is missing", ("simulate",)
+                f"the layered law was not solved: {off:.2g} of its mass is missing", ("simulate",)
             )
-        return best
+        return tables, spikes
+
+    def _tables(self, points: int, spikes: Pairs) -> tuple[tuple[Table, ...], Pairs]:
+        """Return the law, bands told apart by so many points, and the masses left out of it."""
+        places, gap = list(self._singular), ATOM_GAP if spikes else 0.0
+        bands = self.product.bands(places, points) if points else [self.product.ends]
+        parts = [
+            part for band in bands for part in cut(*band, self._possible if gap else self._singular, gap)
+        ]
+        return tuple(
+            Table(self.product, *part, places, whole=not points and not gap) for part in parts
+        ), spikes
+
+    @property
+    def _spikes(self) -> Pairs:
+        """Return the masses next to point masses: of gates that are next to closed, for instance."""
+        known, spikes = dict(self.atoms), []
+        for place in self._possible:
+            beside = place + ATOM_GAP * np.array([-1.0, 1.0])
+            above = self.product.survival(self.product.solve(beside))
+            spikes.append((place, float(above[0] - above[1]) - known.get(place, 0.0)))
+        return tuple(spikes)
 
     def density_and_survival(self, y: Array) -> tuple[Array, Array]:
         """Return the density and the mass above y, any floats: beyond all mass that counts, no density."""
@@ -292,7 +323,7 @@ class ProductSource:
                 f"the law is not solved so near λ = 0, where {missed:.0e} of its mass is: ask further up"
             )
         density, survival = np.zeros(y.size), np.zeros(y.size)
-        for place, mass in self.atoms:
+        for place, mass in self._masses:
             survival += mass * (y < place)
         for table in self.tables:
             inside = (y > table.low.y) & (y < table.high.y)
@@ -302,7 +333,7 @@ class ProductSource:
         if not missed:
             # Below all of the density, mass that the tables are off by is not mass.
             below = y <= self.tables[0].low.y
-            survival[below] += 1 - sum(mass for _, mass in self.atoms) - sum(t.mass for t in self.tables)
+            survival[below] += 1 - sum(mass for _, mass in self._masses) - sum(t.mass for t in self.tables)
         return density, np.clip(survival, 0.0, self._total)
 
     def density(self, y: Array) -> Array:
@@ -312,7 +343,8 @@ class ProductSource:
     def masses(self, reach: Pairs) -> tuple[Array, Array]:  # noqa: ARG002 - the tables cover all there is
         """Return nodes y and masses that stand for the density."""
         y, masses = zip(*(table.masses() for table in self.tables), strict=True)
-        return np.concatenate(y), np.concatenate(masses)
+        spikes = np.array(self._solved[1]).reshape(-1, 2).T
+        return np.concatenate((*y, spikes[0])), np.concatenate((*masses, spikes[1]))
 
     @cached_property
     def scan(self) -> Scan:
@@ -357,12 +389,8 @@ def atoms_of(layers: Layers) -> Pairs:
     return tuple(pair for pair in _possible_atoms(layers) if pair[1] > _LEAST)
 
 
-def nascent_atoms(layers: Layers) -> list[float]:
-    """Return where point masses have no mass, but for rounding: the density may be infinite there."""
-    return [y for y, mass in _possible_atoms(layers) if abs(mass) <= _LEAST and y > -math.inf]
-
-
-def _possible_atoms(layers: Layers) -> list[tuple[float, float]]:
+def _possible_atoms(layers: Layers) -> Pairs:
+    """Return where point masses can be, and their masses: a debt of mass where there is none."""
     found = {-math.inf: max((factor.mass_at_zero for factor in layers.factors), default=0.0)}
     if all(factor.point_masses for factor in layers.factors):
         tops = [max(factor.point_masses, key=lambda pair: pair[1]) for factor in layers.factors]
@@ -373,7 +401,7 @@ def _possible_atoms(layers: Layers) -> list[tuple[float, float]]:
             for y, mass in factor.point_masses:
                 if y != top[0]:
                     found[place - top[0] + y] = 1 - missing - top[1] + mass
-    return sorted(found.items())
+    return tuple(sorted(found.items()))
 
 
 # Mass beside point masses that does not count.
@@ -430,4 +458,4 @@ class LayeredLaw(Law):
         total = sum(mass for _, mass in atoms)
         if total > 1 - _NEXT_TO_NONE:
             return PointMasses(tuple((y, mass / total) for y, mass in atoms))
-        return SolvedLaw(ProductSource(product, atoms, nascent_atoms(self.layers)))
+        return SolvedLaw(ProductSource(product, atoms, _possible_atoms(self.layers)))

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -336,17 +335,20 @@ def _next_step(step: float, here: float, slopes: tuple[float, float], infinite: 
     return _NEAR * here
 
 
-def cut(low: End, high: End, nascent: Sequence[float]) -> list[tuple[End, End]]:
-    """Return a band in parts: at places where a point mass is about to be born, and between two cubes."""
+def cut(low: End, high: End, singular: Sequence[float], gap: float = 0.0) -> list[tuple[End, End]]:
+    """Return a band in parts: at point masses and where one is about to be born, with gaps; between cubes."""
     beside = _BESIDE_ATOMS[-2] * (high.y - low.y)
-    inner = [End(y, diverges=True) for y in sorted(nascent) if low.y + beside < y < high.y - beside]
     parts = []
-    for left, right in pairwise([low, *inner, high]):
-        if left.power == right.power == 2 or not (left.turns and right.turns):
-            parts.append((left, right))
-        else:
+    for y in sorted(singular):
+        if low.y + beside < y < high.y - beside:
+            below, above = End(y - gap, turns=not gap, diverges=not gap), End(y + gap, not gap, not gap)
+            parts.append((low, below))
+            low = above
+    parts.append((low, high))
+    for k, (left, right) in reversed(list(enumerate(parts))):
+        if 3 in {left.power, right.power} and left.turns and right.turns:
             middle = End((left.y + right.y) / 2, turns=False)
-            parts += [(left, middle), (middle, right)]
+            parts[k : k + 1] = [(left, middle), (middle, right)]
     return parts
 
 

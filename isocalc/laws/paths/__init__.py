@@ -1,5 +1,5 @@
 """The exact law of residual networks whose gates are correlated from layer to layer.
 
-`gate_paths` draws paths of gates through the layers, `equations` and its `kernels` solve for their law at a
-point, `law` finds its bands and tabulates it: theory (44) to (48).
+`gate_paths` draws paths of gates through the layers, `equations` solve for their law at many places together,
+`bands` finds where it has its mass, `table` keeps it, `law` reads it: theory (44) to (48).
 """

@@ -16,20 +16,68 @@ stationary in the unknowns; its imaginary part over π is the mass above z: theo
 
 A group of K layers with the same gates has K times the variance and gets half (1 − 1/K) of its p before its
 q: what that residuals is of third order in the variance of the group.
+
+With r = a/b and s = g/f each p and q is a shear of (a, b), and back of (f, g), and D = bf − ag is the same
+all along. The first derivatives of log D, whose averages are α and β, are products of one of (a, b) and one
+of (f, g) over D, and the second those of their squares over D²: Newton's matrix is a product of two matrices.
 """
 
-import os
-from concurrent.futures import ThreadPoolExecutor
+import math
+from collections.abc import Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from isocalc.laws.paths.gate_paths import ChainArrays, ChainRoom
-from isocalc.laws.tolerances import MOST_ITERATIONS, SOLVED, SOLVED_BESIDE_EDGE
+from isocalc.errors import NoAnswerError
+from isocalc.laws.paths.gate_paths import ChainArrays
+from isocalc.laws.tolerances import (
+    AT_ONCE,
+    FULL_GROUPS,
+    MERGED_GROUPS,
+    NEWTON_WORK,
+    SOLVED,
+    SOLVED_BESIDE_EDGE,
+)
+from isocalc.numerics.machine import one_blas_thread
 
 Array = npt.NDArray[np.float64]
 Complex = npt.NDArray[np.complex128]
+Flags = npt.NDArray[np.bool_]
+
+_PI = math.pi
+# A step along a path is kept if Newton's first correction is shorter than this, and each next one by this
+# factor shorter than the last; corrections above `_AFRESH` of the last want a new matrix.
+_LONGEST, _CONTRACTION, _AFRESH = 0.3, 0.3, 0.1
+# What the first correction is taken to leave of itself.
+_FIRST = 0.05
+_CORRECTIONS, _STEPS = 12, 200
+# The first correction to aim at; by what the next step may differ.
+_AIM, _SHORTER, _LONGER, _SHRUNK = 0.03, 0.5, 3.0, 0.35
+_SHORTEST = 1e-9
+# Arguments by which rounding may leave their range, beside a gap with half of its digits.
+_BESIDE = 1e-7
+# How far right of the law's mass the walk along Im log z = π starts: log z, in which it is solved to e^-FAR.
+_FAR = 4.0
+# How near to its cut a logarithm is looked at more closely.
+_NEAR_CUT = 1e-3
+
+
+class Averages(NamedTuple):
+    """What the passes over the paths add up, at P places.
+
+    Attributes
+    ----------
+    alpha, beta : array, shape (P, G)
+    omega, end : array, shape (P,)
+        E ω_L = 1 + m and E r_L ω_L = m z.
+    """
+
+    alpha: Complex
+    beta: Complex
+    omega: Complex
+    end: Complex
 
 
 class Solutions(NamedTuple):
@@ -37,88 +85,631 @@ class Solutions(NamedTuple):
 
     Attributes
     ----------
-    m : array, shape (n,)
-        z G(z) − 1; on the real axis its limit from above.
-    potential : array, shape (n,)
-        ∫ log(1 − λ/z) of the law.
+    zeta : array, shape (n,)
+        log((1 + m)/m), of an imaginary part from 0 to π; on the real axis its limit from above.
     states : array, shape (n, 2G)
         log(p/e²) and log(q/d²) of each group.
-    solved : array of bool, shape (n,)
-        Where the iteration converged.
+    error : array, shape (n,)
+        About the error of the states.
     """
 
-    m: Complex
-    potential: Complex
+    zeta: Complex
     states: Complex
-    solved: npt.NDArray[np.bool_]
+    error: Array
+
+    @property
+    def m(self) -> Complex:
+        """Return m = z G(z) − 1."""
+        return np.asarray(1 / np.expm1(self.zeta), complex)
+
+    @property
+    def solved(self) -> Flags:
+        """Where the equations are solved and the solution is the one in the lower half-planes."""
+        parts = self.states.imag
+        within = ((parts >= -_PI - _BESIDE) & (parts <= _BESIDE)).all(axis=1)
+        beyond = (self.zeta.imag < -_BESIDE) | (self.zeta.imag > _PI + _BESIDE)
+        return np.asarray((self.error <= SOLVED_BESIDE_EDGE) & within & ~beyond)
+
+    def at(self, places: slice | npt.NDArray[np.intp] | Flags) -> "Solutions":
+        """Return those at some of the places."""
+        return Solutions(self.zeta[places], self.states[places], self.error[places])
+
+
+class _Matrix(NamedTuple):
+    """What Newton's method needs of the derivatives, of shape (P, 2K + 1, 2K + 1), inverted."""
+
+    inverse: Complex
+
+    def at(self, places: Flags) -> "_Matrix":
+        return _Matrix(self.inverse[places])
+
+
+class Equations:
+    """The equations of a chain, solved at many places together.
+
+    Newton's matrix is made from some of the paths, and in deep chains from layers that are merged: close
+    enough for corrections to shrink a hundredfold from one to the next.
+
+    Parameters
+    ----------
+    chain : ChainArrays
+    """
+
+    def __init__(self, chain: ChainArrays) -> None:
+        self.chain = chain
+        self._gates = chain.gates.astype(complex)
+        self._log_variances = np.log(chain.variances)
+        self.evaluated = 0
+
+    @cached_property
+    def _few(self) -> "_Few":
+        return _Few.of(self.chain)
+
+    @cached_property
+    def expansion(self) -> "Expansion":
+        """The solution to first order in 1/z."""
+        return Expansion.of(self.chain)
+
+    def averages(self, states: Complex, log_z: Complex) -> Averages:
+        """Average over all paths, shape of ``states`` (P, 2G)."""
+        groups, places = self.chain.counts.size, log_z.size
+        self.evaluated += places
+        total: list[Complex] = [np.zeros((places, groups), complex) for _ in range(2)]
+        total += [np.zeros(places, complex) for _ in range(2)]
+        for part, paths in _blocks(places, self.chain.weights.size):
+            found = self._passed(states[part], log_z[part], paths)
+            for whole, share in zip(total, found, strict=True):
+                whole[part] += share
+        return Averages(*total)
+
+    def _passed(self, states: Complex, log_z: Complex, paths: slice) -> Averages:
+        """Average over some of the paths."""
+        gates, weights = self._gates[:, paths], self.chain.weights[paths]
+        groups, shape = gates.shape[0], (log_z.size, weights.size)
+        p, q, before, after = _shears(self.chain, states)
+        on_output = self.chain.on_output
+        s_end = np.exp(-log_z)[:, None]
+        inside, outside = np.empty((2, groups, *shape), complex)
+        first = np.empty_like(inside) if before.any() else outside
+        a, b, t = np.ones(shape, complex), np.ones(shape, complex), np.empty(shape, complex)
+        for k in range(groups):
+            if before[k]:
+                first[k] = b
+                np.multiply(b, before[k] * p[k], out=t)
+                a += t * gates[k] if on_output else t
+            inside[k] = a
+            np.multiply(a, q[k], out=t)
+            if not on_output:
+                t *= gates[k]
+            b = np.subtract(b, t, out=outside[k])
+            np.multiply(b, after[k] * p[k], out=t)
+            if on_output:
+                t *= gates[k]
+            a += t
+        f = weights / (b - a * s_end)
+        g = f * s_end
+        omega, end = _dot(b, f), _dot(a, f)
+        alpha, beta = np.empty((2, shape[0], groups), complex)
+        for k in range(groups - 1, -1, -1):
+            of_p = np.multiply(g, gates[k], out=t) if on_output else g
+            alpha[:, k] = after[k] * _dot(outside[k], of_p)
+            f -= of_p * (after[k] * p[k])
+            of_q = f if on_output else np.multiply(f, gates[k], out=t)
+            beta[:, k] = _dot(inside[k], of_q)
+            g += of_q * q[k]
+            if before[k]:
+                of_p = np.multiply(g, gates[k], out=t) if on_output else g
+                alpha[:, k] += before[k] * _dot(first[k], of_p)
+                f -= of_p * (before[k] * p[k])
+        return Averages(alpha, beta, omega, end)
+
+    def _image(self, states: Complex, found: Averages) -> Complex:
+        """Return what the equations make of states."""
+        groups, variances = self.chain.counts.size, self._log_variances
+        log_a, log_b = _lower_log(found.alpha), _lower_log(found.beta)
+        if not self.chain.orthogonal:
+            return np.concatenate((variances + log_b, variances + log_a), axis=1)
+        unit = variances + np.log(self.chain.counts)
+        root = np.exp((states[:, :groups] + states[:, groups:] - unit) / 2)
+        green = np.exp((log_a + log_b + unit) / 2 - np.log(self.chain.counts))
+        middle = _lower_log(1 / (root + 1 / green)) + unit / 2
+        return np.concatenate((middle + (log_b - log_a) / 2, middle + (log_a - log_b) / 2), axis=1)
+
+    def _residual(self, states: Complex, log_z: Complex) -> tuple[Complex, Complex]:
+        """Return the residual of states, and ζ."""
+        found = self.averages(states, log_z)
+        return self._image(states, found) - states, _upper_log(found.omega / found.end) + log_z
+
+    def polish(
+        self,
+        states: Complex,
+        log_z: Complex,
+        zeta: Complex | None = None,
+        agree: float = SOLVED,
+        slope: Complex | None = None,
+    ) -> tuple[Solutions, Complex, Complex, Array]:
+        """Solve from nearby, at given log z or, where it is given, at given ζ.
+
+        ``slope``, shape (P, 2G): derivatives of the states in log z, where they are known. Beside an edge
+        they decide, as Newton's matrix is nearly singular.
+
+        Returns
+        -------
+        solutions, log_z
+        tangent : array, shape (P, 2G + 1)
+            Derivatives of the states and of log z in log z, or in ζ.
+        first : array, shape (P,)
+            Length of the first correction, infinite where corrections did not shrink.
+        """
+        states, log_z = states.copy(), log_z.copy()
+        places = log_z.size
+        size, error, first = np.full(places, math.inf), np.full(places, math.inf), np.full(places, math.inf)
+        zetas = np.full(places, np.nan + 0j)
+        tangent = np.empty((places, states.shape[1] + 1), complex)
+        inverse = np.empty((places, *self._few.shape), complex)
+        last, row = np.empty((2, *inverse.shape[:2]), complex)
+        active, fresh = np.arange(places), np.ones(places, dtype=bool)
+        for step in range(_CORRECTIONS):
+            here, there = states[active], log_z[active]
+            if fresh[active].any():
+                new = active[fresh[active]]
+                inverse[new], row[new] = self._few.inverse(states[new], log_z[new], tied=zeta is not None)
+                if slope is not None:
+                    inverse[new] = self._few.with_tangent(inverse[new], slope[new])
+                tangent[new] = self._few.spread(inverse[new][:, :, -1])
+                fresh[new] = False
+                last[new] = np.nan
+            residual, zetas[active] = self._residual(here, there)
+            off = np.zeros(active.size, complex) if zeta is None else zeta[active] - zetas[active]
+            small = self._few.restricted(residual, off)
+            near = _times(inverse[active], small)
+            inverse[active], near = _learned(inverse[active], last[active], near)
+            last[active] = near
+            move = self._few.spread_step(near, small, residual)
+            new_size = np.abs(move).max(axis=1)
+            zetas[active] += (row[active] * near).sum(axis=1)
+            states[active] += move[:, :-1]
+            log_z[active] += move[:, -1]
+            ratio = new_size / size[active] if step else np.full(active.size, _FIRST)
+            if not step:
+                first[active] = new_size
+            size[active] = new_size
+            error[active] = new_size * np.minimum(ratio, 1.0)
+            good = ratio <= _CONTRACTION if step else new_size < _LONGEST
+            done = (error[active] <= agree) & good
+            stalled = (ratio > 0.5) & (new_size <= SOLVED_BESIDE_EDGE)
+            error[active[stalled]] = size[active[stalled]]
+            lost = ~(new_size < (_LONGEST if not step else 1.0)) | (~good & ~stalled & (ratio > 1))
+            error[active[lost]] = math.inf
+            fresh[active] |= ratio > _AFRESH
+            active = active[~(done | stalled | lost)]
+            if not active.size:
+                break
+        return Solutions(zetas, states, error), log_z, tangent, first
+
+    def follow(self, states: Complex, start: Complex, stop: Complex, agree: float = 1e-4) -> Solutions:
+        """Continue solutions along straight lines from log z = ``start`` to ``stop``, all together.
+
+        A point predicts by its tangent and the change of that, and takes a shorter step where corrections do
+        not shrink.
+        """
+        states, at, length = states.copy(), start.copy(), np.abs(stop - start)
+        places = at.size
+        tangent = np.zeros_like(states)
+        bend = np.zeros_like(states)
+        known = np.zeros(places, dtype=bool)
+        step = np.minimum(1.0, 1.0 / np.maximum(length, 1e-300))
+        done = np.where(length == 0, 1.0, 0.0)
+        active = np.flatnonzero(done < 1)
+        for _ in range(_STEPS):
+            if not active.size:
+                break
+            reach = np.minimum(done[active] + step[active], 1.0)
+            target = np.where(reach == 1, stop[active], start[active] + (stop - start)[active] * reach)
+            move = (target - at[active])[:, None]
+            new = active[~known[active]]
+            if new.size:
+                inverse, _ = self._few.inverse(states[new], at[new], tied=False)
+                tangent[new] = self._few.spread(inverse[:, :, -1])[:, :-1]
+                known[new] = True
+            guess = states[active] + (tangent[active] + bend[active] * move / 2) * move
+            found, _, slope, first = self.polish(guess, target, agree=agree)
+            kept = found.solved | ((found.error <= agree) & self._within(found))
+            moved = active[kept]
+            bend[moved] = (slope[kept, :-1] - tangent[moved]) / move[kept]
+            states[moved], tangent[moved] = found.states[kept], slope[kept, :-1]
+            at[moved], done[moved] = target[kept], reach[kept]
+            growth = np.clip(np.cbrt(_AIM / np.maximum(first, 1e-99)), _SHORTER, _LONGER)
+            step[active] *= np.where(kept, growth, _SHRUNK)
+            active = active[(done[active] < 1) & (step[active] * length[active] > _SHORTEST)]
+        found = self.polish(states, at)[0]
+        found.error[done < 1] = math.inf
+        return found
+
+    @staticmethod
+    def _within(found: Solutions) -> Flags:
+        return found._replace(error=np.zeros_like(found.error)).solved
+
+    def line(self, y: float) -> Complex:
+        """Return the state at log z = y + iπ, where λ is negative and all is real."""
+        at, states = self._walked
+        nearest = int(np.argmin(np.abs(np.array(at) - y)))
+        if at[nearest] != y:
+            ends = np.array([[at[nearest] + 1j * _PI], [y + 1j * _PI]])
+            found = self.follow(states[nearest], *ends)
+            if not found.solved[0]:
+                raise NoAnswerError(f"the exact law is not solved at log(-lambda) = {y:.6g}")
+            at.append(y)
+            states.append(found.states)
+        return states[-1] if at[-1] == y else states[nearest]
+
+    def below(self, y: float) -> float:
+        """Return at least the mass below y: 1 + m at log z = y + iπ is the mean of 1/(1 + λ/|z|)."""
+        _, zeta = self._residual(self.line(y), np.array([y + 1j * _PI]))
+        return 2 * float(np.abs(1 / np.expm1(-zeta[0])))
+
+    @cached_property
+    def _walked(self) -> tuple[list[float], list[Complex]]:
+        start = self.expansion
+        y = math.log(start.second / start.mean) + _FAR
+        states = np.concatenate((np.log(start.p), np.log(start.q) - (y + 1j * _PI)))[None].astype(complex)
+        found = self.polish(states, np.array([y + 1j * _PI]))[0]
+        if not found.solved[0]:
+            raise NoAnswerError("the equations of the exact law are not solved where lambda is large")
+        return [y], [found.states]
+
+    def solve(self, log_z: Complex) -> Solutions:
+        """Solve at any places with an imaginary part from 0 to π."""
+        with one_blas_thread(), np.errstate(all="ignore"):
+            states = np.concatenate([self.line(float(y)) for y in log_z.real])
+            return self.follow(states, np.asarray(log_z.real + 1j * _PI, complex), log_z)
+
+    def corrected(self, states: Complex, log_z: Complex, agree: float) -> Solutions:
+        """Solve to within ``agree`` from states nearby, from nothing where those lead nowhere."""
+        with one_blas_thread(), np.errstate(all="ignore"):
+            found = self.polish(states, log_z, agree=agree)[0]
+            near = found._replace(error=np.where(found.error <= agree, 0.0, math.inf))
+            if (lost := ~near.solved).any():
+                for whole, part in zip(near, self.solve(log_z[lost]), strict=True):
+                    whole[lost] = part
+        return near
+
+    def above(self, states: Complex, y: Array) -> Array:
+        """Return the mass above real y from the states there."""
+        with np.errstate(all="ignore"):
+            return np.clip(self.potential(states, y.astype(complex)).imag / _PI, 0.0, 1.0)
+
+    def potential(self, states: Complex, log_z: Complex) -> Complex:
+        """Return ∫ log(1 − λ/z) of the law, stationary at the solution ``states``."""
+        groups, chain = self.chain.counts.size, self.chain
+        total = np.zeros(log_z.size, complex)
+        for part, paths in _blocks(log_z.size, chain.weights.size):
+            gates, here = self._gates[:, paths], states[part]
+            p, q, before, after = _shears(chain, here)
+            s_end = np.exp(-log_z[part])
+            a: Complex = np.ones((s_end.size, gates.shape[1]), complex)
+            logs = np.zeros_like(a)
+            for k in range(groups):
+                of_p, of_q = (gates[k] * p[k], q[k]) if chain.on_output else (p[k], gates[k] * q[k])
+                x = a + before[k] * of_p
+                growth = 1 - of_q * x
+                logs += _log_one_less(growth, here[:, groups + k, None].imag, x)
+                a = x / growth + after[k] * of_p
+            logs += _log_one_less(1 - a * s_end[:, None], -log_z[part].imag[:, None], a)
+            total[part] += logs @ chain.weights[paths]
+        square = np.exp(states[:, :groups] + states[:, groups:]) / chain.variances
+        if chain.orthogonal:
+            one_less = np.asarray(1 - square / chain.counts, complex)
+            parts = _log_one_less(one_less, states[:, :groups].imag, np.exp(states[:, groups:]))
+            return np.asarray(total - parts @ chain.counts)
+        return np.asarray(total + square.sum(axis=1))
+
+
+def _shears(chain: ChainArrays, states: Complex) -> tuple[Complex, Complex, Array, Array]:
+    """Return p/e² and q/d², shape (G, P, 1), and the shares of p before and after q."""
+    p, q = np.exp(states.T[..., None]).reshape(2, chain.counts.size, -1, 1)
+    before = (1 - 1 / chain.counts) / 2
+    return p, q, before, 1 - before
+
+
+def _times(matrix: Complex, vector: Complex) -> Complex:
+    return np.asarray((matrix @ vector[..., None])[..., 0])
+
+
+def _learned(inverse: Complex, last: Complex, step: Complex) -> tuple[Complex, Complex]:
+    """Update inverses by what steps did (Broyden), and the next steps with them."""
+    known = ~np.isnan(last[:, 0])
+    taken = (last.conj() * (last - step)).sum(axis=1, keepdims=True)
+    known &= np.abs(taken[:, 0]) > 0.3 * (np.abs(last) ** 2).sum(axis=1)
+    row = (last.conj()[:, None] @ inverse)[:, 0] / taken
+    change = step[..., None] * row[:, None]
+    share = (np.abs(last) ** 2).sum(axis=1, keepdims=True) / taken
+    return np.where(known[:, None, None], inverse + change, inverse), np.where(
+        known[:, None], step * share, step
+    )
+
+
+def _dot(one: Complex, other: Complex) -> Complex:
+    return np.asarray(np.einsum("pn,pn->p", one, other))
+
+
+def _blocks(places: int, paths: int) -> Iterator[tuple[slice, slice]]:
+    """Yield places and paths that are computed on together, so many that they stay in the cache."""
+    wide = min(paths, AT_ONCE)
+    high = max(1, AT_ONCE // wide)
+    for first in range(0, places, high):
+        for path in range(0, paths, wide):
+            yield slice(first, first + high), slice(path, path + wide)
+
+
+def _lower_log(x: Complex) -> Complex:
+    """Return log x with an argument from −3π/2 to π/2: for x in the lower half-plane, but for rounding."""
+    found = np.log(x)
+    return np.asarray(np.where(found.imag > _PI / 2, found - 2j * _PI, found))
+
+
+def _upper_log(x: Complex) -> Complex:
+    """Return log x with an argument from −π/2 to 3π/2."""
+    found = np.log(x)
+    return np.asarray(np.where(found.imag < -_PI / 2, found + 2j * _PI, found))
+
+
+def _log_one_less(w: Complex, argument: Array, other: Complex) -> Complex:
+    """Return log w, w = 1 − x · other, x of the argument given and other of one from −π to 0.
+
+    Where w is next to the negative real axis these say on which side.
+    """
+    found = np.log(w)
+    near = (w.real < 0) & (np.abs(w.imag) < _NEAR_CUT * -w.real)
+    if near.any():
+        angle = (argument + _lower_log(other).imag)[near]
+        imag = found.imag[near]
+        imag = np.where((angle < -_PI) & (imag > 0), imag - 2 * _PI, imag)
+        found.imag[near] = np.where((angle > -_PI) & (imag < 0), imag + 2 * _PI, imag)
+    return found
+
+
+class _Few(NamedTuple):
+    """A chain of fewer paths and, where it is deep, merged groups, that Newton's matrix is made from.
+
+    Attributes
+    ----------
+    chain : ChainArrays
+    restrict, spread_by : array, shape (K, G), (G, K), or ``None``
+        From the groups to the merged ones, and back.
+    sites : array, shape (2K + 1, sites)
+        Which sites, in the order of the passes, belong to p, to q, and to 1/z, and with which share.
+    """
+
+    chain: ChainArrays
+    log_variances: Array
+    restrict: Array | None
+    spread_by: Array | None
+    sites: Array
+
+    @classmethod
+    def of(cls, chain: ChainArrays) -> "_Few":
+        groups = chain.counts.size
+        used = np.flatnonzero(chain.weights > 0)
+        most = math.ceil(NEWTON_WORK / min(groups, MERGED_GROUPS + 8) ** 2)
+        if used.size > most and np.ptp(chain.weights[used]) == 0:
+            used = used[:: math.ceil(used.size / most)]
+        gates, weights = chain.gates[:, used], chain.weights[used] / chain.weights[used].sum()
+        variances, counts = chain.variances, chain.counts
+        restrict = spread_by = None
+        if groups > FULL_GROUPS:
+            ends = np.linspace(0, groups, MERGED_GROUPS + 1).round().astype(int)
+            of = np.repeat(np.arange(MERGED_GROUPS), np.diff(ends))
+            belongs = (of == np.arange(MERGED_GROUPS)[:, None]).astype(float)
+            restrict = belongs / belongs.sum(axis=1, keepdims=True)
+            centre = restrict @ np.arange(groups)
+            below = np.clip(np.searchsorted(centre, np.arange(groups)) - 1, 0, MERGED_GROUPS - 2)
+            share = (np.arange(groups) - centre[below]) / (centre[below + 1] - centre[below])
+            spread_by = np.zeros((groups, MERGED_GROUPS))
+            spread_by[np.arange(groups), below] = 1 - share
+            spread_by[np.arange(groups), below + 1] = share
+            gates = (belongs * variances) @ gates / (belongs @ variances)[:, None]
+            variances, counts = belongs @ variances, belongs @ counts
+            groups = MERGED_GROUPS
+        before = (1 - 1 / counts) / 2
+        sites = np.zeros((2 * groups + 1, 3 * groups + 1))
+        for k in range(groups):
+            sites[k, 3 * k], sites[groups + k, 3 * k + 1], sites[k, 3 * k + 2] = before[k], 1.0, 1 - before[k]
+        sites[-1, -1] = 1.0
+        sites = sites[:, sites.any(axis=0)]
+        small = ChainArrays(gates, weights, chain.on_output, variances, counts, chain.orthogonal)
+        own = np.log(variances) - (
+            np.log(chain.variances) if restrict is None else restrict @ np.log(chain.variances)
+        )
+        return cls(small, own, restrict, spread_by, sites)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape of Newton's matrix."""
+        return self.sites.shape[0], self.sites.shape[0]
+
+    def restricted(self, values: Complex, last: Complex | None = None) -> Complex:
+        """Return values of the merged groups from those of the chain, and append ``last``."""
+        if self.restrict is not None:
+            values = np.concatenate([half @ self.restrict.T for half in np.split(values, 2, axis=1)], axis=1)
+        return values if last is None else np.concatenate((values, last[:, None]), axis=1)
+
+    def spread(self, values: Complex) -> Complex:
+        """Return unknowns of the chain from those of the merged groups, log z last."""
+        if self.spread_by is None:
+            return values
+        halves = np.split(values[:, :-1], 2, axis=1)
+        return np.concatenate([half @ self.spread_by.T for half in halves] + [values[:, -1:]], axis=1)
+
+    def spread_step(self, step: Complex, small: Complex, residual: Complex) -> Complex:
+        """Return Newton's step in the chain: what plain iteration gives, and what it lacks."""
+        if self.restrict is None:
+            return step
+        lacking = step - small
+        lacking[:, -1] = step[:, -1]
+        whole = self.spread(lacking)
+        whole[:, :-1] += residual
+        return whole
+
+    def with_tangent(self, inverse: Complex, slope: Complex) -> Complex:
+        """Return the inverse nearest by that has the derivatives of the states in log z that are known."""
+        known = self.restricted(slope)
+        here = inverse[:, :-1, -1]
+        rows = (known.conj()[:, None] @ inverse[:, :-1, :-1])[:, 0]
+        size = (known.conj() * here).sum(axis=1)
+        changed = inverse.copy()
+        changed[:, :-1, :-1] += ((known - here) / size[:, None])[..., None] * rows[:, None]
+        changed[:, :-1, -1] = known
+        return changed
+
+    def inverse(self, states: Complex, log_z: Complex, *, tied: bool) -> tuple[Complex, Complex]:
+        """Return the inverse of the derivatives of residuals, and of log z, or ζ if tied; and those of ζ."""
+        groups, chain = self.chain.counts.size, self.chain
+        small = self.restricted(states) + np.tile(self.log_variances, 2)
+        second, found = self._second(small, log_z)
+        size = 2 * groups
+        theta = np.concatenate((np.exp(small), np.exp(-log_z)[:, None]), axis=1)
+        second *= theta[:, None, :]
+        log_b = second[:, groups:size] / found.beta[..., None]
+        log_a = second[:, :groups] / found.alpha[..., None]
+        full = np.zeros((log_z.size, size + 1, size + 1), complex)
+        diagonal = np.arange(size)
+        if chain.orthogonal:
+            unit = np.log(chain.variances * chain.counts)
+            root = np.exp((small[:, :groups] + small[:, groups:] - unit) / 2)
+            green = np.exp((np.log(found.alpha) + np.log(found.beta) + unit) / 2 - np.log(chain.counts))
+            green *= np.where(green.imag > 0, -1, 1)
+            half = root / (root + 1 / green) / 2
+            full[:, :groups] = half[..., None] * (log_b + log_a) - log_b
+            full[:, groups:size] = half[..., None] * (log_b + log_a) - log_a
+            for rows in (diagonal[:groups], diagonal[groups:]):
+                full[:, rows, diagonal[:groups]] += half
+                full[:, rows, diagonal[groups:]] += half
+        else:
+            full[:, :groups], full[:, groups:size] = -log_b, -log_a
+        full[:, diagonal, diagonal] += 1
+        full[:, :size, -1] *= -1
+        row = -second[:, -1] / (found.end * found.omega)[:, None]
+        row[:, -1] = (1 + second[:, -1, -1] / found.end) / found.omega
+        full[:, -1] = row
+        if not tied:
+            full[:, -1] = 0
+            full[:, -1, -1] = 1
+        full[~np.isfinite(full).all(axis=(1, 2))] = np.eye(size + 1)
+        try:
+            return np.asarray(np.linalg.inv(full)), row
+        except np.linalg.LinAlgError:
+            return np.asarray(np.linalg.pinv(full)), row
+
+    def _second(self, states: Complex, log_z: Complex) -> tuple[Complex, Averages]:
+        """Return the second derivatives of − E log D in p, q and 1/z, shape (P, 2K + 1, 2K + 1)."""
+        chain, gates = self.chain, self.chain.gates
+        groups, paths = gates.shape
+        p, q, before, after = _shears(chain, states)
+        shape = (log_z.size, paths)
+        ones = np.ones(paths)
+        s_end = np.exp(-log_z)[:, None]
+        a = b = np.ones(shape, complex)
+        left, sites = [], []
+        for k in range(groups):
+            e, d = (gates[k], ones) if chain.on_output else (ones, gates[k])
+            if before[k]:
+                left.append(b)
+                sites.append(e)
+                a = a + before[k] * p[k] * e * b
+            left.append(a)
+            sites.append(d)
+            b = b - q[k] * d * a
+            left.append(b)
+            sites.append(e)
+            a = a + after[k] * p[k] * e * b
+        left.append(a)
+        sites.append(ones)
+        f = 1 / (b - a * s_end)
+        g = s_end * f
+        right = [f]
+        omega, end = (b * f) @ chain.weights, (a * f) @ chain.weights
+        for k in range(groups - 1, -1, -1):
+            e, d = (gates[k], ones) if chain.on_output else (ones, gates[k])
+            right.append(g)
+            f = f - after[k] * p[k] * e * g
+            right.append(f)
+            g = g + q[k] * d * f
+            if before[k]:
+                right.append(g)
+                f = f - before[k] * p[k] * e * g
+        gate = np.array(sites)
+        lefts, rights = np.array(left), np.array(right[::-1])
+        first = np.einsum("spn,spn,sn->ps", lefts, rights, gate * chain.weights)
+        lefts *= lefts
+        lefts *= (gate * chain.weights)[:, None]
+        rights *= rights
+        rights *= gate[:, None]
+        products = lefts.transpose(1, 0, 2) @ rights.transpose(1, 2, 0)
+        second = np.triu(products) + np.triu(products, 1).transpose(0, 2, 1)
+        summed = first @ self.sites.T
+        averages = Averages(summed[:, :groups], summed[:, groups:-1], omega, end)
+        return self.sites @ second @ self.sites.T, averages
+
+
+class Expansion(NamedTuple):
+    """The equations to first order in 1/z.
+
+    Attributes
+    ----------
+    p, q : array, shape (G,)
+        p/e² at z = ∞ and q z/d² there, of each group.
+    mean, second : float
+        E λ and E λ².
+    """
+
+    p: Array
+    q: Array
+    mean: float
+    second: float
+
+    @classmethod
+    def of(cls, chain: ChainArrays) -> "Expansion":
+        """Return it: r to order 0, then s to order 1, then r to order 1."""
+        weights, counts = chain.weights, chain.counts
+        before = (1 - 1 / counts) / 2
+        ones = np.ones_like(weights)
+
+        def gates(k: int) -> tuple[Array, Array]:
+            return (chain.gates[k], ones) if chain.on_output else (ones, chain.gates[k])
+
+        # x is r where the gates d are.
+        r, x, p = ones, [], np.empty(counts.size)
+        for k, variance in enumerate(chain.variances.tolist()):
+            e, d = gates(k)
+            growth = 1 - variance * before[k] * float(weights @ (d * e))
+            p[k] = variance * float(weights @ (d * r)) / growth
+            x.append(r + before[k] * p[k] * e)
+            r = r + p[k] * e
+        s, s_before, q = ones, [ones] * counts.size, np.empty(counts.size)
+        for k in range(counts.size - 1, -1, -1):
+            e, d = gates(k)
+            growth = 1 - chain.variances[k] * before[k] * float(weights @ (e * d))
+            q[k] = chain.variances[k] * float(weights @ (e * s)) / growth
+            s = s + q[k] * d
+            s_before[k] = s
+        r1 = np.zeros_like(ones)
+        for k, variance in enumerate(chain.variances.tolist()):
+            e, d = gates(k)
+            fixed = variance * float(weights @ (d * (r1 + x[k] ** 2 * s_before[k])))
+            if chain.orthogonal:
+                fixed -= p[k] * p[k] * q[k] / (variance * counts[k])
+            p1 = fixed / (1 - variance * before[k] * float(weights @ (d * e)))
+            r1 = r1 + p1 * e + q[k] * d * x[k] ** 2
+        return cls(p, q, float(weights @ r), float(weights @ (r1 + r * r)))
 
 
 def solve(chain: ChainArrays, y: npt.NDArray[np.inexact]) -> Solutions:
-    """Solve the equations at log z = y, on all cores.
-
-    Parameters
-    ----------
-    chain : ChainArrays
-    y : array, shape (n,)
-        Real, or complex with an imaginary part from 0 to π; neighbours help each other, best if falling.
-    """
-    from isocalc.laws.paths.kernels import solve_chain  # noqa: PLC0415 - loading Numba takes half a second
-
-    log_z = np.asarray(y, dtype=complex)
-    m, potential, residuals = np.empty_like(log_z), np.empty_like(log_z), np.empty(log_z.size)
-    states = np.empty((log_z.size, 2 * chain.counts.size), dtype=complex)
-
-    def solve_part(part: slice) -> None:
-        found = states[part], m[part], potential[part], residuals[part]
-        solve_chain(chain, log_z[part], SOLVED, MOST_ITERATIONS, ChainRoom.of(chain), *found)
-
-    threads = min(os.cpu_count() or 1, log_z.size)
-    ends = [round(k * log_z.size / threads) for k in range(threads + 1)]
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(solve_part, map(slice, ends[:-1], ends[1:])))
-    return Solutions(m, potential, states, residuals <= SOLVED_BESIDE_EDGE)
+    """Solve the equations at log z = y, shape (n,), real or with an imaginary part from 0 to π."""
+    return Equations(chain).solve(np.asarray(y, dtype=complex))
 
 
 def first_moments(chain: ChainArrays) -> tuple[float, float]:
-    """Return E λ and E λ² from the expansion of the equations in 1/z.
-
-    Parameters
-    ----------
-    chain : ChainArrays
-
-    Returns
-    -------
-    mean, second : float
-    """
-    weights, counts = chain.weights, chain.counts
-    before = (1 - 1 / counts) / 2
-    ones = np.ones_like(weights)
-
-    def gates(k: int) -> tuple[Array, Array]:
-        return (chain.gates[k], ones) if chain.on_output else (ones, chain.gates[k])
-
-    # r to order 0, then s to order 1, then r to order 1; x is r where the gates d are.
-    r, x, p = ones, [], []
-    for k, variance in enumerate(chain.variances.tolist()):
-        e, d = gates(k)
-        growth = 1 - variance * before[k] * float(weights @ (d * e))
-        p.append(variance * float(weights @ (d * r)) / growth)
-        x.append(r + before[k] * p[k] * e)
-        r = r + p[k] * e
-    s, s_before, q = ones, [ones] * counts.size, np.empty(counts.size)
-    for k in range(counts.size - 1, -1, -1):
-        e, d = gates(k)
-        growth = 1 - chain.variances[k] * before[k] * float(weights @ (e * d))
-        q[k] = chain.variances[k] * float(weights @ (e * s)) / growth
-        s = s + q[k] * d
-        s_before[k] = s
-    r1 = np.zeros_like(ones)
-    for k, variance in enumerate(chain.variances.tolist()):
-        e, d = gates(k)
-        fixed = variance * float(weights @ (d * (r1 + x[k] ** 2 * s_before[k])))
-        if chain.orthogonal:
-            fixed -= p[k] * p[k] * q[k] / (variance * counts[k])
-        p1 = fixed / (1 - variance * before[k] * float(weights @ (d * e)))
-        r1 = r1 + p1 * e + q[k] * d * x[k] ** 2
-    mean = float(weights @ r)
-    return mean, float(weights @ (r1 + r * r))
+    """Return E λ and E λ²."""
+    found = Expansion.of(chain)
+    return found.mean, found.second

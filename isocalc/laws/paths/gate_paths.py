@@ -6,7 +6,8 @@ component. `ChainArrays` and `ChainRoom` are how compiled code takes them.
 
 import itertools
 import math
-from typing import NamedTuple, Self
+from statistics import NormalDist
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,6 @@ from isocalc.errors import NoAnswerError
 from isocalc.laws.tolerances import (
     COARSER,
     FORGOTTEN,
-    LANES,
     MOST_GROUPS,
     MOST_GROUPS_OF_SHORT_MEMORY,
     MOST_SCALED,
@@ -105,44 +105,6 @@ class ChainArrays(NamedTuple):
     orthogonal: bool
 
 
-class ChainRoom(NamedTuple):
-    """Room for one pass over ``LANES`` paths at a time.
-
-    Attributes
-    ----------
-    p, q : arrays, shape (G,)
-        p/e² and q/d² of each group.
-    r : array, shape (2, LANES)
-        r at the output, real and imaginary part.
-    memory : array, shape (4, G, LANES)
-        r before the gates of each group and 1/(1 − q r), real and imaginary parts.
-    state : array, shape (4, LANES)
-        s and ω on the way back, real and imaginary parts.
-    sums : array, shape (4, G + 1, LANES)
-        Averages, lane by lane: e² s ω and d² r ω of each group, and in the last row ω at the output.
-    """
-
-    p: Complex
-    q: Complex
-    r: Array
-    memory: Array
-    state: Array
-    sums: Array
-
-    @classmethod
-    def of(cls, chain: ChainArrays) -> Self:
-        """Return room for the passes over a chain."""
-        groups = chain.counts.size
-        return cls(
-            np.empty(groups, dtype=complex),
-            np.empty(groups, dtype=complex),
-            np.empty((2, LANES)),
-            np.empty((4, groups, LANES)),
-            np.empty((4, LANES)),
-            np.empty((4, groups + 1, LANES)),
-        )
-
-
 class GatePaths(NamedTuple):
     """Paths through the groups of layers of a network.
 
@@ -154,11 +116,23 @@ class GatePaths(NamedTuple):
         Probability that all gates of a path are closed.
     exact : bool
         Whether these paths are all there are, with their probabilities.
+    places : array, shape (G,)
+        The middle layer of each group.
     """
 
     chain: ChainArrays
     persistent: float
     exact: bool
+    places: Array
+
+    def states_from(self, other: "GatePaths", states: Complex) -> Complex:
+        """Return about the states, shape (n, 2G), of these paths where ``states`` are those of others."""
+        if self.places.size == other.places.size:
+            return states
+        own, known = (np.tile(np.log(paths.chain.variances), 2) for paths in (self, other))
+        halves = np.split(states - known, 2, axis=1)
+        moved = [[np.interp(self.places, other.places, row) for row in half] for half in halves]
+        return np.asarray(np.concatenate([np.array(half) for half in moved], axis=1) + own)
 
 
 class _Groups(NamedTuple):
@@ -274,12 +248,11 @@ def _post_points(groups: _Groups, paths: int, seed: int) -> Array:
 
 def _normal(paths: int, importance: Array, seed: int, *, folded: bool) -> Array:
     """Return independent standard normal coordinates, shape (d, paths); folded: of the first its size."""
-    from scipy.special import ndtri  # noqa: PLC0415 - only where paths are made
-
     points = lattice(paths, importance, seed)
     if folded:  # of gates that do not know x from −x
         points[:, 0] = (1 + points[:, 0]) / 2
-    return np.asarray(ndtri(points.T))
+    flat = points.T.ravel().tolist()
+    return np.fromiter(map(NormalDist().inv_cdf, flat), float, len(flat)).reshape(points.T.shape)
 
 
 def _gates_at(network: ResNet, groups: _Groups, x: Array) -> Array:
@@ -302,15 +275,13 @@ def _of(network: ResNet, groups: _Groups, gates: Array, weights: Array, *, exact
         scale = np.clip(groups.gate[kept] / mean[kept], 1 / MOST_SCALED, MOST_SCALED)
     gates = gates[kept] * scale[:, None]
     persistent = float(weights[~gates.any(axis=0)].sum()) if kept.any() else 1.0
-    spare = -weights.size % LANES
-    gates = np.concatenate((gates, np.repeat(gates[:, -1:], spare, axis=1)), axis=1)
     counts, unit = groups.counts[kept], network.sigma_w / network.skip
     chain = ChainArrays(
         np.ascontiguousarray(gates),
-        np.concatenate((weights, np.zeros(spare))),
+        weights,
         network.branch.acts_last,
         unit * unit / network.depth * counts,
         counts,
         network.weights == "orthogonal",
     )
-    return GatePaths(chain, persistent, exact)
+    return GatePaths(chain, persistent, exact, groups.place[kept])

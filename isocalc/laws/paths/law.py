@@ -1,18 +1,12 @@
 """The law of a residual network whose gates are correlated from layer to layer: `ExactLaw`.
 
-From below: `edge_from` finds the end of a density that vanishes like a square root, from points inside of it;
-`tables` the intervals that carry the density, by what mass is beyond each; `ChainSource` makes of them a
-source of `solved_law.SolvedLaw`, solved at some hundred points.
+`ChainSource` makes of the bands of paths of gates a source of `solved_law.SolvedLaw`.
 """
 
 import math
-from collections import Counter
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
-from itertools import pairwise
-from typing import ClassVar, NamedTuple, Self
+from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -22,249 +16,29 @@ from isocalc.laws import universal
 from isocalc.laws.free.law import LayeredLaw
 from isocalc.laws.gates.nodes import gate_rule
 from isocalc.laws.law import VARIABLES, Centred, Law, Pairs, Variable
-from isocalc.laws.paths.equations import first_moments, solve
+from isocalc.laws.paths.bands import Middle, tables
+from isocalc.laws.paths.equations import Equations
 from isocalc.laws.paths.gate_paths import GatePaths, gate_paths
+from isocalc.laws.paths.table import Table, UnsolvedError
 from isocalc.laws.solved_law import SolvedLaw
 from isocalc.laws.support import Band, PointMasses, Scan
 from isocalc.laws.tolerances import (
+    DEAD,
     DEFAULT_PATHS,
-    EDGE_FOUND,
-    EDGE_PART,
-    EDGE_POINTS,
-    EDGE_SMOOTH,
-    EDGE_USED,
-    FINE_ROUNDS,
-    FINE_STEP,
-    FINE_STEPS,
     FINEST,
     LEAST_MASS,
-    MOST_LONGER,
-    MOST_LOST,
-    MOST_ROUNDS,
-    MOST_UNSOLVED,
+    NEARBY,
     OTHER_SETS,
-    RETREATS,
     SAME,
-    SHORTER,
-    SOLVED_BESIDE_EDGE,
-    SPIKE,
-    SURELY,
-    TOUCHES,
 )
 from isocalc.limits import LEAST_C, LEAST_PATHS, MOST_PATHS
 from isocalc.networks.descriptions import ResNet
-from isocalc.numerics.chebyshev import PanelTable
 from isocalc.signal.propagation import Propagation, propagate
 
 Array = npt.NDArray[np.float64]
-Solver = Callable[[Array], tuple[Array, Array]]
 
-# Densities up to here count as 0: beside edges the equations are solved no nearer.
-DEAD = SOLVED_BESIDE_EDGE
 # Where distribution functions are compared.
 _QUANTILES = np.linspace(0.02, 0.98, 33)
-
-
-class UnsolvedError(NoAnswerError):
-    """The equations are not solved at one place, while at others they may be."""
-
-
-def edge_from(density: Callable[[float], float], inside: float, step: float) -> float:
-    """Return the end of the density beyond a point inside.
-
-    Near an edge y is a smooth function of the square of the density: the polynomial through the last points,
-    taken at 0, says where it ends. Each next point is most of the way there. Where that does not settle,
-    steps are halved until the edge is in between.
-
-    Parameters
-    ----------
-    density : callable
-        y to the density.
-    inside : float
-        Where the density is positive.
-    step : float
-        Signed first step towards the edge.
-
-    Raises
-    ------
-    NoAnswerError
-        The density does not end.
-    """
-    places, squares = [inside], [density(inside) ** 2]
-    sign = math.copysign(1.0, step)
-    beyond, found = sign * math.inf, math.inf
-    for count in range(EDGE_POINTS):
-        y = places[-1] + step
-        if (y - beyond) * sign >= 0 or (count >= EDGE_SMOOTH and math.isfinite(beyond)):
-            y = (places[-1] + beyond) / 2
-        if y in {places[-1], beyond}:
-            return y
-        square = density(y) ** 2
-        if square <= DEAD**2:
-            beyond, step = y, (y - places[-1]) / 2
-            continue
-        places.append(y)
-        squares.append(square)
-        previous, found = found, _extrapolated(places[-EDGE_USED:], squares[-EDGE_USED:])
-        if abs(found - previous) <= EDGE_FOUND * max(1.0, abs(found)) and len(places) > EDGE_USED:
-            return found
-        towards = (found - y) * sign
-        if not 0 < towards < math.inf:  # the density still rises towards there
-            step *= 1.5
-        else:
-            step = sign * min(EDGE_PART * towards, 2 * abs(y - places[-2]) + towards / 8)
-    raise NoAnswerError("an edge of the exact law was not found")
-
-
-def _extrapolated(places: list[float], squares: list[float]) -> float:
-    """Return the value at square 0 of the polynomial through the points (Neville's scheme)."""
-    values = list(places)
-    for level in range(1, len(values)):
-        for k in range(len(values) - level):
-            left, right = squares[k], squares[k + level]
-            if left == right:
-                return values[-1]
-            values[k] = (left * values[k + 1] - right * values[k]) / (left - right)
-    return values[0]
-
-
-class Middle(NamedTuple):
-    """What is known of a law beforehand.
-
-    Attributes
-    ----------
-    width : float
-        About the distance of its ends from y = 0.
-    persistent : float
-        Probability that all gates of a path are closed, of which 2 P − 1 is a point mass at y = 0.
-    reaches_zero : bool
-        Whether the density has no lower end.
-    """
-
-    width: float
-    persistent: float
-    reaches_zero: bool
-
-    @property
-    def atom(self) -> float:
-        """The point mass at y = 0."""
-        return max(0.0, 2 * self.persistent - 1)
-
-
-def tables(solver: Solver, middle: Middle) -> list[PanelTable]:
-    """Return the law on each of its intervals, ascending.
-
-    Raises
-    ------
-    NoAnswerError
-        Its mass is not found.
-    """
-    seeds = [_live(solver, sign * middle.width / 2) for sign in (-1, 1)]
-    with ThreadPoolExecutor(2) as pool:
-        lowest = pool.submit(
-            *((_lowest, solver, middle.width) if middle.reaches_zero else (_end, solver, seeds[0]))
-        )
-        high = _end(solver, seeds[1])
-        low = lowest.result()
-    if middle.persistent > SPIKE and low < 0 < high:
-        inner = [_inner(solver, seed, middle.width) if middle.atom else 0.0 for seed in seeds]
-        found = [_table(solver, low, inner[0], middle), PanelTable(solver, inner[1], high)]
-    else:
-        found = [_table(solver, low, high, middle)]
-    while found[-1].ends[1] > LEAST_MASS:
-        found.append(_next(solver, found[-1].high, middle.width))
-    while not middle.reaches_zero and _mass_below(found[0], middle) > 2 * LEAST_MASS:
-        found.insert(0, _next(solver, found[0].low, -middle.width))
-    for below, above in pairwise(found):
-        lost = below.ends[1] - above.ends[0] - (middle.atom if below.high <= 0 <= above.low else 0.0)
-        if abs(lost) > MOST_LOST:
-            raise NoAnswerError(f"{abs(lost):.2g} of its mass was not found")
-    return found
-
-
-def _mass_below(table: PanelTable, middle: Middle) -> float:
-    return 1 - table.ends[0] - (middle.atom if table.low > 0 else 0.0)
-
-
-def _table(solver: Solver, low: float, high: float, middle: Middle) -> PanelTable:
-    """Return the lowest table: where there is no lower end, from as far down as the law is solved."""
-    for _ in range(RETREATS):
-        try:
-            return PanelTable(solver, low, high)
-        except UnsolvedError:
-            if not middle.reaches_zero:
-                raise
-            low *= SURELY
-    return PanelTable(solver, low, high)
-
-
-def _density(solver: Solver) -> Callable[[float], float]:
-    """Return what gives the density at one place, 0 where the equations are not solved.
-
-    Between edges they are; were they not, the mass beyond the edge found would tell.
-    """
-
-    def density(y: float) -> float:
-        try:
-            return float(solver(np.array([y]))[0][0])
-        except UnsolvedError:
-            return 0.0
-
-    return density
-
-
-def _live(solver: Solver, start: float) -> float:
-    """Return the first place with a density on the way from ``start`` to y = 0."""
-    density = _density(solver)
-    for _ in range(MOST_ROUNDS):
-        if density(start) > DEAD:
-            return start
-        start *= SHORTER
-    raise NoAnswerError("no density of the exact law was found")
-
-
-def _end(solver: Solver, seed: float) -> float:
-    return edge_from(_density(solver), seed, seed / 4)
-
-
-def _lowest(solver: Solver, width: float) -> float:
-    """Return where next to no mass is left below, or else where the law is still solved."""
-    lowest, y = 0.0, -width
-    for _ in range(MOST_LONGER):
-        try:
-            survival = solver(np.array([y]))[1][0]
-        except UnsolvedError:
-            return SURELY * lowest
-        lowest = y
-        if 1 - survival < LEAST_MASS:
-            break
-        y /= SHORTER
-    return lowest
-
-
-def _inner(solver: Solver, seed: float, width: float) -> float:
-    """Return the end next to the atom of the density on the side of it where ``seed`` is."""
-    density = _density(solver)
-    inside, place = seed, seed * SHORTER
-    while abs(place) > TOUCHES * width:
-        if density(place) <= DEAD:
-            return edge_from(density, inside, (place - inside) / 4)
-        inside, place = place, place * SHORTER
-    return 0.0
-
-
-def _next(solver: Solver, end: float, width: float) -> PanelTable:
-    """Return the table of the next interval beyond an end: above it, or below for a negative ``width``."""
-    step, place = FINE_STEP * width, end
-    for _ in range(FINE_ROUNDS):
-        y = place + step * np.arange(1.0, FINE_STEPS + 1)
-        live = np.flatnonzero(solver(y)[0] > DEAD)
-        if live.size:
-            inside = float(y[live[0]])
-            ends = [edge_from(_density(solver), inside, sign * abs(step) / 8) for sign in (-1, 1)]
-            return PanelTable(solver, *ends)
-        place = float(y[-1])
-    raise NoAnswerError("some of its mass was not found")
 
 
 class ChainSource:
@@ -284,35 +58,26 @@ class ChainSource:
         at_skip = 2 * paths.persistent - 1
         self.atoms: Pairs = ((0.0, at_skip),) if at_skip > FINEST else ()
         self.resolution = SAME
-        self._unsolved = 0
+        self.equations = Equations(paths.chain)
 
     def solved(self, y: Array) -> tuple[Array, Array]:
-        """Solve at places inside the support: the density and the mass above.
+        """Solve at places inside the support from nothing: the density and the mass above.
 
         Raises
         ------
         UnsolvedError
             The equations are not solved at some place.
-        NoAnswerError
-            They were not solved at too many places before, each of which takes long.
         """
-        found = solve(self.paths.chain, y)
+        found = self.equations.solve(y.astype(complex))
         if not found.solved.all():
-            place = float(y[~found.solved][0])
-            self._unsolved += int(np.count_nonzero(~found.solved))
-            kind = UnsolvedError if self._unsolved <= MOST_UNSOLVED else NoAnswerError
-            raise kind(
-                f"the equations of the exact law were not solved at log lambda = {place:.6g} (less that of "
-                "the skip connections)",
-                ("take the layered law", "simulate"),
-            )
-        return np.maximum(-found.m.imag / np.pi, 0.0), np.clip(found.potential.imag / np.pi, 0.0, 1.0)
+            raise UnsolvedError(float(y[~found.solved][0]))
+        return Table.density_of(found.zeta), self.equations.above(found.states, y)
 
     @cached_property
     def relative_variance(self) -> float:
         """Var λ / (E λ)²."""
-        mean, second = first_moments(self.paths.chain)
-        return second / mean / mean - 1
+        moments = self.equations.expansion
+        return moments.second / moments.mean / moments.mean - 1
 
     @property
     def mean(self) -> float | None:
@@ -337,9 +102,9 @@ class ChainSource:
         return bool((outside & (inner <= 1)).any())
 
     @cached_property
-    def tables(self) -> list[PanelTable]:
+    def tables(self) -> list[Table]:
         """The law on each of its intervals, ascending."""
-        return tables(self.solved, Middle(self._width, self.paths.persistent, self._reaches_zero))
+        return tables(self.equations, Middle(self._width, self.paths.persistent, self._reaches_zero))
 
     @property
     def _width(self) -> float:
@@ -352,13 +117,13 @@ class ChainSource:
     @property
     def missed(self) -> float:
         """Mass next to λ = 0 below the tables, where it counts."""
-        below = 1 - self.tables[0].ends[0] if self._reaches_zero else 0.0
-        return below if below > 2 * LEAST_MASS else 0.0
+        below = 1 - math.fsum(table.mass for table in self.tables) - math.fsum(mass for _, mass in self.atoms)
+        return below if self._reaches_zero and below > 2 * LEAST_MASS else 0.0
 
     @cached_property
     def bands(self) -> tuple[Band, ...]:
         """The intervals that carry the density, ascending."""
-        ends = [[table.low, table.high] for table in self.tables]
+        ends = [[table.low.y, table.high.y] for table in self.tables]
         if self._reaches_zero:
             ends[0][0] = -math.inf
         if self._unbounded:
@@ -367,25 +132,19 @@ class ChainSource:
 
     def density_and_survival(self, y: Array) -> tuple[Array, Array]:
         """Return the density and the mass above y, any floats."""
-        density, survival = np.zeros(y.size), np.where(y < self.tables[-1].low, 1.0, 0.0)
-        for below, table in pairwise(self.tables):
-            gap = (y > below.high) & (y < table.low)
-            atom = sum(mass * ((y[gap] < place) & (place <= table.low)) for place, mass in self.atoms)
-            survival[gap] = table.ends[0] + atom
+        density, survival = np.zeros(y.size), np.zeros(y.size)
+        for place, mass in self.atoms:
+            survival += mass * (y < place)
         for table in self.tables:
-            inside = (y >= table.low) & (y <= table.high)
-            density[inside], survival[inside] = table(y[inside])
-        for end in self._edges:
-            density[y == end] = 0.0
-        return density, survival
-
-    @property
-    def _edges(self) -> set[float]:
-        """Ends at which the density is 0: not where two tables touch, or the law goes on."""
-        ends = Counter(end for table in self.tables for end in (table.low, table.high))
-        return {end for end, count in ends.items() if count == 1} - (
-            {self.tables[0].low} if self._reaches_zero else set()
-        )
+            survival[y < table.low.y] += table.mass
+            inside = (y >= table.low.y) & (y <= table.high.y)
+            density[inside], above = table.density_and_above(y[inside])
+            survival[inside] += above
+            for end in (table.low, table.high):
+                if end.knot is not None:
+                    density[y == end.y] = 0.0
+        survival[y < self.tables[0].low.y] = 1.0
+        return density, np.clip(survival, 0.0, 1.0)
 
     def density(self, y: Array) -> Array:
         """Return the density alone."""
@@ -399,7 +158,7 @@ class ChainSource:
     @cached_property
     def scan(self) -> Scan:
         """The law at points placed by its mass, beyond both ends of it."""
-        low, high = self.tables[0].low, self.tables[-1].high
+        low, high = self.tables[0].low.y, self.tables[-1].high.y
         if self._reaches_zero:
             low += SAME * abs(low)
         else:
@@ -408,14 +167,23 @@ class ChainSource:
 
 
 def distance(one: ChainSource, other: ChainSource, places: Array) -> float:
-    """Return the largest difference of two laws: of the masses above places in both, and of their atoms."""
-    for place, _ in other.atoms:
-        places = places[places != place]
-    density, survival = other.solved(places[::-1])
-    live = density > 0
-    apart = np.abs(one.density_and_survival(places[::-1])[1] - survival)[live].max(initial=0.0)
-    of_atoms = abs(sum(mass for _, mass in one.atoms) - sum(mass for _, mass in other.atoms))
-    return max(float(apart), of_atoms)
+    """Return the largest difference of two laws: of the masses above places in both, and of their atoms.
+
+    The potential of the other paths is stationary in the states: those of the first, corrected once, do.
+    """
+    apart = abs(sum(mass for _, mass in one.atoms) - sum(mass for _, mass in other.atoms))
+    for table in one.tables:
+        y = places[(places > table.low.y) & (places < table.high.y)]
+        if not y.size:
+            continue
+        states = other.paths.states_from(one.paths, table.states(y))
+        found = other.equations.corrected(states, y.astype(complex), NEARBY)
+        if not found.solved.all():
+            raise UnsolvedError(float(y[~found.solved][0]))
+        live = found.zeta.imag > DEAD
+        differences = one.density_and_survival(y)[1] - other.equations.above(found.states, y)
+        apart = max(apart, float(np.abs(differences[live]).max(initial=0.0)))
+    return apart
 
 
 @dataclass(frozen=True, eq=False)

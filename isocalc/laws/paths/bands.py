@@ -1,0 +1,362 @@
+"""The bands of a law that paths of gates tell.
+
+m is analytic, and so is y = log z in ζ = log((1 + m)/m): an edge is a real point at which dy/dζ = 0, like any
+other once ζ is what is given. `Walk` goes along the real axis from inside of a band to its ends, and through
+gaps to the next; `tables` covers the law.
+"""
+
+import math
+from contextlib import suppress
+from itertools import groupby, pairwise
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from isocalc.errors import NoAnswerError
+from isocalc.laws.paths.equations import Equations, Solutions
+from isocalc.laws.paths.table import End, Knot, Table, UnsolvedError
+from isocalc.laws.tolerances import (
+    EDGE_FOUND,
+    EDGE_PART,
+    EDGE_ROUNDS,
+    FINE_ROUNDS,
+    FINE_STEP,
+    FINE_STEPS,
+    LEAST_MASS,
+    MOST_LOST,
+    RETREATS,
+    SEEDS,
+    SHORTER,
+    SPIKE,
+    SURELY,
+    TOUCHES,
+    WALK_STEPS,
+)
+from isocalc.numerics.machine import one_blas_thread
+
+Array = npt.NDArray[np.float64]
+Complex = npt.NDArray[np.complex128]
+
+_PI = math.pi
+
+
+def knots_of(y: Array, found: Solutions) -> list[Knot]:
+    """Return solutions one by one.
+
+    Raises
+    ------
+    UnsolvedError
+        There is none at some place.
+    """
+    if not found.solved.all():
+        raise UnsolvedError(float(y[~found.solved][0]))
+    return [Knot(float(y[k]), complex(found.zeta[k]), found.states[k]) for k in range(y.size)]
+
+
+class Walk:
+    """Steps along the real axis.
+
+    Parameters
+    ----------
+    equations : Equations
+    width : float
+        About how far the law reaches.
+    """
+
+    def __init__(self, equations: Equations, width: float) -> None:
+        self.equations, self.width = equations, width
+
+    def start(self, y: Array) -> list[Knot]:
+        """Return solutions at places y from nothing."""
+        return knots_of(y, self.equations.solve(y.astype(complex)))
+
+    def outwards(
+        self, knot: Knot, sign: float, stop: float = math.inf, *, closed: bool = False
+    ) -> tuple[list[Knot], End]:
+        """Walk from inside a band to its end above or below, or up to ``stop``, itself if closed."""
+        track, step = [knot], self.width / 8
+        tangent: Complex | None = None
+        for _ in range(WALK_STEPS):
+            last = track[-1]
+            ahead = sign * (stop - last.y) if math.isfinite(stop) else math.inf
+            if ahead <= (0 if closed else TOUCHES * self.width):
+                return track, End(stop, turns=not closed)
+            step = min(step, ahead if closed else EDGE_PART * ahead)
+            guess = last.state if tangent is None else last.state + tangent * sign * step
+            place = np.array([stop if step == ahead else last.y + sign * step], complex)
+            found, _, slope, _ = self.equations.polish(guess[None], place)
+            new = Knot(float(place[0].real), complex(found.zeta[0]), found.states[0])
+            if not (found.solved[0] and new.is_live):
+                step *= 0.3
+                if step < 1e-12 * max(1.0, abs(last.y)):
+                    break
+                continue
+            track.append(new)
+            tangent = slope[0, :-1]
+            fit = _Fit.of(track[-3:])
+            edge = fit.turn(sign)
+            if edge is not None and new.depth < 0.8:
+                end = self.edge(track, sign)
+                if end is not None:
+                    return track, end
+            step = min(2 * step, max(self.width, abs(new.y)) / 4)
+            if edge is not None and (edge[1] - new.y) * sign > 0:
+                step = min(step, EDGE_PART * abs(edge[1] - new.y))
+        raise NoAnswerError("an edge of the exact law was not found")
+
+    def edge(self, track: list[Knot], sign: float) -> End | None:
+        """Return the end of a band from points inside next to it, ``None`` if that does not settle."""
+        knots, before = track[-3:], math.inf
+        snap = track[-1].snap
+        for _ in range(EDGE_ROUNDS):
+            fit = _Fit.of(knots)
+            turn = fit.turn(sign)
+            if turn is None:
+                return None
+            place, y = turn
+            if abs(y - before) <= EDGE_FOUND * max(1.0, abs(y)):
+                return End(y, knot=knots[-1])
+            before = y
+            zeta = np.array([complex(place, snap)])
+            guess, guessed = fit.at(place)
+            found, there, _, _ = self.equations.polish(guess[None], np.array([guessed + 0j]), zeta)
+            if not found.solved[0]:
+                return None
+            real = Knot(float(there[0].real), complex(place, snap), found.states[0])
+            knots = [*knots[-3:], real] if len(knots) < 4 else [*knots[-4:], real]
+        return None
+
+    def across(self, end: End, sign: float) -> Knot | None:
+        """Walk through the gap beyond an edge; return a point inside of the next band, if there is one."""
+        if end.knot is None:
+            return None
+        snap, knots = end.knot.snap, [end.knot]
+        unit = min(1.0, abs(end.knot.zeta.real))
+        step, tangent = 0.05 * unit, None
+        for _ in range(WALK_STEPS):
+            last = knots[-1]
+            if abs(last.y) > 4 * self.width + abs(end.y) or abs(last.zeta.real) > 40:
+                return None
+            zeta = np.array([last.zeta + sign * step])
+            guess = last.state if tangent is None else last.state + tangent[:-1] * sign * step
+            y = last.y if tangent is None else last.y + (tangent[-1] * sign * step).real
+            found, there, slope, _ = self.equations.polish(guess[None], np.array([y + 0j]), zeta)
+            if not found.solved[0]:
+                step *= 0.3
+                if step < 1e-9 * unit:
+                    return None
+                continue
+            new = Knot(float(there[0].real), complex(zeta[0]), found.states[0])
+            if (new.y - last.y) * sign < 0:
+                return self._inside(last, snap, sign)
+            knots.append(new)
+            tangent = slope[0]
+            step *= 1.5
+        return None
+
+    def beyond(self, end: float, sign: float) -> Knot | None:
+        """Look for a point inside of a band beyond an end in small steps."""
+        for _ in range(FINE_ROUNDS):
+            y = end + sign * FINE_STEP * self.width * np.arange(1.0, FINE_STEPS + 1)
+            found = self.equations.solve(y.astype(complex))
+            for k in np.flatnonzero(found.solved):
+                knot = Knot(float(y[k]), complex(found.zeta[k]), found.states[k])
+                if knot.is_live:
+                    return knot
+            end = float(y[-1])
+        return None
+
+    def _inside(self, before: Knot, snap: float, sign: float) -> Knot | None:
+        """Return a point of the band whose edge is between or next to two places of a gap."""
+        for lift in (0.3, 0.1, 0.03, 0.01, 0.003):
+            height = lift * min(1.0, abs(before.zeta.real)) * (1 if snap == 0 else -1)
+            place = np.array([before.zeta + 1j * height], complex)
+            found, there, _, _ = self.equations.polish(before.state[None], np.array([before.y + 0j]), place)
+            if found.solved[0]:
+                y = there.real.astype(complex)
+                again = self.equations.polish(found.states, y)[0]
+                knot = Knot(float(y[0].real), complex(again.zeta[0]), again.states[0])
+                if again.solved[0] and knot.is_live and (knot.y - before.y) * sign > 0:
+                    return knot
+        return None
+
+
+class _Fit(NamedTuple):
+    """The polynomial that states and y are of ζ near a gap: real but for what they are inside of it."""
+
+    centre: float
+    scale: float
+    series: Array
+    snaps: Array
+
+    @classmethod
+    def of(cls, knots: list[Knot]) -> "_Fit":
+        """Return the polynomial through solutions and their mirror images."""
+        snap = knots[-1].snap
+        snaps = np.append(-_PI * np.round(-knots[-1].state.imag / _PI), 0.0)
+        zeta = np.array([knot.zeta - 1j * snap for knot in knots])
+        values = np.array([np.append(knot.state, knot.y) - 1j * snaps for knot in knots])
+        scale = max(float(np.abs(zeta - zeta[-1].real).max()), 1e-12)
+        w = (zeta - zeta[-1].real) / scale
+        inside = np.abs(w.imag) > 1e-9
+        powers = w[:, None] ** np.arange(w.size + np.count_nonzero(inside))
+        rows = np.concatenate((powers.real, powers.imag[inside]))
+        right = np.concatenate((values.real, values.imag[inside]))
+        return cls(float(zeta[-1].real), scale, np.linalg.lstsq(rows, right, rcond=None)[0], snaps)
+
+    def turn(self, sign: float) -> tuple[float, float] | None:
+        """Return the nearest real ζ, less the argument of the gap, at which dy/dζ = 0, and y there."""
+        y = self.series[:, -1]
+        roots = np.roots((y[1:] * np.arange(1, y.size))[::-1])
+        second = (y[2:] * np.arange(2, y.size) * np.arange(1, y.size - 1))[::-1]
+        size = np.abs(roots)
+        nearly_real = (np.abs(roots.imag) < 0.05 * (1 + size)) & (size < 4)
+        real = roots.real[nearly_real & (np.polyval(second, roots.real) * sign > 0)]
+        if not real.size:
+            return None
+        nearest = float(real[np.argmin(np.abs(real))])
+        return self.centre + self.scale * nearest, float(np.polyval(y[::-1], nearest))
+
+    def at(self, place: float) -> tuple[Complex, float]:
+        """Return the states and y at a real place."""
+        w = (place - self.centre) / self.scale
+        values = self.series.T @ w ** np.arange(self.series.shape[0])
+        return values[:-1] + 1j * self.snaps[:-1], float(values[-1])
+
+
+class Middle(NamedTuple):
+    """What is known of a law beforehand.
+
+    Attributes
+    ----------
+    width : float
+        About the distance of its ends from y = 0.
+    persistent : float
+        Probability that all gates of a path are closed, of which 2 P − 1 is a point mass at y = 0.
+    reaches_zero : bool
+        Whether the density has no lower end.
+    """
+
+    width: float
+    persistent: float
+    reaches_zero: bool
+
+    @property
+    def atom(self) -> float:
+        """The point mass at y = 0."""
+        return max(0.0, 2 * self.persistent - 1)
+
+
+def tables(equations: Equations, middle: Middle) -> list[Table]:
+    """Return the law on each of its intervals, ascending.
+
+    Raises
+    ------
+    NoAnswerError
+        Its mass is not found.
+    """
+    with one_blas_thread(), np.errstate(all="ignore"):
+        found = _tables(equations, middle)
+        missed = 1 - middle.atom - math.fsum(table.mass for table in found)
+        apart = [abs(_differs(found, k, middle)) for k in range(len(found))]
+        off = max(0.0 if middle.reaches_zero else abs(missed), *apart)
+    if off > MOST_LOST:
+        raise NoAnswerError(f"{off:.2g} of its mass was not found")
+    return found
+
+
+def _tables(equations: Equations, middle: Middle) -> list[Table]:
+    walk = Walk(equations, middle.width)
+    seeds = _seeds(walk, middle)
+    found: list[Table] = []
+    for knot in seeds:
+        if found and knot.y < found[-1].high.y:
+            continue
+        beside = middle.persistent > SPIKE
+        up, high = walk.outwards(knot, 1.0, 0.0 if beside and knot.y < 0 else math.inf)
+        if middle.reaches_zero and not found:
+            found.append(_lowest(walk, knot, high, up, middle))
+        else:
+            down, low = walk.outwards(knot, -1.0, 0.0 if beside and knot.y > 0 else -math.inf)
+            found.append(Table(equations, low, high, [*down, *up[1:]]))
+    while _missed(found, middle) > LEAST_MASS:
+        inside = _another(walk, found)
+        if inside is None:
+            break
+        (up, high), (down, low) = walk.outwards(inside, 1.0), walk.outwards(inside, -1.0)
+        found.append(Table(equations, low, high, [*down, *up[1:]]))
+        found.sort(key=lambda table: table.low.y)
+    return found
+
+
+def _missed(found: list[Table], middle: Middle) -> float:
+    """Return the mass not in the tables, where there is no lower end that above the middle of the highest."""
+    if middle.reaches_zero:
+        return -_differs(found, len(found) - 1, middle)
+    return 1 - middle.atom - math.fsum(table.mass for table in found)
+
+
+def _another(walk: Walk, found: list[Table]) -> Knot | None:
+    """Return a point inside of a band that is not among those found."""
+    inner = [pair for below, above in pairwise(found) for pair in ((below.high, 1.0), (above.low, -1.0))]
+    outer = [(found[-1].high, 1.0)] + [(found[0].low, -1.0)] * found[0].low.turns
+    for end, sign in [*outer, *inner]:
+        inside = walk.across(end, sign)
+        if inside and not any(table.low.y <= inside.y <= table.high.y for table in found):
+            return inside
+    for end, sign in outer:
+        with suppress(NoAnswerError):
+            inside = walk.beyond(end.y, sign)
+            if inside:
+                return inside
+    return None
+
+
+def _seeds(walk: Walk, middle: Middle) -> list[Knot]:
+    """Return points with a density, ascending: one, or one in each band that is seen."""
+    if middle.persistent <= SPIKE:
+        (knot,) = walk.start(np.zeros(1))
+        if knot.is_live:
+            return [knot]
+    places = middle.width * SHORTER ** np.arange(SEEDS)
+    knots = walk.start(np.concatenate((-places, places[::-1])))
+    seeds: list[Knot] = []
+    for live, run in groupby(knots, lambda knot: knot.is_live and math.copysign(1.0, knot.y)):
+        if live:
+            seeds.append(max(run, key=lambda knot: knot.depth))
+    if not seeds:
+        raise NoAnswerError("no density of the exact law was found")
+    return seeds
+
+
+def _downwards(walk: Walk, knot: Knot, middle: Middle, share: float = 1.0) -> tuple[list[Knot], End]:
+    """Walk down to where next to no mass is left below."""
+    y = -middle.width
+    with suppress(NoAnswerError):  # where rounding is larger than the mass below
+        while walk.equations.below(y) > LEAST_MASS:
+            y *= 1.25
+    return walk.outwards(knot, -1.0, y * share, closed=True)
+
+
+def _lowest(walk: Walk, seed: Knot, high: End, up: list[Knot], middle: Middle) -> Table:
+    """Return the table of a density without a lower end, from as far down as it is solved."""
+    share = 1.0
+    for left in range(RETREATS, -1, -1):
+        try:
+            down, low = _downwards(walk, seed, middle, share)
+            return Table(walk.equations, low, high, [*down, *up[1:]])
+        except NoAnswerError:
+            if not left:
+                raise
+            share *= SURELY
+    raise AssertionError
+
+
+def _differs(found: list[Table], k: int, middle: Middle) -> float:
+    """Return by what the mass above a place within a table differs from that of the potential."""
+    table = found[k]
+    y = np.array([(table.low.y + table.high.y) / 2])
+    above = table.density_and_above(y)[1][0] + math.fsum(other.mass for other in found[k + 1 :])
+    above += middle.atom * (y[0] < 0)
+    return float(above - table.equations.above(table.states(y), y)[0])
