@@ -138,7 +138,7 @@ class Activation:
         x = FAR * self.length_range[1] * np.array([-1.0, 1.0])
         before, there = self.dphi(x), self.dphi(FURTHER * x)
         rounding = EQUAL * float(np.abs(there).max())
-        if not (np.abs(there - before) <= rounding).all() or math.isinf(rounding):
+        if not math.isfinite(rounding) or not (np.abs(there - before) <= rounding).all():
             return None
         left, right = np.where(np.abs(there) <= rounding, 0.0, there).tolist()
         return left, math.copysign(left, right) if abs(abs(left) - abs(right)) <= rounding else right

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from isocalc.errors import NoAnswerError
 from isocalc.laws.support import Band, Scan
 from isocalc.laws.tolerances import (
+    AT_EDGE,
     ATOM_GAP,
     EPS,
     FEWEST_OF_A_BAND,
@@ -229,7 +230,8 @@ class SolvedLaw:
         density, survival = self._source.density_and_survival(flat)
         for place, _ in self.atoms:
             density[self._is_at(flat, place)] = 0.0
-        density[np.isin(flat, self._edges)] = 0.0
+        for edge in self._edges:
+            density[np.abs(flat - edge) <= AT_EDGE * max(1.0, abs(edge))] = 0.0
         density[self._is_unresolved(flat)] = np.nan
         return density.reshape(y.shape), self._with_atoms(flat, survival).reshape(y.shape)
 
@@ -238,7 +240,9 @@ class SolvedLaw:
         """Ends of bands at which the density is 0, but for rounding: of one band, and not infinite."""
         ends = [end for band in self._source.bands for end in (band[::2], band[1::2])]
         count = Counter(place for place, _ in ends)
-        return [place for place, diverges in ends if not diverges and count[place] == 1]
+        return [
+            place for place, diverges in ends if not diverges and math.isfinite(place) and count[place] == 1
+        ]
 
     def _is_unresolved(self, y: Array) -> Flags:
         """Tell where an open end of the law has next to no mass, but the density is not 0."""

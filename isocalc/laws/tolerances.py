@@ -81,6 +81,8 @@ GRID_GOOD, GRID_GOOD_OF_FEW = 3e-4, 10.0
 GRID_FIRST, GRID_HALVED = 4, 0.2
 # Width in y of gaps around point masses, at least.
 ATOM_GAP = 1e-9
+# Distance in y from an edge that is rounding, in units of it where it is large.
+AT_EDGE = 8 * EPS
 # Distance in y from an open end where to look whether a density has died out.
 NEAR_END = 0.25
 

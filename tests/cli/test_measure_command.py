@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 from running import call, refusal, shell, table
 
+import isocalc
+from isocalc.laws.free.product import FreeProduct
+
 needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is an extra")
 
 
@@ -234,10 +237,23 @@ def test_what_is_said_of_rounding_is_so():
 
 
 @needs_torch
-def test_statistics_are_printed_where_the_law_is_not_solved():
+def test_a_branch_that_has_next_to_no_gain():
+    result = call("measure", "torch_models:layer_scale", "--input-shape", 40, "--seed", 2, "--trials", 4)
+    verdicts = {line.split(",")[0]: line.split(",")[-1] for line in result.stdout.splitlines()[1:]}
+    assert (result.exit_code, verdicts["var_log_lambda"]) == (0, "agrees")
+
+
+@needs_torch
+def test_statistics_are_printed_where_the_law_is_not_solved(monkeypatch):
+    def unsolved(*_):
+        raise isocalc.NoAnswerError(
+            "the layered law was not solved: tried", ("ask for other values", "simulate")
+        )
+
+    monkeypatch.setattr(FreeProduct, "solved", unsolved)
     result = call("measure", "torch_models:layer_scale", "--input-shape", 40, "--seed", 2, "--trials", 4)
     assert result.exit_code == 0
-    assert "its law is not known: the equations of the law were not solved" in result.stderr
+    assert "its law is not known: the layered law was not solved" in result.stderr
     assert "--at" not in result.stderr
     rows = [line.split(",") for line in result.stdout.splitlines()[1:]]
     assert len(rows) == 10

@@ -117,7 +117,9 @@ def test_advice_reaches_the_reader(arguments, message):
 
 
 def test_the_status_of_a_row_advises_too():
-    done = call("density", "--arch", "feedforward", "--act", "gelu", "--sigma-w", "1.5,1.6", "--sigma-b", 1)
+    done = call(
+        "density", "--arch", "feedforward", "--act", "squared_relu", "--sigma-w", "1.5,1.6", "--sigma-b", 1
+    )
     advice = "; give --input-variance, the mean square of the input's entries"
     assert done.exit_code == 1
     assert [line.endswith(f'{advice}"') for line in done.stdout.splitlines()[1:]] == [True, True]

@@ -1,7 +1,7 @@
 """The gates of one neuron in all layers of a residual network: paths that stand for their joint law.
 
 `gate_paths` makes them, on points that fill a unit cube evenly: shifted rank-1 lattices, found component by
-component. `ChainArrays` and `ChainRoom` are how compiled code takes them.
+component. `ChainArrays` is how the equations take them.
 """
 
 import itertools
