@@ -232,7 +232,7 @@ class SolvedLaw:
             density[self._is_at(flat, place)] = 0.0
         for edge in self._edges:
             density[np.abs(flat - edge) <= AT_EDGE * max(1.0, abs(edge))] = 0.0
-        density[self._is_unresolved(flat)] = np.nan
+        density[self._is_unresolved(flat) & (density == 0)] = np.nan
         return density.reshape(y.shape), self._with_atoms(flat, survival).reshape(y.shape)
 
     @cached_property

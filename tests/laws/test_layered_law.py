@@ -514,3 +514,22 @@ def test_moments_of_a_gate_that_is_steep_for_its_argument():
 
     for power in (0.5, 3):
         assert law.moment(power) == pytest.approx(81**power * mean(power), rel=1e-7)
+
+
+def test_densities_however_thin():
+    """Of log λ, by Newton's method with averages to 60 digits (mpmath), as in theory (22) and (26)."""
+    law = layered(FeedForward("tanh", depth=10, sigma_w=1.05, sigma_b=0.05, weights="orthogonal"), "log")
+    s = [0.001, 0.01, 0.03, 0.1]
+    exact = [4.326416907572e-47, 7.6891677230013e-24, 2.0336880635369e-15, 4.7683621286592e-8]
+    assert law.pdf(np.log(s)) / 2 == pytest.approx(exact, rel=1e-8, abs=0)
+
+
+def test_a_thin_tail_and_complex_solutions_agree():
+    """Where both are good: principal values are off by the square of an imaginary part."""
+    network = FeedForward("tanh", depth=10, sigma_w=1.05, sigma_b=0.05, weights="orthogonal")
+    factors = layers(network)
+    product = FreeProduct(factors.factors, factors.counts)
+    y = np.linspace(-6.0, -5.6, 5)
+    state = product.solve(y)
+    found = product._density_of_tail(state, y)  # noqa: SLF001
+    assert found == pytest.approx(product.density_of(state[0]), rel=1e-7)

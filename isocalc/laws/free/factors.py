@@ -38,6 +38,8 @@ class Place(NamedTuple):
     """1 + m − w"""
     at_zero: float
     """Mass w at λ = 0"""
+    tail: Array | None = None
+    """Where gates are principal values: what their imaginary parts are multiplied with, shape (n,)"""
 
     @classmethod
     def of(cls, zeta: Complex, at_zero: float = 0.0) -> "Place":

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isocalc.laws.free.factors import Array, Complex, Pairs, Place, Tangent, tangent_of_curve
+from isocalc.laws.gates.law import poles
 from isocalc.laws.gates.nodes import GateRule, Gates, gate_mean_log, last_real, lowest_open
 from isocalc.laws.tolerances import FAR
 from isocalc.numerics.special import log1p_like, log_one_plus_m, log_ratio, lower_log
@@ -120,6 +121,10 @@ class Layer(Gated):
         return lowest_open(self.gate) == 0
 
 
+def _poles(gates: Gates, u: Complex, place: Place) -> Array | None:
+    return None if place.tail is None else -poles(gates, u) * place.tail
+
+
 class LayersAlike:
     """Feed-forward layers side by side: with Gaussian weights, orthogonal ones, or ones that narrow."""
 
@@ -139,7 +144,7 @@ class LayersAlike:
 
     def tangent(self, u: Complex, place: Place) -> Tangent:
         """Return the factors at log t and at a place."""
-        passed, through, slope, near, far = self._gates.sums(u[0])
+        passed, through, slope, near, far = self._gates.sums(u[0], _poles(self._gates, u[0], place))
         own = np.log(passed / through) - u[0]
         own_slope = far * slope / (near * passed) - slope / through
         if not self._orthogonal:
@@ -336,7 +341,7 @@ class ResidualLayersAlike:
 
     def tangent(self, u: Complex, place: Place) -> Tangent:
         """Return the factors at their unknowns and at a place."""
-        passed, through, own_slope, near, far = self._gates.sums(u[0])
+        passed, through, own_slope, near, far = self._gates.sums(u[0], _poles(self._gates, u[0], place))
         a, own_slope = near * passed + self._gates.closed, far * own_slope
         b, slope = self._kappa * far * through, self._kappa * own_slope
         beyond, m_a = -1 / np.expm1(-u[1]), 1 / np.expm1(u[1])

@@ -11,6 +11,7 @@ from isocalc.errors import NoAnswerError
 from isocalc.laws.free.factors import Complex, Place
 from isocalc.laws.free.layer_factors import Layer, ResidualLayer, Rotation
 from isocalc.laws.free.solver import PI, Array, FreeSolver
+from isocalc.laws.tolerances import NOTHING
 from isocalc.numerics.special import log_one_plus_m
 
 # Mass beyond the ends of a law that is left aside, and the most that may be.
@@ -34,6 +35,10 @@ _BESIDE_END = 0.01
 _SCANNED = 48
 _BESIDE_ATOMS = (1e-2, 1e-4, 1e-6, 0.0)
 _ROUNDING_OF_TIES = 1e-14
+# Imaginary parts that are linear to rounding, and far above it.
+_TINY = 1e-9
+# Im ζ, or what it lacks of π, below which densities are those of principal values: off by its square.
+_THIN = 3e-6
 # ζ this small, in units of the law's width, is that of an infinite m.
 _INFINITE = 1e-4
 # A turn this much nearer to ζ = 0 than the places it is between is there.
@@ -96,6 +101,39 @@ class FreeProduct(FreeSolver):
         with np.errstate(all="ignore"):
             height = -((1 - self.mass_at_zero) / np.expm1(zeta)).imag / PI
         return np.maximum(np.nan_to_num(height, nan=0.0, posinf=0.0, neginf=0.0), 0.0)
+
+    def density_at(self, state: Complex, y: Array) -> Array:
+        """Return the density at y by the solutions there, however small it is."""
+        density = self.density_of(state[0])
+        thin = np.minimum(np.abs(state[0].imag), np.abs(PI - state[0].imag)) < _THIN
+        if thin.any():
+            density[thin] = self._density_of_tail(state[:, thin], y[thin])
+        return density
+
+    def _density_of_tail(self, state: Complex, y: Array) -> Array:
+        """Return the density at y by solutions whose imaginary parts are lost in rounding.
+
+        Unknowns are real but for multiples of iπ. Newton solves for them with principal values; what gates of
+        a continuous law add at their poles is then all that is imaginary, and so little that it is linear.
+        """
+        with np.errstate(all="ignore"):
+            state = state.real + 1j * PI * np.rint(state.imag / PI)
+            none = np.zeros(y.size)
+            for _ in range(_TIES):
+                found = self.equation(state, none)
+                step = found.drift.real + found.direction.real * ((y - found.y.real) / found.slope.real)
+                state = state + step
+                if not np.abs(step).max() > _ROUNDING_OF_TIES * (1 + np.abs(state).max()):
+                    break
+            tangents = zip(self._parts, self.tangents(state, none + 1), strict=True)
+            largest = [np.abs(tangent.drift.imag).max(axis=(0, 1)) for _, (_, tangent) in tangents]
+            unit = _TINY / np.maximum(np.max(largest, axis=0), NOTHING)
+            found = self.equation(state, unit)
+            height = found.y.imag - PI * np.rint(found.y.imag / PI)
+            zeta = -height / found.slope.real / unit
+            place = Place.of(state[0], self.mass_at_zero)
+            density = np.abs((place.m * place.rest).real * zeta) / PI / (1 - self.mass_at_zero)
+        return np.where(np.isfinite(density), density, 0.0)
 
     def survival(self, state: Complex) -> Array:
         """Return the mass above solutions on the real axis: Im −∫ m dlog z from m = 0, over π."""

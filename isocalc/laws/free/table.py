@@ -106,9 +106,11 @@ class Table:
             panels = sorted(self._panels(), key=lambda panel: panel.start)
         self._starts = np.array([panel.start for panel in panels])
         self._stops = np.array([panel.stop for panel in panels])
-        self._zeta = np.zeros((len(panels), max(panel.series.shape[1] for panel in panels)), complex)
-        for row, panel in zip(self._zeta, panels, strict=True):
-            row[: panel.series.shape[1]] = panel.series[0]
+        most = max(panel.series.shape[1] for panel in panels)
+        self._states = np.zeros((panels[0].series.shape[0], len(panels), most), complex)
+        for k, panel in enumerate(panels):
+            self._states[:, k, : panel.series.shape[1]] = panel.series
+        self._zeta = self._states[0]
         self._above = self._integrated()
 
     @cached_property
@@ -285,7 +287,7 @@ class Table:
         panel = np.searchsorted(self._starts[1:], x, side="right")
         start, stop = self._starts[panel], self._stops[panel]
         at = np.clip((2 * x - start - stop) / (stop - start), -1.0, 1.0)
-        density = self.product.density_of(_clenshaw(self._zeta, panel, at))
+        density = self.product.density_at(np.stack([_clenshaw(part, panel, at) for part in self._states]), y)
         return density, np.maximum(_clenshaw(self._above, panel, at), 0.0)
 
     def masses(self) -> tuple[Array, Array]:

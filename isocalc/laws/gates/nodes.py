@@ -47,6 +47,15 @@ Array = npt.NDArray[np.float64]
 Masses = tuple[tuple[float, float], ...]
 
 
+class Origin(NamedTuple):
+    """The law of ``unit`` φ'(x)², x of variance q, for a share of gates; the others are closed."""
+
+    act: Activation
+    q: float
+    share: float = 1.0
+    unit: float = 1.0
+
+
 @dataclass(frozen=True, eq=False)
 class GateRule:
     """The law of d = φ'(x)² for normal x.
@@ -63,6 +72,8 @@ class GateRule:
         values below 1e-300 as 0.
     largest, smallest : float
         Supremum (``math.inf`` where d is unbounded) and infimum of d.
+    origin : Origin or None
+        What d is the law of, ``None`` where that is point masses.
     """
 
     d: Array | Complex
@@ -72,6 +83,7 @@ class GateRule:
     masses: Masses
     largest: float
     smallest: float
+    origin: Origin | None = None
 
     def scaled(self, factor: float) -> "GateRule":
         """Return the law of ``factor`` times d."""
@@ -88,6 +100,7 @@ class GateRule:
             tuple((value * factor, mass) for value, mass in self.masses),
             self.largest * factor,
             self.smallest * factor,
+            self.origin and self.origin._replace(unit=self.origin.unit * factor),
         )
 
     @property
@@ -110,6 +123,7 @@ class GateRule:
             ((0.0, closed), *((value, share * mass) for value, mass in self.masses if value)),
             self.largest,
             0.0,
+            self.origin and self.origin._replace(share=self.origin.share * share),
         )
 
     @property
@@ -170,7 +184,7 @@ def gate_rule(act: Activation, q: float) -> GateRule:
     nothing = GATE_ACCURACY * float(np.abs(d).max(initial=0.0))
     if known is not None and not math.isclose(moments[0], known.gate, rel_tol=SURE, abs_tol=nothing):
         raise NoAnswerError(f"not all of φ'² of {act.name} is found at q = {q!r}")
-    return GateRule(d, weights, *moments, _point_masses(flats), *_range(pieces))
+    return GateRule(d, weights, *moments, _point_masses(flats), *_range(pieces), Origin(act, q))
 
 
 def _degree(act: Activation) -> float:
@@ -301,10 +315,13 @@ class Gates:
     ----------
     closed : array, shape (gates, 1)
         Masses of closed gates.
+    origins : list of (Origin or None)
+        What they are the laws of.
     """
 
     def __init__(self, rules: Sequence[GateRule]) -> None:
         self.closed = np.array([[rule.zero_mass] for rule in rules])
+        self.origins = [rule.origin for rule in rules]
         self._parts: list[_Nodes] = []
         opened = [np.flatnonzero(rule.d) for rule in rules]
         sizes = np.array([kept.size for kept in opened])
@@ -315,8 +332,11 @@ class Gates:
             alike.sort()
             self._parts.append(_side_by_side(alike, [rules[k] for k in alike], [opened[k] for k in alike]))
 
-    def sums(self, u: Complex) -> GateSums:
-        """Return averages at u, shape (gates, n)."""
+    def sums(self, u: Complex, poles: Array | None = None) -> GateSums:
+        """Return averages at u, shape (gates, n).
+
+        On the axis, Im u = 0 or −π, they may be principal values with other imaginary parts: ``poles``.
+        """
         above = u.imag < -np.pi - ON_AXIS
         u = np.where(above, u.conj() - 2j * np.pi, u)
         # Beyond all gates that are doubles t counts no more.
@@ -348,6 +368,9 @@ class Gates:
         if above.any():
             found[:, above] = found[:, above].conj()
             near, far = np.where(above, near.conj(), near), np.where(above, far.conj(), far)
+        if poles is not None:
+            near.imag, far.imag, found.imag = 0.0, 0.0, 0.0
+            found[0].imag, found[1].imag = poles / near.real, poles / far.real
         return GateSums(found[0], found[1], found[2], near, far)
 
     def log_mean(self, u: Complex) -> Complex:
