@@ -10,6 +10,7 @@ from scipy import integrate, special
 from isocalc import FeedForward, ResNet, propagate, spectrum
 from isocalc.errors import NoAnswerError
 from isocalc.laws.free.factors import ClosedForm
+from isocalc.laws.free.network_factors import layers
 from isocalc.laws.free.product import FreeProduct
 
 HE = math.sqrt(2)
