@@ -85,6 +85,7 @@ def _tell_trapezoids(law: "Law", x: "Array", density: "Array", cdf: "Array") -> 
     """Say where a trapezoid sum of what is printed is not its mass."""
     import numpy as np
 
+    x, density, cdf = (values[np.isfinite(x)] for values in (x, density, cdf))
     atoms = math.fsum(mass for place, mass in law.atoms if x[0] < place)
     with np.errstate(over="ignore", invalid="ignore"):
         off = float(np.trapezoid(density, x)) - float(cdf[-1] - cdf[0] - atoms)
