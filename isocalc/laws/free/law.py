@@ -141,7 +141,29 @@ class ProductSource:
         return tuple(spikes)
 
     def density_and_survival(self, y: Array) -> tuple[Array, Array]:
-        """Return the density and the mass above y, any floats: beyond all mass that counts, no density."""
+        """Return the density, however small, and the mass above y, any floats."""
+        density, survival = self._tabulated(y)
+        ends = [End(-math.inf, turns=False), End(math.inf, turns=False)]
+        ends[1:1] = [end for table in self.tables for end in (table.low, table.high)]
+        for low, high in zip(ends[::2], ends[1::2], strict=True):
+            beyond = (low.y < y) & (y < high.y)
+            if beyond.any() and not low.turns and not high.turns:
+                density[beyond] = self._beyond(y[beyond])
+        for table in self.tables:
+            inside = (table.low.y < y) & (y < table.high.y)
+            density[inside] = table.density(y[inside])
+        return density, survival
+
+    def _beyond(self, y: Array) -> Array:
+        """Return the density of tails that are too thin for tables, 0 where it is not known."""
+        with np.errstate(all="ignore"):
+            state, reached = self.product.solved(y)
+        density = np.zeros(y.size)
+        density[reached] = self.product.density_at(state[:, reached], y[reached])
+        return density
+
+    def _tabulated(self, y: Array) -> tuple[Array, Array]:
+        """Return the density and the mass above y, thin tails left out."""
         left, missed = self.product.left, self.product.missed
         if missed and ((y < left - SAME * max(1.0, abs(left))) & (y > -math.inf)).any():
             raise NoAnswerError(
@@ -155,30 +177,11 @@ class ProductSource:
             survival[y <= table.low.y] += table.mass
             density[inside], above = table.density_and_above(y[inside])
             survival[inside] += above
-        ends = [
-            End(-math.inf),
-            *(end for table in self.tables for end in (table.low, table.high)),
-            End(math.inf),
-        ]
-        beyond = np.zeros(y.size, dtype=bool)
-        for low, high in zip(ends[::2], ends[1::2], strict=True):
-            if not (low.turns and math.isfinite(low.y)) and not (high.turns and math.isfinite(high.y)):
-                beyond |= (low.y < y) & (y < high.y)
-        if beyond.any():
-            density[beyond] = self._beyond(y[beyond])
         if not missed:
             # Below all of the density, mass that the tables are off by is not mass.
             below = y <= self.tables[0].low.y
             survival[below] += 1 - sum(mass for _, mass in self._masses) - sum(t.mass for t in self.tables)
         return density, np.clip(survival, 0.0, self._total)
-
-    def _beyond(self, y: Array) -> Array:
-        """Return the density of tails that are too thin for tables, 0 where it is not known."""
-        with np.errstate(all="ignore"):
-            state, reached = self.product.solved(y)
-        density = np.zeros(y.size)
-        density[reached] = self.product.density_at(state[:, reached], y[reached])
-        return density
 
     def density(self, y: Array) -> Array:
         """Return the density alone."""
@@ -199,7 +202,7 @@ class ProductSource:
         outside += [] if self.bands[-1].high == math.inf else [ends[-1][1] + beyond]
         nodes = [table.nodes for table in self.tables]
         start = np.unique(np.concatenate((*ends, outside, *nodes)))
-        return Scan(self.density_and_survival, start, self.atoms)
+        return Scan(self._tabulated, start, self._masses)
 
     @cached_property
     def bands(self) -> tuple[Band, ...]:

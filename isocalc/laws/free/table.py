@@ -281,14 +281,23 @@ class Table:
         half = (self._stops - self._starts)[:, None] / 2
         return self.place((self._starts[:, None] + half * (1 + share)).ravel())
 
+    def density(self, y: Array) -> Array:
+        """Return the density at y inside the band, however small."""
+        panel, at = self._places(y)
+        return self.product.density_at(np.stack([_clenshaw(part, panel, at) for part in self._states]), y)
+
     def density_and_above(self, y: Array) -> tuple[Array, Array]:
-        """Return the density at y inside the band, and the mass of the band above."""
+        """Return the density at y inside the band, thin tails left out, and the mass of the band above."""
+        panel, at = self._places(y)
+        density = self.product.density_of(_clenshaw(self._zeta, panel, at))
+        return density, np.maximum(_clenshaw(self._above, panel, at), 0.0)
+
+    def _places(self, y: Array) -> tuple[npt.NDArray[np.intp], Array]:
+        """Return the panels of places, and where on these they are, from −1 to 1."""
         x = self.x_of(y)
         panel = np.searchsorted(self._starts[1:], x, side="right")
         start, stop = self._starts[panel], self._stops[panel]
-        at = np.clip((2 * x - start - stop) / (stop - start), -1.0, 1.0)
-        density = self.product.density_at(np.stack([_clenshaw(part, panel, at) for part in self._states]), y)
-        return density, np.maximum(_clenshaw(self._above, panel, at), 0.0)
+        return panel, np.clip((2 * x - start - stop) / (stop - start), -1.0, 1.0)
 
     def masses(self) -> tuple[Array, Array]:
         """Return nodes y and the masses that stand for the density, also where that is weighed with λ."""
