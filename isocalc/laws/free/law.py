@@ -99,12 +99,13 @@ class ProductSource:
         known = math.fsum(mass for _, mass in self.atoms) + self.product.missed
         found: list[tuple[float, tuple[Table, ...], Pairs]] = []
         refused = None
-        is_wide = self.relative_variance > (_WIDE * ATOM_GAP) ** 2
+        is_wide = self._possible and self.relative_variance > (_WIDE * ATOM_GAP) ** 2
         for points, spike in [*((points, False) for points in _SCANS), *([(0, True)] if is_wide else [])]:
             try:
                 tables, spikes = self._tables(points, self._spikes if spike else ())
             except NoAnswerError as error:
-                refused = error
+                # The first attempt only finds out whether there is a gap.
+                refused = error if points else refused
                 continue
             mass = math.fsum(table.mass for table in tables) + math.fsum(mass for _, mass in spikes)
             found.append((abs(mass + known - 1), tables, spikes))

@@ -223,7 +223,7 @@ class Table:
                     state[:, places], lost[places] = found[:, reached], False
         if np.count_nonzero(lost) > y.size // _MOST_LOST:
             self.product.solve(y[lost])  # it says what is not solved
-        live = (state[0].imag > _DEAD) & (state[0].imag < PI - _DEAD)
+        live = lost | ((state[0].imag > _DEAD) & (state[0].imag < PI - _DEAD))
         self.empty.extend(y[~live].tolist())
         inside = np.flatnonzero(live)
         if self._is_whole and inside.size and not live[inside[0] : inside[-1]].all():
