@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -156,8 +156,10 @@ def isocalc(ctx: click.Context) -> None:
 
 def _complain(message: str, code: int) -> int:
     """Write a one-line message to standard error and return ``code``."""
-    with suppress(OSError):  # nobody is left to read it
+    try:
         click.echo("Error: " + one_line(message), err=True)
+    except OSError:  # nobody is left to read it
+        _give_up(sys.stderr)
     return code
 
 
@@ -174,12 +176,17 @@ def _in_our_words(error: click.ClickException) -> str:
     return message
 
 
-def _cannot_write(error: OSError) -> int:
-    """Return the exit code of a failed write, and keep the interpreter from trying again on its way out."""
-    with suppress(OSError, AttributeError):  # standard output is closed, or not a file
+def _give_up(stream: TextIO) -> None:
+    """Keep the interpreter from trying again on its way out, which would set another exit code."""
+    with suppress(OSError, AttributeError):  # it is closed, or not a file
         null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
+        os.dup2(null, stream.fileno())
         os.close(null)
+
+
+def _cannot_write(error: OSError) -> int:
+    """Return the exit code of a failed write."""
+    _give_up(sys.stdout)
     if error.errno == errno.EPIPE:
         return 141
     place = error.filename or "standard output"

@@ -86,6 +86,8 @@ def _tell_trapezoids(law: "Law", x: "Array", density: "Array", cdf: "Array") -> 
     import numpy as np
 
     x, density, cdf = (values[np.isfinite(x)] for values in (x, density, cdf))
+    if not x.size:
+        return
     atoms = math.fsum(mass for place, mass in law.atoms if x[0] < place)
     with np.errstate(over="ignore", invalid="ignore"):
         off = float(np.trapezoid(density, x)) - float(cdf[-1] - cdf[0] - atoms)
