@@ -1,6 +1,6 @@
 """Random networks, every law checked by what must hold: no wrong and no missing point.
 
-    python tests/bench/sweep_laws.py [--networks 10000] [--points 50] [--seed 0] [--workers 2]
+    python tests/bench/sweep_laws.py [--networks 10000] [--points 50] [--seed 0] [--workers 2] [--twin 300]
 
 Activation × architecture × weights × depth 1 to 10⁶ × σ_w 0.05 to 10 × σ_b 0 to 3 × skip × input variance ×
 chains of widths.
@@ -12,6 +12,9 @@ Each network's law is solved at quantiles and between, in log s, and held to
 - mass plus atoms: 1 within 1e-6;
 - the first two moments: by additivity of log S against integrals of the density, where those converge.
 
+With --twin N, so many of the networks drawn, none deep, are held to the slow twin of the tests besides: their
+densities are the same within 1e-9.
+
 Prints what failed, what the solver refused in words, the counts and the slowest networks.
 """
 # ruff: noqa: SLF001 - the solver behind the law is what is held
@@ -19,15 +22,20 @@ Prints what failed, what the solver refused in words, the counts and the slowest
 import argparse
 import collections
 import math
+import sys
 import time
 import warnings
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import numpy as np
 
 import isocalc
 from isocalc.activations.catalogue import FAMILIES
 from isocalc.laws.free.factors import Place
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from naive import products
 
 ACTIVATIONS = [name for name in FAMILIES if name != "threshold"] + [
     "threshold:0.1:0.5",
@@ -149,6 +157,27 @@ def equation_errors(law, x):
     }
 
 
+# Deepest network, and shares of the mass that is not at 0, which are held to the twin.
+TWIN_DEPTH, TWIN_SHARES = 4, np.array([0.25, 0.7])
+
+
+def twin_errors(network):
+    """Return how far densities are from the twin's, relatively, or that it cannot do the network."""
+    law = isocalc.spectrum(network, law="layered", variable="log")
+    zeros = sum(mass for place, mass in law.atoms if place == -math.inf)
+    x = law.ppf(zeros + (1 - zeros) * TWIN_SHARES)
+    for place, _ in law.atoms:
+        x = x[np.abs(x - place) > 1e-6 * max(1.0, abs(place))]
+    if not law.support() or not x.size:
+        return {}
+    try:
+        twin = 2 * np.array(products.densities(network, 2 * x))
+    except products.OutOfReachError:
+        return {"beyond the twin": 1.0}
+    error = float(np.abs(twin / law.pdf(x) - 1).max())
+    return {"twin": math.inf if math.isnan(error) else error}
+
+
 # Relative variance up to which a moment of λ is not decided by values that have next to no mass.
 RESOLVED = {1: 1e4, 2: 30.0}
 LIMITS = {
@@ -163,6 +192,8 @@ LIMITS = {
     "residual": 1e-11,
     "drift": 1e-7,
     "half_plane": 1e-9,
+    "twin": 1e-9,
+    "beyond the twin": math.inf,
 }
 
 
@@ -175,13 +206,15 @@ def limit(name, depth):
     return max(LIMITS.get(name, 0.0), 1e-14 * depth if name == "quantile" else 0.0)
 
 
-def job(seed, points):
+def job(seed, points, with_twin):
     kind, act, settings = random_network(np.random.default_rng(seed))
     start = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
             outcome = check(kind, act, settings, points)
+            if with_twin:
+                outcome |= twin_errors(kind(act, **settings))
         except isocalc.NoAnswerError as refusal:
             outcome = str(refusal)
         except Exception as error:  # noqa: BLE001 - every failure is a finding
@@ -195,13 +228,17 @@ def main():
     parser.add_argument("--points", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--twin", type=int, default=0, help="networks to hold to the slow twin")
     options = parser.parse_args()
     seeds = np.random.SeedSequence(options.seed).spawn(options.networks)
+    drawn = (random_network(np.random.default_rng(seed))[2]["depth"] for seed in seeds)
+    shallow = [k for k, depth in enumerate(drawn) if depth <= TWIN_DEPTH] if options.twin else []
+    with_twin = np.isin(np.arange(len(seeds)), shallow[: options.twin]).tolist()
     counts, refusals, worst = collections.Counter(), collections.Counter(), collections.defaultdict(float)
     times = []
     with ProcessPoolExecutor(options.workers) as pool:
         for kind, act, settings, outcome, seconds in pool.map(
-            job, seeds, [options.points] * len(seeds), chunksize=20
+            job, seeds, [options.points] * len(seeds), with_twin, chunksize=20
         ):
             times.append((seconds, kind, act, settings))
             if isinstance(outcome, str):
@@ -216,6 +253,7 @@ def main():
             for name, value in outcome.items():
                 worst[name] = max(worst[name], value)
             counts["failed" if failed else "right"] += 1
+            counts.update(name for name in ("twin", "beyond the twin") if name in outcome)
             if failed:
                 print(kind, act, settings, failed, flush=True)
     print(dict(counts), f"{sum(t for t, *_ in times):.0f} s")

@@ -2,9 +2,10 @@ import math
 
 import numpy as np
 import pytest
+from naive import products
 from scipy import integrate
 
-from isocalc import FeedForward, ResNet
+from isocalc import FeedForward, ResNet, spectrum
 from isocalc.laws.free.factors import ClosedForm, Place
 from isocalc.laws.free.network_factors import layers
 from isocalc.laws.free.product import FreeProduct
@@ -137,3 +138,57 @@ def test_the_order_of_factors_does_not_matter():
     y = places(forth)
     for found, expected in zip(back.density_and_survival(y), forth.density_and_survival(y), strict=True):
         assert found == pytest.approx(expected, rel=1e-11, abs=1e-13)
+
+
+# --- The slow twin -----------------------------------------------------------------------------------------
+
+# What NETWORKS has no like of: kinks, smooth gates of many kinds, bends on both sides, blocks, skips.
+MORE = {
+    "gaussian silu": FeedForward("silu", depth=3, sigma_w=1.5, input_variance=1.0),
+    "gaussian softplus": FeedForward("softplus:5", depth=4, sigma_w=0.8, sigma_b=0.3),
+    "orthogonal leaky_relu": FeedForward("leaky_relu:0.2", depth=3, weights="orthogonal"),
+    "orthogonal erf": FeedForward("erf", depth=3, weights="orthogonal", sigma_w=1.4, sigma_b=0.3),
+    "orthogonal sin": FeedForward("sin", depth=2, weights="orthogonal", sigma_w=1.2, sigma_b=0.5),
+    "gaussian tanh chain": FeedForward("tanh", depth=3, sigma_w=HE, input_variance=1.0, layer_widths=CHAIN),
+    "semi-orthogonal elu chain": FeedForward(
+        "elu",
+        depth=4,
+        sigma_w=1.2,
+        weights="orthogonal",
+        input_variance=1.0,
+        layer_widths=(100, 40, 70, 80, 300),
+    ),
+    "residual relu": ResNet("relu", depth=10),
+    "residual selu": ResNet("selu", depth=2, sigma_w=2, skip=0.8, block="pre"),
+    "residual orthogonal tanh": ResNet("tanh", depth=2, sigma_w=2.5, weights="orthogonal", skip=-1.2),
+    "preln relu": ResNet("relu", depth=5, block="preln", sigma_w=1.5, sigma_w2=2.0),
+    "preln narrow orthogonal": ResNet(
+        "softplus",
+        depth=3,
+        block="preln",
+        weights="orthogonal",
+        sigma_w=1.5,
+        sigma_w2=2.0,
+        hidden_ratio=0.5,
+    ),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*NETWORKS, *MORE])
+def test_the_slow_twin_finds_the_same_densities(name):
+    network = (NETWORKS | MORE)[name]
+    law = spectrum(network, "log", law="layered")
+    zeros = sum(mass for place, mass in law.atoms if place == -math.inf)
+    log_s = law.ppf(zeros + (1 - zeros) * np.array([0.3, 0.8]))
+    log_s = log_s[[all(abs(x - place) > 1e-6 for place, _ in law.atoms) for x in log_s]]
+    assert log_s.size
+    expected = 2 * np.array(products.densities(network, 2 * log_s))
+    assert law.pdf(log_s) == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_slow_twin_by_a_closed_form():
+    # One Gaussian layer: the quarter circle.
+    s = np.array([0.1, 1.0, 1.9])
+    twin = 2 * np.array(products.densities(NETWORKS["one gaussian"], 2 * np.log(s)))
+    assert twin == pytest.approx(s * np.sqrt(4 - s * s) / math.pi, rel=1e-12)
