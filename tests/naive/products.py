@@ -17,7 +17,7 @@ from naive.gates import NaiveGate, unit
 
 START, LONGEST, SHORTEST = 30 + 3j, 0.25, 1e-9
 # Standard deviations, in lengths over which φ varies, between which averages over gates are plain work.
-NEAREST, FARTHEST = 1e-8, 20.0
+NEAREST, FARTHEST = 1e-8, 4.0
 
 
 class OutOfReachError(Exception):
@@ -27,7 +27,10 @@ class OutOfReachError(Exception):
 @functools.cache
 def smooth_gate(spec, q):
     """Values of φ'² and weights on a path off the real axis, where none meets a pole of 1/(1 − dt)."""
-    found = NaiveGate(spec, q)
+    try:
+        found = NaiveGate(spec, q)
+    except AssertionError as reason:
+        raise OutOfReachError(f"gates of q = {q:.3g}: {reason}") from None
     return found.d.astype(complex), found.weights.astype(complex)
 
 
