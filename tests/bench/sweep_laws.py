@@ -1,15 +1,16 @@
 """Random networks, every law checked by what must hold: no wrong and no missing point.
 
     python tests/bench/sweep_laws.py [--networks 10000] [--points 50] [--seed 0] [--workers 2] [--twin 300]
+                                     [--exact] [--longest 60]
 
-Activation × architecture × weights × depth 1 to 10⁶ × σ_w 0.05 to 10 × σ_b 0 to 3 × skip × input variance ×
-chains of widths.
+Activation or expression × architecture × block × weights × depth 1 to 10⁶ × σ_w 0.05 to 10 × σ_b 0 to 3 ×
+skip × input variance × chains of widths; with --exact residual ones of depth 2 to 1000 and the exact law.
 Each network's law is solved at quantiles and between, in log s, and held to
 
 - the equation: residual of ζ − Σ n log S = log z at every point, relative to the size of its terms;
 - the half-planes: 0 <= Im ζ <= π, −π <= Im u <= 0, which only the right branch has;
 - the distribution function: ascending, its differences the integral of the density (Gauss-Legendre);
-- mass plus atoms: 1 within 1e-6;
+- mass plus atoms: 1 within 1e-8;
 - the first two moments: by additivity of log S against integrals of the density, where those converge.
 
 With --twin N, so many of the networks drawn, none deep, are held to the slow twin of the tests besides: their
@@ -21,7 +22,9 @@ Prints what failed, what the solver refused in words, the counts and the slowest
 
 import argparse
 import collections
+import functools
 import math
+import signal
 import sys
 import time
 import warnings
@@ -43,11 +46,23 @@ ACTIVATIONS = [name for name in FAMILIES if name != "threshold"] + [
     "hardtanh:-2:2",
     "softplus:5",
     "celu:0.3",
+    "x*tanh(x)",
+    "relu(x) + 0.1*sin(3*x)",
+    "where(x > 0, x**1.5, 0)",
+    "x/(1 + x**2)",
+    "abs(x)",
+    "tanh(5*x)",
+    "max(x - 1, 0)",
 ]
 
 
-def random_network(rng):
+def random_network(rng, *, exact=False):
     """Return a network and a line that makes it again."""
+    if exact:
+        kind, act, settings = random_network(rng)
+        while kind is not isocalc.ResNet or settings["block"] == "preln":
+            kind, act, settings = random_network(rng)
+        return kind, act, settings | {"depth": int(10 ** rng.uniform(math.log10(2), 3))}
     settings = {
         "depth": int(10 ** rng.uniform(0, rng.choice([1, 2, 6]))),
         "weights": str(rng.choice(["gaussian", "orthogonal"])),
@@ -56,8 +71,12 @@ def random_network(rng):
     }
     act = str(rng.choice(ACTIVATIONS))
     if rng.random() < 0.5:
+        settings["block"] = str(rng.choice(["post", "post", "pre", "preln"]))
         settings["skip"] = float(rng.choice([1.0, 1.0, -1.0, 0.9, 1.1]))
         settings["input_variance"] = float(10 ** rng.uniform(-2, 1))
+        if settings["block"] == "preln":
+            settings["hidden_ratio"] = float(rng.choice([1.0, 4.0, rng.uniform(0.2, 8)]))
+            settings["sigma_w2"] = float(10 ** rng.uniform(math.log10(0.05), 1))
         return isocalc.ResNet, act, settings
     if rng.random() < 0.3:
         settings["input_variance"] = float(10 ** rng.uniform(-2, 1))
@@ -67,9 +86,9 @@ def random_network(rng):
     return isocalc.FeedForward, act, settings
 
 
-def check(kind, act, settings, points):
+def check(kind, act, settings, points, name="layered"):
     """Return the largest errors of one law by name."""
-    law = isocalc.spectrum(kind(act, **settings), law="layered", variable="log")
+    law = isocalc.spectrum(kind(act, **settings), law=name, variable="log")
     atoms = sum(mass for _, mass in law.atoms)
     if not law.support():
         return {"mass": abs(atoms - 1)}
@@ -185,10 +204,10 @@ LIMITS = {
     "missing": 0.0,
     "quantile": 1e-9,
     "edges": 1e-8,
-    "mass": 1e-6,
-    "moment_1": 1e-6,
-    "moment_2": 1e-6,
-    "mean_log": 1e-6,
+    "mass": 1e-8,
+    "moment_1": 1e-8,
+    "moment_2": 1e-8,
+    "mean_log": 1e-8,
     "residual": 1e-11,
     "drift": 1e-7,
     "half_plane": 1e-9,
@@ -206,20 +225,35 @@ def limit(name, depth):
     return max(LIMITS.get(name, 0.0), 1e-14 * depth if name == "quantile" else 0.0)
 
 
-def job(seed, points, with_twin):
-    kind, act, settings = random_network(np.random.default_rng(seed))
-    start = time.perf_counter()
+class LateError(BaseException):
+    """A law takes too long."""
+
+
+def late(*_):
+    """Give up, on a signal."""
+    raise LateError
+
+
+def job(seed, with_twin, points, exact, longest):
+    kind, act, settings = random_network(np.random.default_rng(seed), exact=exact)
+    start = time.process_time()
+    signal.signal(signal.SIGVTALRM, late)
+    signal.setitimer(signal.ITIMER_VIRTUAL, longest)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        warnings.simplefilter("ignore", isocalc.LimitWarning)
         try:
-            outcome = check(kind, act, settings, points)
+            outcome = check(kind, act, settings, points, "exact" if exact else "layered")
             if with_twin:
                 outcome |= twin_errors(kind(act, **settings))
         except isocalc.NoAnswerError as refusal:
             outcome = str(refusal)
+        except LateError:
+            outcome = {"late": math.inf}
         except Exception as error:  # noqa: BLE001 - every failure is a finding
             outcome = {"crash": math.inf, repr(error)[:200]: math.inf}
-    return kind.__name__, act, settings, outcome, time.perf_counter() - start
+    signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+    return kind.__name__, act, settings, outcome, time.process_time() - start
 
 
 def main():
@@ -227,10 +261,13 @@ def main():
     parser.add_argument("--networks", type=int, default=10_000)
     parser.add_argument("--points", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0, help="networks of the seed left out before")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--twin", type=int, default=0, help="networks to hold to the slow twin")
+    parser.add_argument("--exact", action="store_true", help="the exact law of residual networks")
+    parser.add_argument("--longest", type=float, default=60.0, help="CPU seconds after which a law is late")
     options = parser.parse_args()
-    seeds = np.random.SeedSequence(options.seed).spawn(options.networks)
+    seeds = np.random.SeedSequence(options.seed).spawn(options.first + options.networks)[options.first :]
     drawn = (random_network(np.random.default_rng(seed))[2]["depth"] for seed in seeds)
     shallow = [k for k, depth in enumerate(drawn) if depth <= TWIN_DEPTH] if options.twin else []
     with_twin = np.isin(np.arange(len(seeds)), shallow[: options.twin]).tolist()
@@ -238,7 +275,10 @@ def main():
     times = []
     with ProcessPoolExecutor(options.workers) as pool:
         for kind, act, settings, outcome, seconds in pool.map(
-            job, seeds, [options.points] * len(seeds), with_twin, chunksize=20
+            functools.partial(job, points=options.points, exact=options.exact, longest=options.longest),
+            seeds,
+            with_twin,
+            chunksize=20,
         ):
             times.append((seconds, kind, act, settings))
             if isinstance(outcome, str):

@@ -276,3 +276,16 @@ def test_numbers_far_out_are_answered_or_refused_in_words(weights, numbers):
     except NoAnswerError:
         return
     assert low <= law.mean_log_s <= high
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_inputs_that_are_next_to_nothing_scale_the_first_block(depth):
+    """A norm before all else makes λ 1/p times what does not depend on p, next to which a skip is nothing."""
+    laws = [
+        spectrum(ResNet("gelu", depth=depth, block="preln", input_variance=p), variable="log")
+        for p in (1e-10, 1e-40)
+    ]
+    shift = 15 * math.log(10)
+    near, far = (np.append(law.ppf([0.1, 0.5, 0.9]), [law.mean(), law.log_edge_upper]) for law in laws)
+    # λ of the skip alone are 1e-10 of what p = 1e-10 makes of the rest.
+    np.testing.assert_allclose(far - near, shift, atol=1e-8)

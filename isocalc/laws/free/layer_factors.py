@@ -270,14 +270,16 @@ class ResidualLayer(Gated):
         if self.variance * self.gate.mean <= 1:
             return 0.0
         largest = self.gate.largest if self.gate.largest < math.inf else self.gate.mean
-        low, high = -60.0 - math.log(largest), 700.0
+        low, high = -60.0 - math.log(largest) - max(0.0, math.log(self.variance)), 700.0
         if self._log_s_of_x(high) < 0:
             weights = 0.0 if self.orthogonal else 1.0
             return gate_mean_log(self.gate) + math.log(self.variance) - weights
         while low < (middle := (low + high) / 2) < high:
             low, high = (middle, high) if self._log_s_of_x(middle) < 0 else (low, middle)
         a, b = self._averages(low)
-        logs = math.log(self._above(a)) - self.kappa * self.power * math.log(a)
+        # Where S_X is 1; so close to m_X = −1 its 1 + m_X has more digits than 1 − κ + κa.
+        log_above = low - self.log_scale + self.power * math.log(a) - math.log(-self.kappa * b)
+        logs = log_above - self.kappa * self.power * math.log(a)
         log_mean = float(self._alone.log_mean(np.array([[complex(low, -math.pi)]])).real[0, 0])
         return self.kappa * (log_mean + (2 - self.power) * b) - logs
 

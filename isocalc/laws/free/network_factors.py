@@ -279,12 +279,13 @@ def two_matrices(network: ResNet, gate: GateRule, signal: Propagation) -> Iterat
 
 
 def _that_matter(parts: Sequence[Part]) -> list[Part]:
-    """Return the layers without those that together change Var λ by less than rounding."""
+    """Return the layers without those that together change Var λ by less than rounding, relatively."""
     with np.errstate(over="ignore", under="ignore"):
         variance = np.array([part.variance for part in parts])
         c = np.array([part.gate.mean for part in parts]) * variance
-        spread = np.array([abs(part.gate.mean_square) for part in parts]) * variance**2
-        effect = np.array([part.times for part in parts]) * (2 * c + spread)
+        share = variance / (1 + c)
+        spread = np.array([abs(part.gate.mean_square) for part in parts]) * share * share
+        effect = np.array([part.times for part in parts]) * (2 * np.minimum(c, 1) + spread)
     order = np.argsort(effect, kind="stable")
     least = np.searchsorted(np.cumsum(effect[order]), _NO_EFFECT * effect.sum())
     return [parts[k] for k in np.sort(order[least:])]
