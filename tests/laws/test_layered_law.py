@@ -534,3 +534,11 @@ def test_a_thin_tail_and_complex_solutions_agree():
     state = product.solve(y)
     found = product._density_of_tail(state, y)  # noqa: SLF001
     assert found == pytest.approx(product.density_of(state[0]), rel=1e-7)
+
+
+def test_low_densities_of_very_long_laws_are_no_tails():
+    """λ of 300,000 leaky layers spreads over e^10⁷: the density of log λ is nowhere above 10⁻⁵."""
+    law = layered(FeedForward("leaky_relu", depth=300_000, sigma_w=0.26), "log")
+    u = np.linspace(0.1, 0.9, 9)
+    ends = law.ppf(u + np.array([[-1e-4], [1e-4]]))
+    assert law.pdf(law.ppf(u)) * (ends[1] - ends[0]) == pytest.approx(2e-4, rel=1e-3)

@@ -53,7 +53,8 @@ class Gate:
         if u.imag < -math.pi:
             return [average.conjugate() for average in self.averages(u.conjugate() - 2j * math.pi)]
         dt = self.d * cmath.exp(u)
-        return [complex((self.weights * dt / (1 - dt) ** power).sum()) for power in (1, 2)]
+        with np.errstate(all="ignore"):  # far off, t can be the inverse of a gate
+            return [complex((self.weights * dt / (1 - dt) ** power).sum()) for power in (1, 2)]
 
 
 class Layer:

@@ -1,9 +1,4 @@
-"""The law of a network at the depth asked for, a free product of its layers: `LayeredLaw`.
-
-A product of free positive laws has a point mass at Π a_l where Σ (1 − w_l) < 1, w_l the mass of factor l at
-a_l, and none elsewhere but at 0; its mass is 1 − Σ (1 − w_l) (Bercovici and Voiculescu 1998; Belinschi 2003).
-At most one factor can then be at a place that has not its largest mass, since two would miss 1/2 each.
-"""
+"""The law of a network at the depth asked for, a free product of its layers: `LayeredLaw`."""
 
 import math
 from dataclasses import KW_ONLY, dataclass
@@ -15,7 +10,15 @@ import numpy.typing as npt
 
 from isocalc.errors import NoAnswerError, require_choice
 from isocalc.laws.free.network_factors import Layers, layers
-from isocalc.laws.free.product import End, FreeProduct, cut, is_unbounded, reaches_zero
+from isocalc.laws.free.product import (
+    LEAST_MASS,
+    End,
+    FreeProduct,
+    cut,
+    is_unbounded,
+    possible_atoms,
+    reaches_zero,
+)
 from isocalc.laws.free.table import Table
 from isocalc.laws.gates.law import GateLaw
 from isocalc.laws.law import VARIABLES, Centred, Law, Pairs, Variable
@@ -29,8 +32,8 @@ Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 # Distances in y: beside an end, and what rounding leaves per layer.
 _BESIDE, _PER_LAYER = 1e-12, 1e-12
-# Masses that are rounding, and by which a law's tables may be off.
-_LEAST, _OFF, _MOST_OFF = 1e-15, 1e-8, MISSED_MASS
+# Masses by which a law's tables may be off.
+_OFF, _MOST_OFF = 1e-8, MISSED_MASS
 # Width of a law, over that of a point mass, where masses beside those may be taken for theirs.
 _WIDE = 1e3
 # Points to look for gaps at, where there is one.
@@ -45,15 +48,12 @@ class ProductSource:
     product : FreeProduct
     atoms : tuple of (float, float)
         Its point masses as (y, mass), ascending.
-    possible : tuple of (float, float)
-        Where it could have some, and the masses: 0 where one is about to be born, else a debt.
     """
 
-    def __init__(self, product: FreeProduct, atoms: Pairs, possible: Pairs = ()) -> None:
+    def __init__(self, product: FreeProduct, atoms: Pairs) -> None:
         self.product = product
         self.atoms = atoms
-        self._possible = [y for y, _ in possible if y > -math.inf]
-        self._singular = [y for y, mass in possible if y > -math.inf and mass >= -_LEAST]
+        self._possible = [y for y, _ in product.possible_atoms if y > -math.inf]
         self._total = 1 - sum(mass for y, mass in atoms if y == -math.inf)
 
     @property
@@ -122,10 +122,12 @@ class ProductSource:
 
     def _tables(self, points: int, spikes: Pairs) -> tuple[tuple[Table, ...], Pairs]:
         """Return the law, bands told apart by so many points, and the masses left out of it."""
-        places, gap = list(self._singular), ATOM_GAP if spikes else 0.0
+        places, gap = list(self.product.singular), ATOM_GAP if spikes else 0.0
         bands = self.product.bands(places, points) if points else [self.product.ends]
         parts = [
-            part for band in bands for part in cut(*band, self._possible if gap else self._singular, gap)
+            part
+            for band in bands
+            for part in cut(*band, self._possible if gap else self.product.singular, gap)
         ]
         return tuple(
             Table(self.product, *part, places, whole=not points and not gap) for part in parts
@@ -234,22 +236,7 @@ class ProductSource:
 
 def atoms_of(layers: Layers) -> Pairs:
     """Return the point masses of y = log λ − centre as (y, mass), ascending; y is −inf where λ is 0."""
-    return tuple(pair for pair in _possible_atoms(layers) if pair[1] > _LEAST)
-
-
-def _possible_atoms(layers: Layers) -> Pairs:
-    """Return where point masses can be, and their masses: a debt of mass where there is none."""
-    found = {-math.inf: max((factor.mass_at_zero for factor in layers.factors), default=0.0)}
-    if all(factor.point_masses for factor in layers.factors):
-        tops = [max(factor.point_masses, key=lambda pair: pair[1]) for factor in layers.factors]
-        missing = sum(count * (1 - top[1]) for count, top in zip(layers.counts, tops, strict=True))
-        place = sum(count * top[0] for count, top in zip(layers.counts, tops, strict=True))
-        found[place] = 1 - missing
-        for factor, top in zip(layers.factors, tops, strict=True):
-            for y, mass in factor.point_masses:
-                if y != top[0]:
-                    found[place - top[0] + y] = 1 - missing - top[1] + mass
-    return tuple(sorted(found.items()))
+    return tuple(pair for pair in possible_atoms(layers.factors, layers.counts) if pair[1] > LEAST_MASS)
 
 
 # Mass beside point masses that does not count.
@@ -306,4 +293,4 @@ class LayeredLaw(Law):
         total = sum(mass for _, mass in atoms)
         if total > 1 - _NEXT_TO_NONE:
             return PointMasses(tuple((y, mass / total) for y, mass in atoms))
-        return SolvedLaw(ProductSource(product, atoms, _possible_atoms(self.layers)))
+        return SolvedLaw(ProductSource(product, atoms))

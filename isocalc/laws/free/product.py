@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from isocalc.errors import NoAnswerError
-from isocalc.laws.free.factors import Complex, Place
+from isocalc.laws.free.factors import Complex, Factor, Pairs, Place
 from isocalc.laws.free.layer_factors import Layer, ResidualLayer, Rotation
 from isocalc.laws.free.solver import PI, Array, FreeSolver
 from isocalc.laws.tolerances import NOTHING
@@ -39,6 +39,8 @@ _ROUNDING_OF_TIES = 1e-14
 _TINY = 1e-9
 # Im ζ, or what it lacks of π, below which densities are those of principal values: off by its square.
 _THIN = 3e-6
+# Laws of log λ longer than this have so much lower densities.
+_LONG = 100.0
 # ζ this small, in units of the law's width, is that of an infinite m.
 _INFINITE = 1e-4
 # A turn this much nearer to ζ = 0 than the places it is between is there.
@@ -50,6 +52,10 @@ _NO_SLOPE = 1e-11
 _BEYOND = 1.2
 # Ranks that differ by less are one, but for gates that are no doubles.
 _SAME = 1e-12
+# Point masses that are rounding.
+LEAST_MASS = 1e-15
+# Ends at an infinite m this close to where a point mass is born are there, in widths of the law.
+_AT_BIRTH = 1e-6
 
 
 class End(NamedTuple):
@@ -105,7 +111,9 @@ class FreeProduct(FreeSolver):
     def density_at(self, state: Complex, y: Array) -> Array:
         """Return the density at y by the solutions there, however small it is."""
         density = self.density_of(state[0])
-        thin = np.minimum(np.abs(state[0].imag), np.abs(PI - state[0].imag)) < _THIN
+        low, high = self.ends
+        thin = np.minimum(np.abs(state[0].imag), np.abs(PI - state[0].imag))
+        thin = thin * max(1.0, (high.y - low.y) / _LONG) < _THIN
         if thin.any():
             density[thin] = self._density_of_tail(state[:, thin], y[thin])
         return density
@@ -221,6 +229,16 @@ class FreeProduct(FreeSolver):
                     else:
                         begin = end
         return [*found, (begin, high)]
+
+    @cached_property
+    def possible_atoms(self) -> Pairs:
+        """Where point masses can be, of y, and their masses: a debt where there is none."""
+        return possible_atoms(self.factors, self.counts)
+
+    @property
+    def singular(self) -> list[float]:
+        """Where point masses are, or about to be born, that at λ = 0 left aside."""
+        return [y for y, mass in self.possible_atoms if y > -math.inf and mass >= -LEAST_MASS]
 
     def _outer_end(self, side: int) -> End:
         """Return the lower (−1) or the upper end (1) of the law."""
@@ -358,7 +376,11 @@ class FreeProduct(FreeSolver):
         # Without their parts of second order, those of third are as 27 to 1.
         far, near = far - 1.5 * side * far_slope, near - 0.5 * side * near_slope
         power = 3 if abs(near_slope / far_slope) < 3**-1.5 else 2
-        return End(float((near + (near - far) / 26).real), diverges=True, power=power)
+        end = float((near + (near - far) / 26).real)
+        # There log z is known; next to a mass about to be born it has logarithms of ζ.
+        reach = _AT_BIRTH * math.sqrt(self.relative_variance)
+        end = min((y for y in self.singular if abs(y - end) < reach), key=lambda y: abs(y - end), default=end)
+        return End(end, diverges=True, power=power)
 
 
 def _next_step(step: float, here: float, slopes: tuple[float, float], infinite: float, *, far: bool) -> float:
@@ -388,6 +410,27 @@ def cut(low: End, high: End, singular: Sequence[float], gap: float = 0.0) -> lis
             middle = End((left.y + right.y) / 2, turns=False)
             parts[k : k + 1] = [(left, middle), (middle, right)]
     return parts
+
+
+def possible_atoms(factors: Sequence[Factor], counts: Sequence[float]) -> Pairs:
+    """Return where a free product can have point masses, as (y, mass), and their masses, below 0 a debt.
+
+    A product of free positive laws has a point mass at Π a_l where Σ (1 − w_l) < 1, w_l the mass of factor
+    l at a_l, and none elsewhere but at 0; its mass is 1 − Σ (1 − w_l) (Bercovici and Voiculescu 1998;
+    Belinschi 2003). At most one factor can then be at a place that has not its largest mass, since two
+    would miss 1/2 each.
+    """
+    found = {-math.inf: max((factor.mass_at_zero for factor in factors), default=0.0)}
+    if all(factor.point_masses for factor in factors):
+        tops = [max(factor.point_masses, key=lambda pair: pair[1]) for factor in factors]
+        missing = sum(count * (1 - top[1]) for count, top in zip(counts, tops, strict=True))
+        place = sum(count * top[0] for count, top in zip(counts, tops, strict=True))
+        found[place] = 1 - missing
+        for factor, top in zip(factors, tops, strict=True):
+            for y, mass in factor.point_masses:
+                if y != top[0]:
+                    found[place - top[0] + y] = 1 - missing - top[1] + mass
+    return tuple(sorted(found.items()))
 
 
 def is_unbounded(product: FreeProduct) -> bool:

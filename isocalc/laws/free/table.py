@@ -200,7 +200,7 @@ class Table:
         series = 2 / count * (state @ terms)
         series[:, 0] /= 2
         found = self.product.equation(state)
-        noise = float(np.sqrt(np.mean((found.noise / np.abs(found.slope)) ** 2)))
+        noise = float(np.median(found.noise / np.abs(found.slope)))
         weight = float(np.abs(1 / np.sinh(state[0] / 2) ** 2).max()) / 4
         enough = max(_ACCURACY * np.abs(series[0]).max(), noise, min(_ACCURACY / max(weight, _TINY), _THIN))
         missed = float(np.abs(series[0, -max(3, count // 8) :]).max())
