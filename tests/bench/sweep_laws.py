@@ -136,7 +136,7 @@ def integral_errors(law, atoms):
     if centred.missed > 1e-6:  # a law solved in part, which says so; its moments are refused
         return {"mass": abs(float(centred.masses[1].sum()) + atoms + centred.missed - 1)}
     y, masses = centred._resolved
-    found = {"mass": abs(float(masses.sum()) + atoms - 1)}
+    found = {"mass": abs(float(masses.sum()) + atoms + centred.missed - 1), "missed": centred.missed}
     places = [(place, mass) for place, mass in centred.atoms if place > -math.inf]
     for power, log_moment in (
         (1, source.log_mean),
@@ -205,6 +205,7 @@ LIMITS = {
     "quantile": 1e-9,
     "edges": 1e-8,
     "mass": 1e-8,
+    "missed": 1e-6,
     "moment_1": 1e-8,
     "moment_2": 1e-8,
     "mean_log": 1e-8,

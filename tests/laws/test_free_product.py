@@ -161,6 +161,7 @@ MORE = {
     "orthogonal elu, a point mass about to be born": FeedForward(
         "elu", depth=2, weights="orthogonal", sigma_w=1.1, input_variance=1.0
     ),
+    "one residual orthogonal relu": ResNet("relu", depth=1, weights="orthogonal", sigma_w=2),
     "residual relu": ResNet("relu", depth=10),
     "residual selu": ResNet("selu", depth=2, sigma_w=2, skip=0.8, block="pre"),
     "residual orthogonal tanh": ResNet("tanh", depth=2, sigma_w=2.5, weights="orthogonal", skip=-1.2),

@@ -53,7 +53,7 @@ class ProductSource:
     def __init__(self, product: FreeProduct, atoms: Pairs) -> None:
         self.product = product
         self.atoms = atoms
-        self._possible = [y for y, _ in product.possible_atoms if y > -math.inf]
+        self._possible = [(y, 2) for y, _ in product.possible_atoms if y > -math.inf]
         self._total = 1 - sum(mass for y, mass in atoms if y == -math.inf)
 
     @property
@@ -100,7 +100,8 @@ class ProductSource:
         found: list[tuple[float, tuple[Table, ...], Pairs]] = []
         refused = None
         is_wide = self._possible and self.relative_variance > (_WIDE * ATOM_GAP) ** 2
-        for points, spike in [*((points, False) for points in _SCANS), *([(0, True)] if is_wide else [])]:
+        scans = _SCANS[1:] if self.product.singular else _SCANS  # around a point mass there are gaps
+        for points, spike in [*((points, False) for points in scans), *([(0, True)] if is_wide else [])]:
             try:
                 tables, spikes = self._tables(points, self._spikes if spike else ())
             except NoAnswerError as error:
@@ -122,7 +123,7 @@ class ProductSource:
 
     def _tables(self, points: int, spikes: Pairs) -> tuple[tuple[Table, ...], Pairs]:
         """Return the law, bands told apart by so many points, and the masses left out of it."""
-        places, gap = list(self.product.singular), ATOM_GAP if spikes else 0.0
+        places, gap = [y for y, _ in self.product.singular], ATOM_GAP if spikes else 0.0
         bands = self.product.bands(places, points) if points else [self.product.ends]
         parts = [
             part
@@ -137,7 +138,7 @@ class ProductSource:
     def _spikes(self) -> Pairs:
         """Return the masses next to point masses: of gates that are next to closed, for instance."""
         known, spikes = dict(self.atoms), []
-        for place in self._possible:
+        for place, _ in self._possible:
             beside = place + ATOM_GAP * np.array([-1.0, 1.0])
             above = self.product.survival(self.product.solve(beside))
             spikes.append((place, float(above[0] - above[1]) - known.get(place, 0.0)))

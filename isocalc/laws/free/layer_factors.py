@@ -17,7 +17,7 @@ from isocalc.laws.free.factors import Array, Complex, Pairs, Place, Tangent, tan
 from isocalc.laws.gates.law import poles
 from isocalc.laws.gates.nodes import GateRule, Gates, gate_mean_log, last_real, lowest_open
 from isocalc.laws.tolerances import FAR
-from isocalc.numerics.special import log1p_like, log_one_plus_m, log_ratio, lower_log
+from isocalc.numerics.special import log1p, log1p_like, log_one_plus_m, log_ratio, lower_log
 
 
 class Gated:
@@ -188,6 +188,8 @@ class LayersAlike:
 
 # A miss that changes log m(1+m) so little is one that log S follows linearly.
 _NEAR = 1e-6
+# A large m_a this close to m − m_X is taken for it.
+_NEXT = 0.1
 
 
 @dataclass(frozen=True)
@@ -348,9 +350,12 @@ class ResidualLayersAlike:
         b, slope = self._kappa * far * through, self._kappa * own_slope
         beyond, m_a = -1 / np.expm1(-u[1]), 1 / np.expm1(u[1])
         (zeta, seen_slope), m, one_plus_m = place.seen_with(0.0), place.m, place.rest + place.at_zero
+        t_before = beyond * m_a
+        xi, moved = self._summed(u[1], m_a, m - b)
+        m_a, beyond = m_a + moved, beyond + moved
         t, coth, product = beyond * m_a, beyond + m_a, m * one_plus_m
         miss = np.where(np.abs(m) < 0.5, m_a + b - m, beyond + b - one_plus_m)
-        log_t = _log_t(u[1])
+        log_t = _log_t(xi)
         tie = u[0] - self._log_scale + self._power * np.log(a) - log_t
         tie.imag -= 2 * np.pi * np.rint(tie.imag / (2 * np.pi))
         growth = 1 + self._power * own_slope / a
@@ -363,7 +368,17 @@ class ResidualLayersAlike:
         log_s = np.where(np.abs(excess) < _NEAR, log_s, exact)
         rate = 1 + 2 * m - coth * growth * product / common
         direction = np.stack((-coth, growth)) * (product / common * seen_slope)
-        return Tangent(log_s - coth * drift[1], rate * seen_slope, drift, direction)
+        log_s = log_s - coth * drift[1]
+        drift[1] -= moved / t_before
+        return Tangent(log_s, rate * seen_slope, drift, direction)
+
+    @staticmethod
+    def _summed(xi: Complex, m_a: Complex, wanted: Complex) -> tuple[Complex, Complex]:
+        """Return ξ, and by what m_a moves, where a large m_a is next to the one that is wanted."""
+        moved = wanted - m_a
+        near = (np.abs(m_a) > 1) & (np.abs(moved) < _NEXT * np.abs(m_a))
+        moved = np.where(near, moved, 0)
+        return xi + log1p(-moved / ((m_a + moved) * (1 + m_a))), moved
 
     def keep_on_side(self, u: Complex) -> None:
         """Take log t back below the real axis."""

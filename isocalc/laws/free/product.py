@@ -21,7 +21,7 @@ _REAL = 1e-9
 # Density times the length of a law from which on it has one.
 _LIVE = 1e-9
 # How far inside the half-planes unknowns are put for principal values, in units of ζ.
-_INSIDE = 1e-12
+_INSIDE = 1e-14
 _TIES, _TIED, _STRAIGHT = 8, 1e-7, 1e-6
 # Steps of a walk to an edge in units of ζ: far from it, while d log z/dζ is above _STEEP, near it, in a gap.
 _FAR, _TOWARDS, _NEAR, _BESIDE, _STEEP = 0.5, 0.3, 0.12, 0.02, 0.9
@@ -47,13 +47,13 @@ _INFINITE = 1e-4
 _NEARER = 0.01
 # Slopes of log z in ζ this small at an infinite m are those of an edge, not of a point mass.
 _FLAT = 1e-3
-_NO_SLOPE = 1e-11
+_NO_SLOPE = 1e-8
 # How far beyond the place where its slope should be 0 a walk goes.
 _BEYOND = 1.2
 # Ranks that differ by less are one, but for gates that are no doubles.
 _SAME = 1e-12
-# Point masses that are rounding.
-LEAST_MASS = 1e-15
+# Point masses that are rounding, and that are next to none: their peaks are too narrow to be told.
+LEAST_MASS, _NEXT_TO_BIRTH = 1e-15, 1e-8
 # Ends at an infinite m this close to where a point mass is born are there, in widths of the law.
 _AT_BIRTH = 1e-6
 
@@ -236,9 +236,10 @@ class FreeProduct(FreeSolver):
         return possible_atoms(self.factors, self.counts)
 
     @property
-    def singular(self) -> list[float]:
-        """Where point masses are, or about to be born, that at λ = 0 left aside."""
-        return [y for y, mass in self.possible_atoms if y > -math.inf and mass >= -LEAST_MASS]
+    def singular(self) -> tuple[tuple[float, int], ...]:
+        """Where point masses are, or about to be born, that at λ = 0 left aside, and `End.power` there."""
+        places = ((y, mass) for y, mass in self.possible_atoms if y > -math.inf)
+        return tuple((y, 3 if mass < _NEXT_TO_BIRTH else 2) for y, mass in places if mass > -_NEXT_TO_BIRTH)
 
     def _outer_end(self, side: int) -> End:
         """Return the lower (−1) or the upper end (1) of the law."""
@@ -321,7 +322,8 @@ class FreeProduct(FreeSolver):
             zeta = state[0] + way * step
             ahead, y1, slope1, size = self._tied(state, zeta)
             steepest = max(abs(slope1.real), abs(slope.real))
-            good = size < _TIED and abs(slope1.imag) < _STRAIGHT * steepest and not (ahead.real > last).any()
+            straight = abs(slope1.imag) < _STRAIGHT * max(steepest, _FLAT)
+            good = size < _TIED and straight and not (ahead.real > last).any()
             # Two slopes tell how far log z went, unless a step jumped over turns or to another branch.
             missed = abs(y1 - y - way * step * (slope + slope1).real / 2)
             good &= bool(missed <= (_SMOOTH * steepest + abs((slope1 - slope).real) / 4) * step)
@@ -333,8 +335,9 @@ class FreeProduct(FreeSolver):
                 here = float(abs(zeta[0]))
                 if here < infinite and abs(slope1) < _FLAT:
                     return self._end_at_infinite_m(ahead, infinite)
-                if abs(slope1) < _NO_SLOPE:  # the edge is where m is next to 0, and ζ has no end
-                    return End(float(y1.real))
+                if abs(slope1.real) < _NO_SLOPE:  # the edge is at m = 0 or −1, and ζ has no end
+                    decay = math.log(slope1.real / slope.real) / (zeta[0] - state[0, 0]).real
+                    return End(float(y1.real - slope1.real / decay))
                 far = far and slope1.real > _STEEP
                 step = _next_step(step, here, (slope.real, slope1.real), infinite, far=far)
                 state, y, slope = beside(ahead), y1, slope1
@@ -379,7 +382,8 @@ class FreeProduct(FreeSolver):
         end = float((near + (near - far) / 26).real)
         # There log z is known; next to a mass about to be born it has logarithms of ζ.
         reach = _AT_BIRTH * math.sqrt(self.relative_variance)
-        end = min((y for y in self.singular if abs(y - end) < reach), key=lambda y: abs(y - end), default=end)
+        born = [y for y, _ in self.singular if abs(y - end) < reach]
+        end = min(born, key=lambda y: abs(y - end), default=end)
         return End(end, diverges=True, power=power)
 
 
@@ -395,13 +399,15 @@ def _next_step(step: float, here: float, slopes: tuple[float, float], infinite: 
     return _NEAR * here
 
 
-def cut(low: End, high: End, singular: Sequence[float], gap: float = 0.0) -> list[tuple[End, End]]:
-    """Return a band in parts: at point masses and where one is about to be born, with gaps; between cubes."""
+def cut(
+    low: End, high: End, singular: Sequence[tuple[float, int]], gap: float = 0.0
+) -> list[tuple[End, End]]:
+    """Return a band in parts: at `FreeProduct.singular` places, with gaps there; and between cubes."""
     beside = _BESIDE_ATOMS[-2] * (high.y - low.y)
     parts = []
-    for y in sorted(singular):
+    for y, power in sorted(singular):
         if low.y + beside < y < high.y - beside:
-            below, above = End(y - gap, turns=not gap, diverges=not gap), End(y + gap, not gap, not gap)
+            below, above = (End(end, not gap, not gap, power) for end in (y - gap, y + gap))
             parts.append((low, below))
             low = above
     parts.append((low, high))
