@@ -133,7 +133,7 @@ class FreeProduct(FreeSolver):
             zeta = -height / found.slope.real / unit
             place = Place.of(state[0], self.mass_at_zero)
             density = np.abs((place.m * place.rest).real * zeta) / PI / (1 - self.mass_at_zero)
-        return np.where(np.isfinite(density), density, 0.0)
+        return np.where(np.isfinite(density), density, np.nan)
 
     def survival(self, state: Complex) -> Array:
         """Return the mass above solutions on the real axis: Im −∫ m dlog z from m = 0, over π."""
