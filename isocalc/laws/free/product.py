@@ -22,12 +22,13 @@ _REAL = 1e-9
 _LIVE = 1e-9
 # How far inside the half-planes unknowns are put for principal values, in units of ζ.
 _INSIDE = 1e-12
-_TIES, _TIED, _STRAIGHT = 8, 1e-7, 1e-6
+# Steps that tie unknowns to ζ: how many, from which length on the next is rounding, and the most allowed.
+_TIES, _SETTLED, _TIED, _STRAIGHT = 8, 1e-8, 1e-7, 1e-6
 # Steps of a walk to an edge in units of ζ: far from it, while d log z/dζ is above _STEEP, near it, in a gap.
 _FAR, _TOWARDS, _NEAR, _BESIDE, _STEEP = 0.5, 0.3, 0.12, 0.02, 0.9
 # What a step may miss of log z by the mean of both slopes, over that, where these are the same.
 _SMOOTH = 1e-4
-_STEPS, _SHORTEST, _SECANTS, _CLOSE = 200, 1e-9, 20, 1e-10
+_STEPS, _SHORTEST, _SECANTS, _CLOSE = 200, 1e-9, 20, 1e-8
 # Halvings of a way on which a density dies out, and those in which its end is walked to.
 _HALVINGS, _WALKS = 24, 8
 # Where the ends of a band are checked, as a share of the way to points that are known.
@@ -261,7 +262,7 @@ class FreeProduct(FreeSolver):
             y, slope, drift, direction, *_ = self.equation(state)
             y, step = y + slope * (zeta - state[0]), (drift + direction * (zeta - state[0])).real
             state, size = state + step, float(np.abs(step).max() / (1 + np.abs(state).max()))
-            if size < _ROUNDING_OF_TIES:
+            if size < _SETTLED:
                 break
         return state, y[0], slope[0], size
 
@@ -306,7 +307,8 @@ class FreeProduct(FreeSolver):
             good = size < _TIED and abs(slope1.imag) < _STRAIGHT * steepest and not (ahead.real > last).any()
             # Two slopes tell how far log z went, unless a step jumped over turns or to another branch.
             missed = abs(y1 - y - way * step * (slope + slope1).real / 2)
-            good &= bool(missed <= (_SMOOTH * steepest + abs((slope1 - slope).real) / 4) * step)
+            bends = abs((slope1 - slope).real) / (2 if far and slope1.real > _STEEP else 4)
+            good &= bool(missed <= (_SMOOTH * steepest + bends) * step)
             if good:
                 if slope1.real * slope.real <= 0:
                     return self._turn(
