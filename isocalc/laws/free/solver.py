@@ -222,7 +222,7 @@ class FreeSolver:
     def _corrected(
         self, guess: Complex, target: Complex, *, on_line: bool
     ) -> tuple[Complex, Complex, Array, Array, Array, Flags]:
-        """Take two Newton steps: state, dstate/dlog z, both lengths, what of that is rounding, which to keep."""
+        """Take two Newton steps: state, dstate/dlog z, both lengths, rounding, and which to keep."""
         better, size1, _, _ = self.newton(guess, target, on_line=on_line)
         better, size2, rounding, slope = self.newton(better, target, on_line=on_line)
         if on_line:

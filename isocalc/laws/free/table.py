@@ -26,7 +26,7 @@ _ACCURACY, _THIN, _TINY = 2e-14, 1e-9, 1e-99
 # Coefficients of series that halves of a panel do not make smaller, by which factor they should be.
 _COARSEST, _GAINED = 1e-10, 4.0
 # What many nodes may be expected to miss, over what is small enough, to be tried.
-_HOPEFUL = 1e3
+_HOPEFUL = 1e-2
 _POLISHING, _POLISHED, _BESIDE_AXIS = 6, 1e-8, 1e-9
 # One node in so many may be lost; so close to an infinite density, over the band's length, they are.
 _MOST_LOST, _AT_END = 8, 1e-9
@@ -35,6 +35,8 @@ _SHORTEST, _MOST_PANELS = 1e-8, 200
 _ROUNDS, _ROUNDS_ALONG = 150, 40
 # Im ζ of a solution with a density that counts.
 _DEAD = 1e-12
+# Nodes at which rounding is looked at.
+_NOISY = 5
 _NODES = 16
 # Length in y of the pieces that moments of λ are summed over.
 _PIECE, _MOST_PIECES = 1.5, 64
@@ -199,7 +201,7 @@ class Table:
             state[:, lost] = (terms[lost, :fewer] @ fit).T
         series = 2 / count * (state @ terms)
         series[:, 0] /= 2
-        found = self.product.equation(state)
+        found = self.product.equation(state[:, :: count // _NOISY])
         noise = float(np.sqrt(np.mean((found.noise / np.abs(found.slope)) ** 2)))
         weight = float(np.abs(1 / np.sinh(state[0] / 2) ** 2).max()) / 4
         enough = max(_ACCURACY * np.abs(series[0]).max(), noise, min(_ACCURACY / max(weight, _TINY), _THIN))

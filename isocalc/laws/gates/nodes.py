@@ -36,6 +36,7 @@ from isocalc.laws.tolerances import (
     NOTHING,
     ON_AXIS,
     PATHS_AN_OCTAVE,
+    POINTS_AT_ONCE,
     REACH,
     REACH_FAR,
     SMALL_MEAN,
@@ -318,6 +319,21 @@ class _Nodes:
         last = count - int(np.count_nonzero(large.all(axis=0))) // self._block * self._block
         return first, max(first, last)
 
+    def sums(self, log_t: Array, near: Complex, far: Complex) -> Complex:
+        """Return the scaled sums of `GateSums`, shape (3, gates, n)."""
+        first, last = self.between(log_t)
+        d, weights = self.d[:, first:last, None], self.weights[:, :, first:last]
+        found = np.empty((3, *near.shape), complex)
+        inverse = 1 / (near[:, None] - d * far[:, None])
+        found[:2] = (weights @ inverse).swapaxes(0, 1)
+        inverse *= near[:, None] * inverse
+        found[2] = (weights[:, 1:] @ inverse)[:, 0]
+        if first:
+            found += self.of_small(first, near, far)
+        if last < self.d.shape[1]:
+            found += self.of_large(last, near, far)
+        return found
+
     def of_small(self, first: int, near: Complex, far: Complex) -> Complex:
         """Return the sums over the nodes before one, by powers of dt: shape (3, gates, n)."""
         unit = self.d[:, first - 1, None]
@@ -397,20 +413,10 @@ class Gates:
         far = np.exp(np.where(u.real > 0, 0, u))
         found = np.empty((3, *u.shape), complex)
         for nodes in self._parts:
-            rows = nodes.gates
-            first, last = nodes.between(u.real[rows])
-            d, weights = nodes.d[:, first:last, None], nodes.weights[:, :, first:last]
-            block = max(1, CACHED_NUMBERS // (2 * d.shape[1] + 1))
+            block = max(POINTS_AT_ONCE, CACHED_NUMBERS // (2 * nodes.d.shape[1] + 1))
             for start in range(0, u.shape[1], block):
-                there = slice(start, start + block)
-                inverse = 1 / (near[rows, None, there] - d * far[rows, None, there])
-                found[:2, rows, there] = (weights @ inverse).swapaxes(0, 1)
-                inverse *= near[rows, None, there] * inverse
-                found[2, rows, there] = (weights[:, 1:] @ inverse)[:, 0]
-            if first:
-                found[:, rows] += nodes.of_small(first, near[rows], far[rows])
-            if last < nodes.d.shape[1]:
-                found[:, rows] += nodes.of_large(last, near[rows], far[rows])
+                at = nodes.gates, slice(start, start + block)
+                found[:, *at] = nodes.sums(u.real[at], near[at], far[at])
         if above.any():
             found[:, above] = found[:, above].conj()
             near, far = np.where(above, near.conj(), near), np.where(above, far.conj(), far)
