@@ -10,7 +10,7 @@ import numpy as np
 from isocalc.errors import NoAnswerError
 from isocalc.laws.free.factors import Complex, Place
 from isocalc.laws.free.layer_factors import Layer, ResidualLayer, Rotation
-from isocalc.laws.free.solver import PI, Array, FreeSolver
+from isocalc.laws.free.solver import PI, Array, Flags, FreeSolver
 from isocalc.laws.tolerances import NOTHING
 from isocalc.numerics.special import log_one_plus_m
 
@@ -106,7 +106,7 @@ class FreeProduct(FreeSolver):
     def density_at(self, state: Complex, y: Array) -> Array:
         """Return the density at y by the solutions there, however small it is."""
         density = self.density_of(state[0])
-        thin = np.minimum(np.abs(state[0].imag), np.abs(PI - state[0].imag)) < _THIN
+        thin = is_thin(state[0])
         if thin.any():
             density[thin] = self._density_of_tail(state[:, thin], y[thin])
         return density
@@ -390,6 +390,11 @@ def cut(low: End, high: End, singular: Sequence[float], gap: float = 0.0) -> lis
             middle = End((left.y + right.y) / 2, turns=False)
             parts[k : k + 1] = [(left, middle), (middle, right)]
     return parts
+
+
+def is_thin(zeta: Complex) -> Flags:
+    """Tell where densities are so small that principal values give them."""
+    return np.minimum(np.abs(zeta.imag), np.abs(PI - zeta.imag)) < _THIN
 
 
 def is_unbounded(product: FreeProduct) -> bool:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from isocalc.errors import NoAnswerError
 from isocalc.laws.free.factors import Complex
-from isocalc.laws.free.product import End, FreeProduct
+from isocalc.laws.free.product import End, FreeProduct, is_thin
 from isocalc.laws.free.solver import PI, Array, Flags
 from isocalc.numerics.quadrature import legendre_rule
 
@@ -286,7 +286,12 @@ class Table:
     def density(self, y: Array) -> Array:
         """Return the density at y inside the band, however small."""
         panel, at = self._places(y)
-        return self.product.density_at(np.stack([_clenshaw(part, panel, at) for part in self._states]), y)
+        zeta = _clenshaw(self._zeta, panel, at)
+        density, thin = self.product.density_of(zeta), np.flatnonzero(is_thin(zeta))
+        if thin.size:
+            state = np.stack([_clenshaw(part, panel[thin], at[thin]) for part in self._states])
+            density[thin] = self.product.density_at(state, y[thin])
+        return density
 
     def density_and_above(self, y: Array) -> tuple[Array, Array]:
         """Return the density at y inside the band, thin tails left out, and the mass of the band above."""

@@ -338,35 +338,37 @@ class _Nodes:
         """Return the sums over the nodes before one, by powers of dt: shape (3, gates, n)."""
         unit = self.d[:, first - 1, None]
         if first not in self._small:
-            self._small[first] = self._moments(slice(first), self.d[:, :first] / unit)
-        moments = self._small[first]
-        passed, through, slope = _series(unit * far / near, moments[:, :-1], moments[:, 1:], 1)
-        return np.stack((passed, unit * through, unit * slope)) / near
+            moments = self._moments(slice(first), self.d[:, :first] / unit)
+            one, other = moments[:, :-1], unit * moments[:, 1:]
+            self._small[first] = np.stack((one, other, other * np.arange(1, FAR_TERMS + 1)), axis=-1)
+        return _series(unit * far / near, self._small[first]) / near
 
     def of_large(self, last: int, near: Complex, far: Complex) -> Complex:
         """Return the sums over one node and those after it, by powers of 1/(dt): shape (3, gates, n)."""
         unit = self.d[:, last, None]
         if last not in self._large:
-            self._large[last] = self._moments(slice(last, None), unit / self.d[:, last:])
-        moments = self._large[last]
-        inverse = near / (unit * far)
-        further, passed, slope = _series(inverse, moments[:, 1:], moments[:, :-1], 0)
-        return np.stack((-further / unit, -passed, slope)) / far
+            moments = self._moments(slice(last, None), unit / self.d[:, last:])
+            one, other = moments[:, 1:] / unit, moments[:, :-1]
+            self._large[last] = np.stack((-one, -other, other * np.arange(FAR_TERMS)), axis=-1)
+        return _series(near / (unit * far), self._large[last]) / far
 
     def _moments(self, which: slice, shares: Complex) -> Complex:
         """Return Σ w share^k, shape (gates, terms + 1)."""
-        powers = np.ones((FAR_TERMS + 1, *shares.shape), complex)
-        np.cumprod(np.broadcast_to(shares, (FAR_TERMS, *shares.shape)), axis=0, out=powers[1:])
-        return np.asarray(np.einsum("kgn,gn->gk", powers, self.weights[:, 0, which]))
+        weighted = self.weights[:, 0, which]
+        moments = [weighted.sum(axis=1)]
+        for _ in range(FAR_TERMS):
+            weighted = weighted * shares
+            moments.append(weighted.sum(axis=1))
+        return np.stack(moments, axis=-1)
 
 
-def _series(x: Complex, one: Complex, other: Complex, first: int) -> tuple[Complex, Complex, Complex]:
-    """Return Σ one x^k, Σ other x^k and Σ (k + first) other x^k by coefficients of shape (gates, terms)."""
-    powers = np.ones((*x.shape, FAR_TERMS), complex)
-    np.cumprod(np.broadcast_to(x[..., None], (*x.shape, FAR_TERMS - 1)), axis=-1, out=powers[..., 1:])
-    coefficients = np.stack((one, other, other * (np.arange(FAR_TERMS) + first)), axis=-1)
-    found = powers @ coefficients
-    return found[..., 0], found[..., 1], found[..., 2]
+def _series(x: Complex, coefficients: Complex) -> Complex:
+    """Return Σ coefficients[:, k] x^k: some series of shape (gates, terms, series), first in the result."""
+    powers = np.empty((FAR_TERMS, *x.shape), complex)
+    powers[0] = 1
+    for k in range(1, FAR_TERMS):
+        np.multiply(powers[k - 1], x, out=powers[k])
+    return np.asarray((powers.transpose(1, 2, 0) @ coefficients).transpose(2, 0, 1))
 
 
 class Gates:
