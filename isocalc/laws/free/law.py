@@ -59,6 +59,7 @@ class ProductSource:
         self._possible = [y for y, _ in possible if y > -math.inf]
         self._singular = [y for y, mass in possible if y > -math.inf and mass >= -_LEAST]
         self._total = 1 - sum(mass for y, mass in atoms if y == -math.inf)
+        self._empty: list[float] = []
 
     @property
     def log_mean(self) -> float:
@@ -126,13 +127,13 @@ class ProductSource:
 
     def _tables(self, points: int, spikes: Pairs) -> tuple[tuple[Table, ...], Pairs]:
         """Return the law, bands told apart by so many points, and the masses left out of it."""
-        places, gap = list(self._singular), ATOM_GAP if spikes else 0.0
-        bands = self.product.bands(places, points) if points else [self.product.ends]
+        gap = ATOM_GAP if spikes else 0.0
+        bands = self.product.bands([*self._singular, *self._empty], points) if points else [self.product.ends]
         parts = [
             part for band in bands for part in cut(*band, self._possible if gap else self._singular, gap)
         ]
         return tuple(
-            Table(self.product, *part, places, whole=not points and not gap) for part in parts
+            Table(self.product, *part, self._empty, whole=not points and not gap) for part in parts
         ), spikes
 
     @property

@@ -130,16 +130,21 @@ class FreeSolver:
 
     def tangents(self, state: Complex, tail: Array | None = None) -> list[tuple[Array, Tangent]]:
         """Return every factor linearised at the same ζ, alike ones together, and how often they occur."""
-        place = Place.of(state[0], self.mass_at_zero)._replace(tail=tail)
+        return self._tangents(state, Place.of(state[0], self.mass_at_zero)._replace(tail=tail))
+
+    def _tangents(self, state: Complex, place: Place) -> list[tuple[Array, Tangent]]:
         return [(part.counts, part.alike.tangent(self._of(part, state), place)) for part in self._parts]
 
     def equation(self, state: Complex, tail: Array | None = None) -> Equation:
         """Return the equation at states, linear in ζ; with a ``tail`` as `Place` says."""
         self.calls += 1
-        y, slope = Place.of(state[0], self.mass_at_zero).seen_with(0.0)
+        place = Place.of(state[0], self.mass_at_zero)
+        y, slope = place.seen_with(0.0)
         size, drift, direction = np.abs(y), np.zeros_like(state), np.ones_like(state)
         loose = np.abs(state).max(axis=0)
-        for part, (counts, tangent) in zip(self._parts, self.tangents(state, tail), strict=True):
+        for part, (counts, tangent) in zip(
+            self._parts, self._tangents(state, place._replace(tail=tail)), strict=True
+        ):
             y, slope = y - (counts * tangent.log_s).sum(axis=0), slope - (counts * tangent.rate).sum(axis=0)
             drift[part.rows] = tangent.drift.reshape(-1, state.shape[1])
             direction[part.rows] = tangent.direction.reshape(-1, state.shape[1])

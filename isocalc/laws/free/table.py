@@ -89,9 +89,9 @@ class Table:
     low, high : End
         The band.
     empty : list of float
-        Places inside without a density are added to it: those of a gap, or of a thin tail.
+        A place in a gap is added to it.
     whole : bool
-        Whether to give up at such a place.
+        Whether to give up there.
 
     Raises
     ------
@@ -226,10 +226,13 @@ class Table:
         if np.count_nonzero(lost) > y.size // _MOST_LOST:
             self.product.solve(y[lost])  # it says what is not solved
         live = lost | ((state[0].imag > _DEAD) & (state[0].imag < PI - _DEAD))
-        self.empty.extend(y[~live].tolist())
         inside = np.flatnonzero(live)
-        if self._is_whole and inside.size and not live[inside[0] : inside[-1]].all():
-            raise NoAnswerError("the band has a gap")
+        if self._is_whole and inside.size:
+            none, first, last = y[~live], y[live].min(), y[live].max()
+            beside = ((none > first) | self.low.diverges) & ((none < last) | self.high.diverges)
+            if beside.any():
+                self.empty.append(float(none[beside][np.count_nonzero(beside) // 2]))
+                raise NoAnswerError("the band has a gap")
         return state, lost
 
     def _is_at_singular_end(self, y: Array) -> Flags:

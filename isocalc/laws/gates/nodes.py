@@ -303,8 +303,9 @@ class _Nodes:
 
     def __init__(self, gates: npt.NDArray[np.intp], d: Complex, weights: Complex) -> None:
         self.gates, self.d, self.weights = gates, d, weights
-        self._log_d = np.log(np.abs(d))
-        self._block = max(1, d.shape[1] // FAR_BLOCKS)
+        log_d = np.log(np.abs(d))
+        self._block = block = max(1, d.shape[1] // FAR_BLOCKS)
+        self._last_of_part, self._first_of_part = log_d[:, block - 1 :: block], log_d[:, ::block]
         self._small: dict[int, Complex] = {}
         self._large: dict[int, Complex] = {}
 
@@ -313,10 +314,11 @@ class _Nodes:
         count = self.d.shape[1]
         if log_t.size * count < WORTH_SERIES:
             return 0, count
-        small = self._log_d <= -log_t.max(axis=1)[:, None] - FAR_REACH
-        large = self._log_d >= -log_t.min(axis=1)[:, None] + FAR_REACH
-        first = int(np.count_nonzero(small.all(axis=0))) // self._block * self._block
-        last = count - int(np.count_nonzero(large.all(axis=0))) // self._block * self._block
+        small = self._last_of_part <= -log_t.max(axis=1)[:, None] - FAR_REACH
+        large = self._first_of_part >= -log_t.min(axis=1)[:, None] + FAR_REACH
+        first = int(np.count_nonzero(small.all(axis=0))) * self._block
+        parts = large.shape[1] - int(np.count_nonzero(large.all(axis=0)))
+        last = min(parts * self._block, count)
         return first, max(first, last)
 
     def sums(self, log_t: Array, near: Complex, far: Complex) -> Complex:
