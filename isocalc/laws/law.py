@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isocalc.errors import InvalidInputError, NoAnswerError, require_choice, require_number, require_whole
-from isocalc.laws.tolerances import MISSED_MASS, MOST_BEYOND, MOST_POINTS, SAFE_LOG
+from isocalc.laws.tolerances import MISSED_MASS, MOST_BEYOND, MOST_POINTS, SAFE_LOG, TAIL_MASS
 from isocalc.numerics.special import exp_or_inf
 
 Array = npt.NDArray[np.float64]
@@ -25,6 +25,10 @@ Variable = Literal["singular", "lambda", "log"]
 VARIABLES: tuple[Variable, ...] = ("singular", "lambda", "log")
 # Each is this power of λ.
 POWER = {"singular": 0.5, "lambda": 1.0}
+# Where a density is looked at next to λ = 0, in units of a length of y; at how many places it is to be known.
+_FURTHER, _FEWEST = 2.0 ** np.arange(8) - 1, 2
+# Powers of x this small are 0.
+_LEVEL = 1e-4
 
 
 @dataclass(frozen=True)
@@ -151,7 +155,7 @@ class Law(ABC):
         return law
 
     def pdf(self, x: npt.ArrayLike) -> Array:
-        """Density at x in the law's variable: 0 outside the support, atoms left out.
+        """Density at x in the law's variable: 0 outside the support, atoms left out, inf where it diverges.
 
         Raises
         ------
@@ -163,13 +167,44 @@ class Law(ABC):
 
     def _per_x(self, x: Array, density: Array) -> Array:
         """Return the density of x from that of y."""
+        at_zero = (x == 0) & ~(density > 0)
+        if self.variable != "log" and at_zero.any():
+            density = np.where(at_zero, 0.0, density)
         if np.isnan(density).any():
             place = float(x[np.isnan(density)][0])
             raise NoAnswerError(f"the density at {place!r} is not resolved: next to no mass lies beyond")
         if self.variable == "log":
             return 2 * density
         with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-            return np.where(density > 0, density / (POWER[self.variable] * x), 0.0)
+            found = np.where(density > 0, density / (POWER[self.variable] * x), 0.0)
+        return np.where(at_zero, self._at_zero, found) if at_zero.any() else found
+
+    @property
+    def _at_zero(self) -> float:
+        """Limit of the density of x at x → 0+: a power of x by its slope as far out as it is a double.
+
+        Raises
+        ------
+        NoAnswerError
+            It is not known so near to 0.
+        """
+        intervals, power = self._centred.intervals, POWER[self.variable]
+        if not intervals or intervals[0][0] > -math.inf:
+            return 0.0
+        at_zero = sum(mass for place, mass in self._centred.atoms if place == -math.inf)
+        low, inside = self._centred.quantile(at_zero + TAIL_MASS * np.array([1.0, 2.0]))
+        y = low - max(1.0, inside - low) * _FURTHER
+        with np.errstate(under="ignore"):
+            density = self._centred.density_and_below(y)[0]
+        y, density = y[density > 0], density[density > 0]
+        if y.size < _FEWEST:
+            raise NoAnswerError("the density at 0.0 is not resolved: next to no mass lies beyond")
+        log = np.log(density[-2:]) - power * y[-2:]
+        growth = float((log[0] - log[1]) / (y[-2] - y[-1]))
+        if abs(growth) > _LEVEL:
+            return math.inf if growth < 0 else 0.0
+        unit = 2 * power * self._scale.log_s
+        return exp_or_inf(float(log[1]) - unit - math.log(power))
 
     def cdf(self, x: npt.ArrayLike) -> Array:
         """Mass at or below x.

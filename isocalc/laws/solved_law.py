@@ -201,6 +201,10 @@ class Source(Protocol):
     def resolution(self) -> float:
         """Distance in y, in units of it where it is large, that rounding leaves from a point mass."""
 
+    @property
+    def resolves_tails(self) -> bool:
+        """Whether densities beyond the scan are what they are, nan where they are not known; else 0."""
+
     def density_and_survival(self, y: Array) -> tuple[Array, Array]:
         """Return the density and the mass above y, any floats."""
 
@@ -232,7 +236,9 @@ class SolvedLaw:
             density[self._is_at(flat, place)] = 0.0
         for edge in self._edges:
             density[np.abs(flat - edge) <= AT_EDGE * max(1.0, abs(edge))] = 0.0
-        density[self._is_unresolved(flat) & (density == 0)] = np.nan
+        known = np.isfinite(density) if self._source.resolves_tails else density > 0
+        density[~known] = 0.0
+        density[self._is_unresolved(flat) & ~known] = np.nan
         return density.reshape(y.shape), self._with_atoms(flat, survival).reshape(y.shape)
 
     @cached_property
@@ -247,7 +253,7 @@ class SolvedLaw:
     def _is_unresolved(self, y: Array) -> Flags:
         """Tell where an open end of the law has next to no mass, but the density is not 0."""
         bands, scan = self._source.bands, self._source.scan
-        below = (y < scan.y[0]) & (bands[0].low == -math.inf)
+        below = (y < scan.y[0]) & (bands[0].low == -math.inf) & (y > -math.inf)
         return np.asarray(below | ((y > scan.y[-1]) & (bands[-1].high == math.inf) & (y < math.inf)))
 
     def _is_at(self, y: Array, place: float) -> Flags:

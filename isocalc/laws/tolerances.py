@@ -6,7 +6,6 @@ cache notices edits of a kernel's own file only.
 """
 
 import math
-import sys
 
 from isocalc.numerics.tolerances import EPS as EPS  # noqa: PLC0414 - for the room's files
 
@@ -19,8 +18,6 @@ NOTHING = 1e-300
 LARGEST = 1 / NOTHING
 # A share that changes nothing, however many there are: of what gates let through, of a path's length.
 NEGLIGIBLE = 1e-18
-# Smallest logarithm of a number whose inverse is a double.
-LEAST_INVERTIBLE_LOG = math.log(sys.float_info.min)
 # Logarithms: of numbers that may be used as such, with room for factors; of those whose squares may be.
 SAFE_LOG, FAR = 300.0, 340.0
 # Rounds of an iteration: bisection down to neighbouring doubles takes 60.
@@ -89,12 +86,14 @@ NEAR_END = 0.25
 # --- Averages over gates (`gates`)
 # |log |dt|| from where on one term of a series in dt is enough, e^-37 being below rounding.
 REACH_FAR = 37.0
+# The same where so many terms are summed, by parts of all nodes; numbers from which on that pays.
+FAR_REACH, FAR_TERMS, FAR_BLOCKS, WORTH_SERIES = 4.0, 10, 8, 2000
 # Gates whose numbers of nodes differ by a smaller factor are padded to the same number.
 ALIKE_NODES = 1.3
 # Im u of states on Im t = 0 is this close to −π.
 ON_AXIS = 1e-4
 # Numbers of a table that stays in the processor's cache.
-CACHED_NUMBERS = 8192
+CACHED_NUMBERS, POINTS_AT_ONCE = 8192, 4
 # Least log |1 − dt|, at a point mass itself.
 LEAST_LOG = -1e3
 # Monotone pieces of d that are averaged over; paths per octave of the standard deviation of x.

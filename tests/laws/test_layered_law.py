@@ -525,6 +525,40 @@ def test_densities_however_thin():
     assert law.pdf(np.log(s)) / 2 == pytest.approx(exact, rel=1e-8, abs=0)
 
 
+@pytest.mark.parametrize(
+    ("net", "variable", "density"),
+    [
+        # Quarter circle of radius σ_w: density 2/(πσ_w) at 0. Of λ and of products it is infinite there.
+        (FeedForward("linear", depth=1, sigma_w=1.5), "singular", 2 / (math.pi * 1.5)),
+        (FeedForward("linear", depth=1), "lambda", math.inf),
+        (FeedForward("linear", depth=3), "singular", math.inf),
+        (FeedForward("relu", depth=3), "singular", math.inf),
+        (FeedForward("tanh", depth=3), "singular", math.inf),
+        # Two corners of free projections: density of λ like λ^(−1/2).
+        (FeedForward("relu", depth=2, weights="orthogonal"), "lambda", math.inf),
+        # All moments of 1/λ are finite.
+        (FeedForward("tanh", depth=4, sigma_w=1.2, weights="orthogonal"), "lambda", 0.0),
+        (FeedForward("tanh", depth=1, sigma_w=1.2, weights="orthogonal"), "lambda", 0.0),
+        (ResNet("tanh", depth=4, sigma_w=0.2), "singular", 0.0),
+    ],
+)
+def test_the_density_at_0(net, variable, density):
+    law = layered(net, variable)
+    found = law.pdf([0.0, 0.01, 4.0])
+    assert found[0] == pytest.approx(density, rel=1e-12)
+    assert found[1:] == pytest.approx(law.pdf([0.01, 4.0]), rel=1e-14)
+    assert layered(net, "log").pdf(-math.inf) == 0
+
+
+def test_a_tail_below_the_smallest_double_refuses_nothing():
+    law = layered(FeedForward("tanh", depth=10, sigma_w=1.05, sigma_b=0.05, weights="orthogonal"))
+    found = law.pdf([1e-300, 1e-20, 1e-3, 1.0])
+    assert (found[:2] == 0).all()
+    # By 60 digits for the density of log λ at s = 0.001.
+    assert 0.001 * found[2] / 2 == pytest.approx(4.3e-47, rel=0.02)
+    assert found[3] > 1
+
+
 def test_a_thin_tail_and_complex_solutions_agree():
     """Where both are good: principal values are off by the square of an imaginary part."""
     network = FeedForward("tanh", depth=10, sigma_w=1.05, sigma_b=0.05, weights="orthogonal")

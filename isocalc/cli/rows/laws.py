@@ -56,7 +56,11 @@ def density_rows(law: "Law", points: int, at: Sequence[float] | None, caveats: C
     columns = [column.tolist() for column in _evaluated(law, points, at)]
     for name, column in zip(names, columns, strict=True):
         if not all(map(math.isfinite, column)) and name != COLUMN["log"]:  # log 0 is no number lost
-            column[:] = [caveats.finite(name, number) for number in column]
+            # A density that is asked for at 0 is truly infinite.
+            column[:] = [
+                number if x == 0 and at is not None else caveats.finite(name, number)
+                for x, number in zip(columns[0], column, strict=True)
+            ]
     for numbers in zip(*columns, strict=True):
         yield dict(zip(names, numbers, strict=True))
 
@@ -67,7 +71,10 @@ def _evaluated(law: "Law", points: int, at: Sequence[float] | None) -> tuple["Ar
 
     if at is not None:
         x = np.array(at)
-        return x, law.pdf(x), law.cdf(x)
+        density = np.array(law.pdf(x))
+        for low, high in law.support():  # there is no 0 inside, but for numbers below the smallest double
+            density[(low < x) & (x < high) & (density == 0) & ~np.isin(x, [s for s, _ in law.atoms])] = np.inf
+        return x, density, law.cdf(x)
     x, density, cdf = law.table(points if law.support() else len(law.atoms))
     if law.variable != "log":
         lost = np.isinf(x) | (x == 0)

@@ -45,7 +45,8 @@ class Place(NamedTuple):
     def of(cls, zeta: Complex, at_zero: float = 0.0) -> "Place":
         """Return the place of a ζ."""
         positive = 1 - at_zero
-        m, rest = (np.asarray(x, complex) for x in (positive / np.expm1(zeta), -positive / np.expm1(-zeta)))
+        m: Any = positive / np.expm1(zeta)
+        rest: Any = -positive / np.expm1(-zeta)
         return cls(zeta, m, rest, at_zero)
 
     def seen_with(self, at_zero: float | Array) -> tuple[Complex, Complex]:

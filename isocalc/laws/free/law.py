@@ -38,6 +38,8 @@ _OFF, _MOST_OFF = 1e-8, MISSED_MASS
 _WIDE = 1e3
 # Points to look for gaps at, where there is one.
 _SCANS = (0, 48, 400)
+# Places where a tail is looked at.
+_PROBES = 24
 
 
 class ProductSource:
@@ -50,11 +52,14 @@ class ProductSource:
         Its point masses as (y, mass), ascending.
     """
 
+    resolves_tails = True
+
     def __init__(self, product: FreeProduct, atoms: Pairs) -> None:
         self.product = product
         self.atoms = atoms
         self._possible = [(y, 2) for y, _ in product.possible_atoms if y > -math.inf]
         self._total = 1 - sum(mass for y, mass in atoms if y == -math.inf)
+        self._empty: list[float] = []
 
     @property
     def log_mean(self) -> float:
@@ -124,14 +129,14 @@ class ProductSource:
     def _tables(self, points: int, spikes: Pairs) -> tuple[tuple[Table, ...], Pairs]:
         """Return the law, bands told apart by so many points, and the masses left out of it."""
         places, gap = [y for y, _ in self.product.singular], ATOM_GAP if spikes else 0.0
-        bands = self.product.bands(places, points) if points else [self.product.ends]
+        bands = self.product.bands([*places, *self._empty], points) if points else [self.product.ends]
         parts = [
             part
             for band in bands
             for part in cut(*band, self._possible if gap else self.product.singular, gap)
         ]
         return tuple(
-            Table(self.product, *part, places, whole=not points and not gap) for part in parts
+            Table(self.product, *part, self._empty, whole=not points and not gap) for part in parts
         ), spikes
 
     @property
@@ -152,17 +157,30 @@ class ProductSource:
         for low, high in zip(ends[::2], ends[1::2], strict=True):
             beyond = (low.y < y) & (y < high.y)
             if beyond.any() and not low.turns and not high.turns:
-                density[beyond] = self._beyond(y[beyond])
+                end = low.y if high.y == math.inf else high.y
+                density[beyond] = self._beyond(y[beyond], end)
         for table in self.tables:
             inside = (table.low.y < y) & (y < table.high.y)
             density[inside] = table.density(y[inside])
         return density, survival
 
-    def _beyond(self, y: Array) -> Array:
-        """Return the density of tails that are too thin for tables, 0 where it is not known."""
+    def _beyond(self, y: Array, end: float) -> Array:
+        """Return the density of a tail that is too thin for the table that ends there, nan where not known.
+
+        Beyond a place where no double is as small it is 0, as tails fall.
+        """
+        density = self._solved_for(y)
+        if np.isnan(density).any():
+            nearer = end + np.sign(y[0] - end) * np.geomspace(1, max(2.0, np.abs(y - end).max()), _PROBES)
+            none = np.abs(nearer - end)[self._solved_for(nearer) == 0]
+            density[np.abs(y - end) >= none.min(initial=math.inf)] = 0.0
+        return density
+
+    def _solved_for(self, y: Array) -> Array:
+        """Return the density solved for at each y, nan where that fails."""
         with np.errstate(all="ignore"):
             state, reached = self.product.solved(y)
-        density = np.zeros(y.size)
+        density = np.full(y.size, np.nan)
         density[reached] = self.product.density_at(state[:, reached], y[reached])
         return density
 

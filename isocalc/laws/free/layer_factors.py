@@ -354,7 +354,10 @@ class ResidualLayersAlike:
         xi, moved = self._summed(u[1], m_a, m - b)
         m_a, beyond = m_a + moved, beyond + moved
         t, coth, product = beyond * m_a, beyond + m_a, m * one_plus_m
-        miss = np.where(np.abs(m) < 0.5, m_a + b - m, beyond + b - one_plus_m)
+        # Of m, m_a and m_X, or of what they are more than −1, those that are small.
+        is_small = np.abs(b) < 0.5
+        above = np.where(is_small, beyond + b, m_a + (1 - self._kappa + self._kappa * a))
+        miss = np.where(np.abs(m) < 0.5, m_a + b - m, above - one_plus_m)
         log_t = _log_t(xi)
         tie = u[0] - self._log_scale + self._power * np.log(a) - log_t
         tie.imag -= 2 * np.pi * np.rint(tie.imag / (2 * np.pi))
@@ -370,7 +373,8 @@ class ResidualLayersAlike:
         direction = np.stack((-coth, growth)) * (product / common * seen_slope)
         log_s = log_s - coth * drift[1]
         drift[1] -= moved / t_before
-        return Tangent(log_s, rate * seen_slope, drift, direction)
+        rounding = np.where(is_small, np.abs(b), self._kappa + np.abs(b)) * np.abs(growth / common)
+        return Tangent(log_s, rate * seen_slope, drift, direction, (np.abs(coth) * rounding, rounding))
 
     @staticmethod
     def _summed(xi: Complex, m_a: Complex, wanted: Complex) -> tuple[Complex, Complex]:

@@ -10,7 +10,7 @@ import numpy as np
 from isocalc.errors import NoAnswerError
 from isocalc.laws.free.factors import Complex, Factor, Pairs, Place
 from isocalc.laws.free.layer_factors import Layer, ResidualLayer, Rotation
-from isocalc.laws.free.solver import PI, Array, FreeSolver
+from isocalc.laws.free.solver import PI, Array, Flags, FreeSolver
 from isocalc.laws.tolerances import NOTHING
 from isocalc.numerics.special import log_one_plus_m
 
@@ -22,12 +22,14 @@ _REAL = 1e-9
 _LIVE = 1e-9
 # How far inside the half-planes unknowns are put for principal values, in units of ζ.
 _INSIDE = 1e-14
-_TIES, _TIED, _STRAIGHT = 8, 1e-7, 1e-6
+# Steps that tie unknowns to ζ: how many, from which length on the next is rounding, and the most allowed;
+# below the inverse of _FLATTEST slopes of log z are those of shorter steps.
+_TIES, _SETTLED, _TIED, _STRAIGHT, _FLATTEST = 8, 1e-8, 1e-7, 1e-6, 1e4
 # Steps of a walk to an edge in units of ζ: far from it, while d log z/dζ is above _STEEP, near it, in a gap.
 _FAR, _TOWARDS, _NEAR, _BESIDE, _STEEP = 0.5, 0.3, 0.12, 0.02, 0.9
 # What a step may miss of log z by the mean of both slopes, over that, where these are the same.
 _SMOOTH = 1e-4
-_STEPS, _SHORTEST, _SECANTS, _CLOSE = 200, 1e-9, 20, 1e-10
+_STEPS, _SHORTEST, _SECANTS, _CLOSE = 200, 1e-9, 20, 1e-8
 # Halvings of a way on which a density dies out, and those in which its end is walked to.
 _HALVINGS, _WALKS = 24, 8
 # Where the ends of a band are checked, as a share of the way to points that are known.
@@ -108,12 +110,16 @@ class FreeProduct(FreeSolver):
             height = -((1 - self.mass_at_zero) / np.expm1(zeta)).imag / PI
         return np.maximum(np.nan_to_num(height, nan=0.0, posinf=0.0, neginf=0.0), 0.0)
 
+    def is_thin(self, zeta: Complex) -> Flags:
+        """Tell where densities are so small that principal values give them."""
+        low, high = self.ends
+        height = np.minimum(np.abs(zeta.imag), np.abs(PI - zeta.imag))
+        return height * max(1.0, (high.y - low.y) / _LONG) < _THIN
+
     def density_at(self, state: Complex, y: Array) -> Array:
         """Return the density at y by the solutions there, however small it is."""
         density = self.density_of(state[0])
-        low, high = self.ends
-        thin = np.minimum(np.abs(state[0].imag), np.abs(PI - state[0].imag))
-        thin = thin * max(1.0, (high.y - low.y) / _LONG) < _THIN
+        thin = self.is_thin(state[0])
         if thin.any():
             density[thin] = self._density_of_tail(state[:, thin], y[thin])
         return density
@@ -141,7 +147,7 @@ class FreeProduct(FreeSolver):
             zeta = -height / found.slope.real / unit
             place = Place.of(state[0], self.mass_at_zero)
             density = np.abs((place.m * place.rest).real * zeta) / PI / (1 - self.mass_at_zero)
-        return np.where(np.isfinite(density), density, 0.0)
+        return np.where(np.isfinite(density), density, np.nan)
 
     def survival(self, state: Complex) -> Array:
         """Return the mass above solutions on the real axis: Im −∫ m dlog z from m = 0, over π."""
@@ -280,7 +286,7 @@ class FreeProduct(FreeSolver):
             y, slope, drift, direction, *_ = self.equation(state)
             y, step = y + slope * (zeta - state[0]), (drift + direction * (zeta - state[0])).real
             state, size = state + step, float(np.abs(step).max() / (1 + np.abs(state).max()))
-            if size < _ROUNDING_OF_TIES:
+            if size < max(_ROUNDING_OF_TIES, _SETTLED * min(1.0, _FLATTEST * abs(slope[0]))):
                 break
         return state, y[0], slope[0], size
 
@@ -326,7 +332,8 @@ class FreeProduct(FreeSolver):
             good = size < _TIED and straight and not (ahead.real > last).any()
             # Two slopes tell how far log z went, unless a step jumped over turns or to another branch.
             missed = abs(y1 - y - way * step * (slope + slope1).real / 2)
-            good &= bool(missed <= (_SMOOTH * steepest + abs((slope1 - slope).real) / 4) * step)
+            bends = abs((slope1 - slope).real) / (2 if far and slope1.real > _STEEP else 4)
+            good &= bool(missed <= (_SMOOTH * steepest + bends) * step)
             if good:
                 if slope1.real * slope.real <= 0:
                     return self._turn(

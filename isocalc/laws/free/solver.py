@@ -39,11 +39,13 @@ _AIM, _RATIO, _SHRUNK, _SHORTER, _LONGER = 0.02, 0.03, 0.3, 0.5, 4.0
 # Im ζ this far outside of [0, π] is rounding.
 _BELOW = 1e-6
 _ROUNDS, _FIRST_STEP = 400, 0.5
+# dζ/dlog z from which on, next to edges, unknowns are tied to ζ before slopes are taken.
+_FLAT = 100.0
 # Paths end this close to their ends, in units of log z where that is large, and with steps so short.
 _ARRIVED, _SHORTEST = 1e-13, 1e-15
 _POLISHING, _UNPOLISHED, _POLISHED, _AHEAD = 6, 1e-2, 1e-5, 1e-16
-# Strides along the line, with the solves of a good one.
-_STRIDE, _SHORTEST_STRIDE, _QUICK = 4.0, 0.1, 3
+# Strides along the line.
+_STRIDE, _SHORTEST_STRIDE = 4.0, 0.01
 _FAR_RIGHT = 25.0
 # Unknowns up to which gates are all doubles.
 _FARTHEST = 660.0
@@ -110,6 +112,7 @@ class FreeSolver:
         if all(part.alike.unknowns == 2 for part in self._parts):
             self._sums.append(0)
         self._walked: list[tuple[float, Complex]] = []
+        self._ahead: tuple[Complex, Complex]
         self._stride, self.calls = _STRIDE, 0
 
     @cached_property
@@ -129,16 +132,21 @@ class FreeSolver:
 
     def tangents(self, state: Complex, tail: Array | None = None) -> list[tuple[Array, Tangent]]:
         """Return every factor linearised at the same ζ, alike ones together, and how often they occur."""
-        place = Place.of(state[0], self.mass_at_zero)._replace(tail=tail)
+        return self._tangents(state, Place.of(state[0], self.mass_at_zero)._replace(tail=tail))
+
+    def _tangents(self, state: Complex, place: Place) -> list[tuple[Array, Tangent]]:
         return [(part.counts, part.alike.tangent(self._of(part, state), place)) for part in self._parts]
 
     def equation(self, state: Complex, tail: Array | None = None) -> Equation:
         """Return the equation at states, linear in ζ; with a ``tail`` as `Place` says."""
         self.calls += 1
-        y, slope = Place.of(state[0], self.mass_at_zero).seen_with(0.0)
+        place = Place.of(state[0], self.mass_at_zero)
+        y, slope = place.seen_with(0.0)
         size, drift, direction = np.abs(y), np.zeros_like(state), np.ones_like(state)
         loose = np.abs(state).max(axis=0)
-        for part, (counts, tangent) in zip(self._parts, self.tangents(state, tail), strict=True):
+        for part, (counts, tangent) in zip(
+            self._parts, self._tangents(state, place._replace(tail=tail)), strict=True
+        ):
             y, slope = y - (counts * tangent.log_s).sum(axis=0), slope - (counts * tangent.rate).sum(axis=0)
             drift[part.rows] = tangent.drift.reshape(-1, state.shape[1])
             direction[part.rows] = tangent.direction.reshape(-1, state.shape[1])
@@ -204,21 +212,16 @@ class FreeSolver:
             move = target - at[active]
             guess = state[:, active] + (tangent[:, active] + bend[:, active] * move / 2) * move
             self._keep_on_side(guess)
-            better, size1, _, _ = self.newton(guess, target, on_line=on_line)
-            better, size2, rounding, slope = self.newton(better, target, on_line=on_line)
-            if on_line:
-                better.imag, slope.imag = PI * np.rint(better.imag / PI), 0.0
-            agree = np.minimum(np.maximum(_AGREE, _ROUNDINGS * rounding), _MOST_ROUNDING)
-            kept = (size1 < _LONGEST) & ((size2 <= np.minimum(_LAST, _CONTRACTION * size1)) | (size2 < agree))
-            kept &= (better[0].imag > -_BELOW) & (better[0].imag < PI + _BELOW)
+            flat = np.abs(tangent[0, active]) > _FLAT
+            if flat.any():
+                guess[:, flat] += self.equation(guess[:, flat]).drift
+                self._keep_on_side(guess)
+            better, slope, size1, size2, agree, kept = self._corrected(guess, target, on_line=on_line)
             moved = active[kept]
             bend[:, moved] = (slope[:, kept] - tangent[:, moved]) / move[kept]
             state[:, moved], tangent[:, moved] = better[:, kept], slope[:, kept]
             at[moved], done[moved] = target[kept], reach[kept]
-            growth = np.cbrt(_AIM / np.maximum(size1, NOTHING))
-            contracts = np.sqrt(_RATIO * size1 / np.maximum(size2, NOTHING))
-            growth = np.where(size2 < agree, growth, np.minimum(growth, contracts))
-            growth = np.clip(growth, _SHORTER, _LONGER)
+            growth = _growth(size1, size2, agree)
             step[active] *= np.where(kept, growth, _SHRUNK)
             scale = np.maximum(1, np.abs(target))
             done[active[np.abs(stop - at)[active] < _ARRIVED * scale]] = 1
@@ -226,6 +229,19 @@ class FreeSolver:
             if not active.size:
                 break
         return state, done >= 1
+
+    def _corrected(
+        self, guess: Complex, target: Complex, *, on_line: bool
+    ) -> tuple[Complex, Complex, Array, Array, Array, Flags]:
+        """Take two Newton steps: state, dstate/dlog z, both lengths, rounding, and which to keep."""
+        better, size1, _, _ = self.newton(guess, target, on_line=on_line)
+        better, size2, rounding, slope = self.newton(better, target, on_line=on_line)
+        if on_line:
+            better.imag, slope.imag = PI * np.rint(better.imag / PI), 0.0
+        agree = np.minimum(np.maximum(_AGREE, _ROUNDINGS * rounding), _MOST_ROUNDING)
+        kept = (size1 < _LONGEST) & ((size2 <= np.minimum(_LAST, _CONTRACTION * size1)) | (size2 < agree))
+        kept &= (better[0].imag > -_BELOW) & (better[0].imag < PI + _BELOW)
+        return better, slope, size1, size2, agree, kept
 
     def polish(self, state: Complex, target: Complex, steps: int = _POLISHING) -> tuple[Complex, Array]:
         """Newton until steps are as short as rounding, or shrink no more; return the last step's length too.
@@ -251,29 +267,35 @@ class FreeSolver:
         There 1 + m − w is the mean of z/(z − λ), the mass at 0 left aside: half the mass below |z| or more.
         """
         if not self._walked:
-            self._walked.append(self._start())
+            y, state = self._start()
+            self._walked.append((y, state))
+            tangent = self.newton(state, np.array([complex(y, PI)]), on_line=True)[3]
+            self._ahead = tangent, np.zeros_like(tangent)
         while (
             self._walked[-1][0] > low
             and self.rest(self._walked[-1][1]) > tiny
             and self._walked[-1][1].real.max() < _FARTHEST
         ):
-            (y, state), calls = self._walked[-1], self.calls
+            y, state = self._walked[-1]
             step = min(self._stride, max(y - low, 1.0))
             if tiny and len(self._walked) > 1:
                 # log of the mass below, where ζ goes as y does.
                 before, other = self._walked[-2]
                 slope = (other[0, 0] - state[0, 0]).real / (before - y)
                 step = min(step, max((math.log(self.rest(state) / tiny)) / slope, 0.0) + 1.0)
-            ends = np.array([complex(y, PI)]), np.array([complex(y - step, PI)])
-            state, arrived = self.follow(state.copy(), *ends, rounds=8, first=1.0, on_line=True)
-            if arrived[0]:
+            tangent, bend = self._ahead
+            guess = state - (tangent - bend * step / 2) * step
+            self._keep_on_side(guess)
+            target = np.array([complex(y - step, PI)])
+            state, slopes, *sizes, kept = self._corrected(guess, target, on_line=True)
+            if kept[0]:
                 self._walked.append((y - step, state))
-                step *= 2 if self.calls - calls <= _QUICK else 1
+                self._ahead = slopes, (tangent - slopes) / step
+                self._stride = step * float(_growth(*sizes)[0])
             elif step < _SHORTEST_STRIDE:
                 break
             else:
-                step /= 4
-            self._stride = step
+                self._stride = _SHRUNK * step
         return np.array([y for y, _ in self._walked]), [state for _, state in self._walked]
 
     def rest(self, state: Complex) -> float:
@@ -304,3 +326,11 @@ class FreeSolver:
         state, down = self.follow(state, above, there, rounds)
         state, size = self.polish(state, there)
         return state, along & down & (size < _POLISHED)
+
+
+def _growth(size1: Array, size2: Array, agree: Array) -> Array:
+    """Return by what the next step may differ from one, by the lengths of its two Newton steps."""
+    growth = np.cbrt(_AIM / np.maximum(size1, NOTHING))
+    contracts = np.sqrt(_RATIO * size1 / np.maximum(size2, NOTHING))
+    growth = np.where(size2 < agree, growth, np.minimum(growth, contracts))
+    return np.clip(growth, _SHORTER, _LONGER)

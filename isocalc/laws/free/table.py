@@ -26,7 +26,7 @@ _ACCURACY, _THIN, _TINY = 2e-14, 1e-9, 1e-99
 # Coefficients of series that halves of a panel do not make smaller, by which factor they should be.
 _COARSEST, _GAINED = 1e-10, 4.0
 # What many nodes may be expected to miss, over what is small enough, to be tried.
-_HOPEFUL = 1e3
+_HOPEFUL = 1e-2
 _POLISHING, _POLISHED, _BESIDE_AXIS = 6, 1e-8, 1e-9
 # One node in so many may be lost; so close to an infinite density, over the band's length, they are.
 _MOST_LOST, _AT_END = 8, 1e-9
@@ -35,6 +35,8 @@ _SHORTEST, _MOST_PANELS = 1e-8, 200
 _ROUNDS, _ROUNDS_ALONG = 150, 40
 # Im ζ of a solution with a density that counts.
 _DEAD = 1e-12
+# Nodes at which rounding is looked at.
+_NOISY = 17
 _NODES = 16
 # Length in y of the pieces that moments of λ are summed over.
 _PIECE, _MOST_PIECES = 1.5, 64
@@ -87,9 +89,9 @@ class Table:
     low, high : End
         The band.
     empty : list of float
-        Places inside without a density are added to it: those of a gap, or of a thin tail.
+        A place in a gap is added to it.
     whole : bool
-        Whether to give up at such a place.
+        Whether to give up there.
 
     Raises
     ------
@@ -199,7 +201,7 @@ class Table:
             state[:, lost] = (terms[lost, :fewer] @ fit).T
         series = 2 / count * (state @ terms)
         series[:, 0] /= 2
-        found = self.product.equation(state)
+        found = self.product.equation(state[:, :: count // _NOISY])
         noise = float(np.median(found.noise / np.abs(found.slope)))
         weight = float(np.abs(1 / np.sinh(state[0] / 2) ** 2).max()) / 4
         enough = max(_ACCURACY * np.abs(series[0]).max(), noise, min(_ACCURACY / max(weight, _TINY), _THIN))
@@ -224,10 +226,13 @@ class Table:
         if np.count_nonzero(lost) > y.size // _MOST_LOST:
             self.product.solve(y[lost])  # it says what is not solved
         live = lost | ((state[0].imag > _DEAD) & (state[0].imag < PI - _DEAD))
-        self.empty.extend(y[~live].tolist())
         inside = np.flatnonzero(live)
-        if self._is_whole and inside.size and not live[inside[0] : inside[-1]].all():
-            raise NoAnswerError("the band has a gap")
+        if self._is_whole and inside.size:
+            none, first, last = y[~live], y[live].min(), y[live].max()
+            beside = ((none > first) | self.low.diverges) & ((none < last) | self.high.diverges)
+            if beside.any():
+                self.empty.append(float(none[beside][np.count_nonzero(beside) // 2]))
+                raise NoAnswerError("the band has a gap")
         return state, lost
 
     def _is_at_singular_end(self, y: Array) -> Flags:
@@ -284,7 +289,12 @@ class Table:
     def density(self, y: Array) -> Array:
         """Return the density at y inside the band, however small."""
         panel, at = self._places(y)
-        return self.product.density_at(np.stack([_clenshaw(part, panel, at) for part in self._states]), y)
+        zeta = _clenshaw(self._zeta, panel, at)
+        density, thin = self.product.density_of(zeta), np.flatnonzero(self.product.is_thin(zeta))
+        if thin.size:
+            state = np.stack([_clenshaw(part, panel[thin], at[thin]) for part in self._states])
+            density[thin] = self.product.density_at(state, y[thin])
+        return density
 
     def density_and_above(self, y: Array) -> tuple[Array, Array]:
         """Return the density at y inside the band, thin tails left out, and the mass of the band above."""

@@ -46,6 +46,8 @@ class GateLaw:
         Standard deviations of x beyond which there is no mass.
     """
 
+    resolves_tails = True
+
     def __init__(self, act: Activation, q: float, share: float = 1.0, reach: float = REACH) -> None:
         self._act, self._sigma, self._share, self._reach = act, math.sqrt(q), share, reach
         self._pieces = gate_pieces(act).pieces
@@ -103,8 +105,8 @@ class GateLaw:
             total += sign * (erf((sign * high + shift) / unit) - erf((sign * low + shift) / unit)) / 2
         return self._share * total
 
-    def _ends(self, piece: Piece) -> tuple[float, float]:
-        reach = self._reach * self._sigma
+    def _ends(self, piece: Piece, reach: float | None = None) -> tuple[float, float]:
+        reach = (reach or self._reach) * self._sigma
         return max(piece.low.place, -reach), min(piece.high.place, reach)
 
     def density(self, y: Array) -> Array:
@@ -117,7 +119,7 @@ class GateLaw:
         with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
             wanted = np.exp(y)
             for piece in self._pieces:
-                low, high = self._ends(piece)
+                low, high = self._ends(piece, NORMAL_IS_0)
                 if low >= high:
                     continue
                 rises = piece.high.value > piece.low.value
@@ -205,6 +207,6 @@ def poles(gates: Gates, u: Complex) -> Array:
     for k, origin in enumerate(gates.origins):
         positive = np.abs(u[k].imag) < np.pi / 2
         if origin is not None and positive.any():
-            law = GateLaw(origin.act, origin.q, origin.share, NORMAL_IS_0)
+            law = GateLaw(origin.act, origin.q, origin.share)
             found[k, positive] = np.pi * law.density(-u[k, positive].real - math.log(origin.unit))
     return found

@@ -26,18 +26,22 @@ from isocalc.laws.tolerances import (
     DROPPED,
     EPS,
     FAR,
+    FAR_BLOCKS,
+    FAR_REACH,
+    FAR_TERMS,
     GATE_ACCURACY,
     HARMONICS,
-    LEAST_INVERTIBLE_LOG,
     LEAST_LOG,
     MOST_PIECES,
     NOTHING,
     ON_AXIS,
     PATHS_AN_OCTAVE,
+    POINTS_AT_ONCE,
     REACH,
     REACH_FAR,
     SMALL_MEAN,
     SURE,
+    WORTH_SERIES,
 )
 from isocalc.numerics.special import Complex, log1p
 
@@ -286,26 +290,95 @@ class GateSums(NamedTuple):
     far: Complex
 
 
-class _Nodes(NamedTuple):
-    """Nodes of gates that have about as many, ascending in |d|, shape (gates, nodes)."""
+class _Nodes:
+    """Nodes of gates that have about as many, ascending in |d|, shape (gates, nodes).
 
-    gates: npt.NDArray[np.intp]
-    log_d: Array
-    d: Complex
-    weights: Complex
-    """w and w d, shape (gates, 2, nodes)"""
-    below: Complex
-    """Sums of both over the nodes before each, shape (gates, 2, nodes + 1)"""
-    beyond: Complex
-    """Sums of w/d and w over each and those after it, shape (gates, 2, nodes + 1)"""
+    Parameters
+    ----------
+    gates : array of int
+        Which gates these are.
+    d, weights : arrays, shapes (gates, nodes) and (gates, 2, nodes)
+        Open nodes, padded with the first ones, of no weight; w and w d.
+    """
+
+    def __init__(self, gates: npt.NDArray[np.intp], d: Complex, weights: Complex) -> None:
+        self.gates, self.d, self.weights = gates, d, weights
+        log_d = np.log(np.abs(d))
+        self._block = block = max(1, d.shape[1] // FAR_BLOCKS)
+        self._last_of_part, self._first_of_part = log_d[:, block - 1 :: block], log_d[:, ::block]
+        self._small: dict[int, Complex] = {}
+        self._large: dict[int, Complex] = {}
+
+    def between(self, log_t: Array) -> tuple[int, int]:
+        """Return the first node, and the last, where |dt| is neither small nor large for all points."""
+        count = self.d.shape[1]
+        if log_t.size * count < WORTH_SERIES:
+            return 0, count
+        small = self._last_of_part <= -log_t.max(axis=1)[:, None] - FAR_REACH
+        large = self._first_of_part >= -log_t.min(axis=1)[:, None] + FAR_REACH
+        first = int(np.count_nonzero(small.all(axis=0))) * self._block
+        parts = large.shape[1] - int(np.count_nonzero(large.all(axis=0)))
+        last = min(parts * self._block, count)
+        return first, max(first, last)
+
+    def sums(self, log_t: Array, near: Complex, far: Complex) -> Complex:
+        """Return the scaled sums of `GateSums`, shape (3, gates, n)."""
+        first, last = self.between(log_t)
+        d, weights = self.d[:, first:last, None], self.weights[:, :, first:last]
+        found = np.empty((3, *near.shape), complex)
+        inverse = 1 / (near[:, None] - d * far[:, None])
+        found[:2] = (weights @ inverse).swapaxes(0, 1)
+        inverse *= near[:, None] * inverse
+        found[2] = (weights[:, 1:] @ inverse)[:, 0]
+        if first:
+            found += self.of_small(first, near, far)
+        if last < self.d.shape[1]:
+            found += self.of_large(last, near, far)
+        return found
+
+    def of_small(self, first: int, near: Complex, far: Complex) -> Complex:
+        """Return the sums over the nodes before one, by powers of dt: shape (3, gates, n)."""
+        unit = self.d[:, first - 1, None]
+        if first not in self._small:
+            moments = self._moments(slice(first), self.d[:, :first] / unit)
+            one, other = moments[:, :-1], unit * moments[:, 1:]
+            self._small[first] = np.stack((one, other, other * np.arange(1, FAR_TERMS + 1)), axis=-1)
+        return _series(unit * far / near, self._small[first]) / near
+
+    def of_large(self, last: int, near: Complex, far: Complex) -> Complex:
+        """Return the sums over one node and those after it, by powers of 1/(dt): shape (3, gates, n)."""
+        unit = self.d[:, last, None]
+        if last not in self._large:
+            moments = self._moments(slice(last, None), unit / self.d[:, last:])
+            one, other = moments[:, 1:] / unit, moments[:, :-1]
+            self._large[last] = np.stack((-one, -other, other * np.arange(FAR_TERMS)), axis=-1)
+        return _series(near / (unit * far), self._large[last]) / far
+
+    def _moments(self, which: slice, shares: Complex) -> Complex:
+        """Return Σ w share^k, shape (gates, terms + 1)."""
+        weighted = self.weights[:, 0, which]
+        moments = [weighted.sum(axis=1)]
+        for _ in range(FAR_TERMS):
+            weighted = weighted * shares
+            moments.append(weighted.sum(axis=1))
+        return np.stack(moments, axis=-1)
+
+
+def _series(x: Complex, coefficients: Complex) -> Complex:
+    """Return Σ coefficients[:, k] x^k: some series of shape (gates, terms, series), first in the result."""
+    powers = np.empty((FAR_TERMS, *x.shape), complex)
+    powers[0] = 1
+    for k in range(1, FAR_TERMS):
+        np.multiply(powers[k - 1], x, out=powers[k])
+    return np.asarray((powers.transpose(1, 2, 0) @ coefficients).transpose(2, 0, 1))
 
 
 class Gates:
     """The nodes of some gates, side by side.
 
-    Where |dt| is small or large for all points asked for, averages are 1/(1 − dt) = 1 or −1/(dt) times sums
-    that do not depend on t, and only nodes between are summed: a tenth of all where gates stretch over
-    hundreds of decades.
+    Where |dt| is small or large for all points asked for, averages are series in dt or 1/(dt) whose
+    coefficients do not depend on t, and only nodes between are summed: a tenth of all where gates stretch
+    over hundreds of decades.
 
     Parameters
     ----------
@@ -344,27 +417,10 @@ class Gates:
         far = np.exp(np.where(u.real > 0, 0, u))
         found = np.empty((3, *u.shape), complex)
         for nodes in self._parts:
-            rows, log_t = nodes.gates, u.real[nodes.gates]
-            small = nodes.log_d <= -log_t.max(axis=1)[:, None] - REACH_FAR
-            large = nodes.log_d >= -log_t.min(axis=1)[:, None] + REACH_FAR
-            first = int(np.count_nonzero(small.all(axis=0)))
-            last = small.shape[1] - int(np.count_nonzero(large.all(axis=0)))
-            d, weights = nodes.d[:, first:last, None], nodes.weights[:, :, first:last]
-            block = max(1, CACHED_NUMBERS // (2 * d.shape[1] + 1))
+            block = max(POINTS_AT_ONCE, CACHED_NUMBERS // (2 * nodes.d.shape[1] + 1))
             for start in range(0, u.shape[1], block):
-                there = slice(start, start + block)
-                inverse = 1 / (near[rows, None, there] - d * far[rows, None, there])
-                found[:2, rows, there] = (weights @ inverse).swapaxes(0, 1)
-                inverse *= near[rows, None, there] * inverse
-                found[2, rows, there] = (weights[:, 1:] @ inverse)[:, 0]
-            if first:
-                before = nodes.below[:, :, first, None] / near[rows, None]
-                found[:2, rows] += before.swapaxes(0, 1)
-                found[2, rows] += before[:, 1]
-            if last < nodes.log_d.shape[1]:
-                after = nodes.beyond[:, :, last, None] / far[rows, None]
-                found[:2, rows] -= after.swapaxes(0, 1)
-                found[2, rows] += near[rows] * after[:, 0] / far[rows]
+                at = nodes.gates, slice(start, start + block)
+                found[:, *at] = nodes.sums(u.real[at], near[at], far[at])
         if above.any():
             found[:, above] = found[:, above].conj()
             near, far = np.where(above, near.conj(), near), np.where(above, far.conj(), far)
@@ -403,14 +459,7 @@ def _side_by_side(gates: npt.NDArray[np.intp], rules: Sequence[GateRule], opened
     weights[:, 1] = weights[:, 0] * d
     # The side of the cut of log(1 − dt) that limits from below are on.
     d.imag[d.imag == 0] = -0.0
-    log_d = np.log(np.abs(d))
-    inverse = np.divide(1, d, out=np.zeros_like(d), where=log_d > LEAST_INVERTIBLE_LOG)
-    below = np.zeros((shape[0], 2, shape[1] + 1), complex)
-    beyond = np.zeros_like(below)
-    below[..., 1:] = np.cumsum(weights, axis=-1)
-    after = np.stack((weights[:, 0] * inverse, weights[:, 0]), axis=1)
-    beyond[..., :-1] = np.cumsum(after[..., ::-1], axis=-1)[..., ::-1]
-    return _Nodes(gates, log_d, d, weights, below, beyond)
+    return _Nodes(gates, d, weights)
 
 
 def gate_mean_log(gate: GateRule) -> float:

@@ -53,6 +53,8 @@ class ChainSource:
         Whether gates have no largest value, so that the law has no upper edge, though that of the paths does.
     """
 
+    resolves_tails = False
+
     def __init__(self, paths: GatePaths, log_mean: float, *, unbounded: bool) -> None:
         self.paths, self.log_mean, self._unbounded = paths, log_mean, unbounded
         at_skip = 2 * paths.persistent - 1
