@@ -15,7 +15,8 @@ lower half-plane, and 1/√τ = √τ + 1/g. All arguments are from −π to 0, 
 stationary in the unknowns; its imaginary part over π is the mass above z: theory (44) to (48).
 
 A group of K layers with the same gates has K times the variance and gets half (1 − 1/K) of its p before its
-q: what that residuals is of third order in the variance of the group.
+q, post-activation half (1 − 1/K) of its q behind its p: what that leaves is of third order in the variance
+of the group. So what no gates multiply is one with what its neighbour has of it.
 
 With r = a/b and s = g/f each p and q is a shear of (a, b), and back of (f, g), and D = bf − ag is the same
 all along. The first derivatives of log D, whose averages are α and β, are products of one of (a, b) and one
@@ -137,7 +138,6 @@ class Equations:
 
     def __init__(self, chain: ChainArrays) -> None:
         self.chain = chain
-        self._gates = chain.gates.astype(complex)
         self._log_variances = np.log(chain.variances)
         self.evaluated = 0
 
@@ -154,54 +154,45 @@ class Equations:
         """Average over all paths, shape of ``states`` (P, 2G)."""
         groups, places = self.chain.counts.size, log_z.size
         self.evaluated += places
-        total: list[Complex] = [np.zeros((places, groups), complex) for _ in range(2)]
-        total += [np.zeros(places, complex) for _ in range(2)]
+        free, gated = np.zeros((groups + 1, places), complex), np.zeros((groups, places), complex)
+        omega, end = np.zeros((2, places), complex)
         for part, paths in _blocks(places, self.chain.weights.size):
             found = self._passed(states[part], log_z[part], paths)
-            for whole, share in zip(total, found, strict=True):
-                whole[part] += share
-        return Averages(*total)
+            for whole, share in zip((free, gated, omega, end), found, strict=True):
+                whole[..., part] += share
+        split: Complex = (self.chain.before[:, None] * free[:-1] + self.chain.after[:, None] * free[1:]).T
+        if self.chain.on_output:
+            return Averages(-gated.T, split, omega, end)
+        return Averages(-split, gated.T, omega, end)
 
-    def _passed(self, states: Complex, log_z: Complex, paths: slice) -> Averages:
-        """Average over some of the paths."""
-        gates, weights = self._gates[:, paths], self.chain.weights[paths]
+    def _passed(self, states: Complex, log_z: Complex, paths: slice) -> tuple[Complex, ...]:
+        """Average the derivatives of log D in shears, and b/D and a/D, over some of the paths."""
+        gates, weights = self.chain.gates[:, paths], self.chain.weights[paths]
         groups, shape = gates.shape[0], (log_z.size, weights.size)
-        p, q, before, after = _shears(self.chain, states)
-        on_output = self.chain.on_output
-        s_end = np.exp(-log_z)[:, None]
-        inside, outside = np.empty((2, groups, *shape), complex)
-        first = np.empty_like(inside) if before.any() else outside
-        a, b, t = np.ones(shape, complex), np.ones(shape, complex), np.empty(shape, complex)
+        shears = _Shears.of(self.chain, states)
+        opened, moved = np.empty((2, groups, *shape), complex)
+        kept = np.empty((groups + 1, *shape), complex)
+        u, t = np.ones(shape, complex), np.empty(shape, complex)
+        kept[0] = 1
         for k in range(groups):
-            if before[k]:
-                first[k] = b
-                np.multiply(b, before[k] * p[k], out=t)
-                a += t * gates[k] if on_output else t
-            inside[k] = a
-            np.multiply(a, q[k], out=t)
-            if not on_output:
-                t *= gates[k]
-            b = np.subtract(b, t, out=outside[k])
-            np.multiply(b, after[k] * p[k], out=t)
-            if on_output:
-                t *= gates[k]
-            a += t
-        f = weights / (b - a * s_end)
-        g = f * s_end
+            u += np.multiply(shears.free[k], kept[k], out=t)
+            np.multiply(shears.gated[k], gates[k], out=opened[k])
+            np.multiply(opened[k], u, out=moved[k])
+            np.add(kept[k], moved[k], out=kept[k + 1])
+        u += np.multiply(shears.free[groups], kept[groups], out=t)
+        a, b = (kept[groups], u) if self.chain.on_output else (u, kept[groups])
+        f = weights / (b - a * np.exp(-log_z)[:, None])
+        g = f * -np.exp(-log_z)[:, None]
         omega, end = _dot(b, f), _dot(a, f)
-        alpha, beta = np.empty((2, shape[0], groups), complex)
-        for k in range(groups - 1, -1, -1):
-            of_p = np.multiply(g, gates[k], out=t) if on_output else g
-            alpha[:, k] = after[k] * _dot(outside[k], of_p)
-            f -= of_p * (after[k] * p[k])
-            of_q = f if on_output else np.multiply(f, gates[k], out=t)
-            beta[:, k] = _dot(inside[k], of_q)
-            g += of_q * q[k]
-            if before[k]:
-                of_p = np.multiply(g, gates[k], out=t) if on_output else g
-                alpha[:, k] += before[k] * _dot(first[k], of_p)
-                f -= of_p * (before[k] * p[k])
-        return Averages(alpha, beta, omega, end)
+        by_u, by_w = (f, g) if self.chain.on_output else (g, f)
+        free, gated = np.empty((groups + 1, shape[0]), complex), np.empty((groups, shape[0]), complex)
+        for k in range(groups, 0, -1):
+            free[k] = _dot(by_u, kept[k])
+            by_w += np.multiply(shears.free[k], by_u, out=t)
+            gated[k - 1] = _dot(by_w, moved[k - 1])
+            by_u += np.multiply(opened[k - 1], by_w, out=t)
+        free[0] = _dot(by_u, kept[0])
+        return free, gated / shears.gated[..., 0], omega, end
 
     def _image(self, states: Complex, found: Averages) -> Complex:
         """Return what the equations make of states."""
@@ -384,18 +375,19 @@ class Equations:
         groups, chain = self.chain.counts.size, self.chain
         total = np.zeros(log_z.size, complex)
         for part, paths in _blocks(log_z.size, chain.weights.size):
-            gates, here = self._gates[:, paths], states[part]
-            p, q, before, after = _shears(chain, here)
-            s_end = np.exp(-log_z[part])
-            a: Complex = np.ones((s_end.size, gates.shape[1]), complex)
-            logs = np.zeros_like(a)
-            for k in range(groups):
-                of_p, of_q = (gates[k] * p[k], q[k]) if chain.on_output else (p[k], gates[k] * q[k])
-                x = a + before[k] * of_p
-                growth = 1 - of_q * x
-                logs += _log_one_less(growth, here[:, groups + k, None].imag, x)
-                a = x / growth + after[k] * of_p
-            logs += _log_one_less(1 - a * s_end[:, None], -log_z[part].imag[:, None], a)
+            shears, s_end = _Shears.of(chain, states[part]), np.exp(-log_z[part])[:, None]
+            ratio: Complex = np.ones((s_end.size, chain.gates[:, paths].shape[1]), complex)
+            logs = np.zeros_like(ratio)
+            for site in range(2 * groups + 1):
+                shear = shears.gated[site // 2] if site % 2 else shears.free[site // 2]
+                by = shear * chain.gates[site // 2, paths] if site % 2 else shear
+                if bool(site % 2) == chain.on_output:
+                    ratio = ratio + by
+                else:
+                    growth = 1 + by * ratio
+                    logs += _log_one_less(growth, _lower_argument(-shear), ratio)
+                    ratio /= growth
+            logs += _log_one_less(1 - ratio * s_end, -log_z[part].imag[:, None], ratio)
             total[part] += logs @ chain.weights[paths]
         square = np.exp(states[:, :groups] + states[:, groups:]) / chain.variances
         if chain.orthogonal:
@@ -405,11 +397,28 @@ class Equations:
         return np.asarray(total + square.sum(axis=1))
 
 
-def _shears(chain: ChainArrays, states: Complex) -> tuple[Complex, Complex, Array, Array]:
-    """Return p/e² and q/d², shape (G, P, 1), and the shares of p before and after q."""
-    p, q = np.exp(states.T[..., None]).reshape(2, chain.counts.size, -1, 1)
-    before = (1 - 1 / chain.counts) / 2
-    return p, q, before, 1 - before
+class _Shears(NamedTuple):
+    """The shears u += free w and w += gated gate u, in turns; (u, w) is (a, b), post-activation (b, a).
+
+    Attributes
+    ----------
+    free : array, shape (G + 1, P, 1)
+        From before the first group to behind the last: p, or −q, of neighbours in part.
+    gated : array, shape (G, P, 1)
+        −q/d², or p/e².
+    """
+
+    free: Complex
+    gated: Complex
+
+    @classmethod
+    def of(cls, chain: ChainArrays, states: Complex) -> "_Shears":
+        p, q = np.exp(states.T[..., None]).reshape(2, chain.counts.size, -1, 1)
+        whole, gated = (-q, p) if chain.on_output else (p, -q)
+        free = np.zeros((chain.counts.size + 1, *p.shape[1:]), complex)
+        free[:-1] += chain.before[:, None, None] * whole
+        free[1:] += chain.after[:, None, None] * whole
+        return cls(free, gated)
 
 
 def _times(matrix: Complex, vector: Complex) -> Complex:
@@ -430,7 +439,7 @@ def _learned(inverse: Complex, last: Complex, step: Complex) -> tuple[Complex, C
 
 
 def _dot(one: Complex, other: Complex) -> Complex:
-    return np.asarray(np.einsum("pn,pn->p", one, other))
+    return np.asarray((one[:, None] @ other[..., None])[:, 0, 0])
 
 
 def _blocks(places: int, paths: int) -> Iterator[tuple[slice, slice]]:
@@ -448,6 +457,12 @@ def _lower_log(x: Complex) -> Complex:
     return np.asarray(np.where(found.imag > _PI / 2, found - 2j * _PI, found))
 
 
+def _lower_argument(x: Complex) -> Array:
+    """Return the argument of that."""
+    found = np.angle(x)
+    return np.asarray(np.where(found > _PI / 2, found - 2 * _PI, found))
+
+
 def _upper_log(x: Complex) -> Complex:
     """Return log x with an argument from −π/2 to 3π/2."""
     found = np.log(x)
@@ -459,10 +474,12 @@ def _log_one_less(w: Complex, argument: Array, other: Complex) -> Complex:
 
     Where w is next to the negative real axis these say on which side.
     """
-    found = np.log(w)
+    found = np.empty_like(w)
+    found.real = np.log(w.real * w.real + w.imag * w.imag) / 2
+    found.imag = np.arctan2(w.imag, w.real)
     near = (w.real < 0) & (np.abs(w.imag) < _NEAR_CUT * -w.real)
     if near.any():
-        angle = (argument + _lower_log(other).imag)[near]
+        angle = (argument + _lower_argument(other))[near]
         imag = found.imag[near]
         imag = np.where((angle < -_PI) & (imag > 0), imag - 2 * _PI, imag)
         found.imag[near] = np.where((angle > -_PI) & (imag < 0), imag + 2 * _PI, imag)
@@ -477,7 +494,7 @@ class _Few(NamedTuple):
     chain : ChainArrays
     restrict, spread_by : array, shape (K, G), (G, K), or ``None``
         From the groups to the merged ones, and back.
-    sites : array, shape (2K + 1, sites)
+    sites : array, shape (2K + 1, 2K + 2)
         Which sites, in the order of the passes, belong to p, to q, and to 1/z, and with which share.
     """
 
@@ -511,16 +528,17 @@ class _Few(NamedTuple):
             gates = (belongs * variances) @ gates / (belongs @ variances)[:, None]
             variances, counts = belongs @ variances, belongs @ counts
             groups = MERGED_GROUPS
-        before = (1 - 1 / counts) / 2
-        sites = np.zeros((2 * groups + 1, 3 * groups + 1))
-        for k in range(groups):
-            sites[k, 3 * k], sites[groups + k, 3 * k + 1], sites[k, 3 * k + 2] = before[k], 1.0, 1 - before[k]
-        sites[-1, -1] = 1.0
-        sites = sites[:, sites.any(axis=0)]
         small = ChainArrays(gates, weights, chain.on_output, variances, counts, chain.orthogonal)
         own = np.log(variances) - (
             np.log(chain.variances) if restrict is None else restrict @ np.log(chain.variances)
         )
+        p, q = (np.arange(groups), groups + np.arange(groups))
+        whole, gated = (q, p) if chain.on_output else (p, q)
+        sites = np.zeros((2 * groups + 1, 2 * groups + 2))
+        sites[whole, 2 * np.arange(groups)] = small.before
+        sites[whole, 2 * np.arange(groups) + 2] = small.after
+        sites[gated, 2 * np.arange(groups) + 1] = 1.0
+        sites[-1, -1] = 1.0
         return cls(small, own, restrict, spread_by, sites)
 
     @property
@@ -603,51 +621,42 @@ class _Few(NamedTuple):
 
     def _second(self, states: Complex, log_z: Complex) -> tuple[Complex, Averages]:
         """Return the second derivatives of − E log D in p, q and 1/z, shape (P, 2K + 1, 2K + 1)."""
-        chain, gates = self.chain, self.chain.gates
-        groups, paths = gates.shape
-        p, q, before, after = _shears(chain, states)
-        shape = (log_z.size, paths)
-        ones = np.ones(paths)
-        s_end = np.exp(-log_z)[:, None]
-        a = b = np.ones(shape, complex)
-        left, sites = [], []
+        chain, groups = self.chain, self.chain.counts.size
+        shears = _Shears.of(chain, states)
+        gate = np.ones((2 * groups + 2, chain.weights.size))
+        gate[1:-1:2] = chain.gates
+        lefts = np.empty((2 * groups + 2, log_z.size, chain.weights.size), complex)
+        rights = np.empty_like(lefts)
+        u, w = np.ones((2, *lefts.shape[1:]), complex)
         for k in range(groups):
-            e, d = (gates[k], ones) if chain.on_output else (ones, gates[k])
-            if before[k]:
-                left.append(b)
-                sites.append(e)
-                a = a + before[k] * p[k] * e * b
-            left.append(a)
-            sites.append(d)
-            b = b - q[k] * d * a
-            left.append(b)
-            sites.append(e)
-            a = a + after[k] * p[k] * e * b
-        left.append(a)
-        sites.append(ones)
-        f = 1 / (b - a * s_end)
-        g = s_end * f
-        right = [f]
+            lefts[2 * k] = w
+            u += shears.free[k] * w
+            lefts[2 * k + 1] = u
+            w += shears.gated[k] * chain.gates[k] * u
+        lefts[2 * groups] = w
+        u += shears.free[groups] * w
+        a, b = (w, u) if chain.on_output else (u, w)
+        lefts[-1] = a
+        f = 1 / (b - a * np.exp(-log_z)[:, None])
+        g = f * -np.exp(-log_z)[:, None]
+        rights[-1] = f
         omega, end = (b * f) @ chain.weights, (a * f) @ chain.weights
-        for k in range(groups - 1, -1, -1):
-            e, d = (gates[k], ones) if chain.on_output else (ones, gates[k])
-            right.append(g)
-            f = f - after[k] * p[k] * e * g
-            right.append(f)
-            g = g + q[k] * d * f
-            if before[k]:
-                right.append(g)
-                f = f - before[k] * p[k] * e * g
-        gate = np.array(sites)
-        lefts, rights = np.array(left), np.array(right[::-1])
-        first = np.einsum("spn,spn,sn->ps", lefts, rights, gate * chain.weights)
+        by_u, by_w = (f, g) if chain.on_output else (g, f)
+        for k in range(groups, 0, -1):
+            rights[2 * k] = by_u
+            by_w = by_w + shears.free[k] * by_u
+            rights[2 * k - 1] = by_w
+            by_u = by_u + shears.gated[k - 1] * chain.gates[k - 1] * by_w
+        rights[0] = by_u
+        first = ((lefts * rights).transpose(1, 0, 2) * gate) @ chain.weights
+        first[:, (1 if chain.on_output else 0) : -1 : 2] *= -1
         lefts *= lefts
         lefts *= (gate * chain.weights)[:, None]
         rights *= rights
         rights *= gate[:, None]
         products = lefts.transpose(1, 0, 2) @ rights.transpose(1, 2, 0)
         second = np.triu(products) + np.triu(products, 1).transpose(0, 2, 1)
-        summed = first @ self.sites.T
+        summed: Complex = first @ self.sites.T
         averages = Averages(summed[:, :groups], summed[:, groups:-1], omega, end)
         return self.sites @ second @ self.sites.T, averages
 
@@ -670,37 +679,39 @@ class Expansion(NamedTuple):
 
     @classmethod
     def of(cls, chain: ChainArrays) -> "Expansion":
-        """Return it: r to order 0, then s to order 1, then r to order 1."""
-        weights, counts = chain.weights, chain.counts
-        before = (1 - 1 / counts) / 2
-        ones = np.ones_like(weights)
+        """Return it: r to order 0, then s to order 1, then r to order 1.
 
-        def gates(k: int) -> tuple[Array, Array]:
-            return (chain.gates[k], ones) if chain.on_output else (ones, chain.gates[k])
+        A group is four shears, p early, q early, p late and q late, one of the four none.
+        """
+        weights, v, none = chain.weights, chain.variances, np.zeros_like(chain.before)
+        ones, whole, split = np.ones_like(weights), none + 1, (chain.before, chain.after)
+        p_parts, q_parts = ((none, whole), split) if chain.on_output else (split, (whole, none))
+        parts = np.transpose([*p_parts, *q_parts]).tolist()
+        sides = [(gate, ones) if chain.on_output else (ones, gate) for gate in chain.gates]
+        left = 1 - v * (chain.after if chain.on_output else chain.before) * (chain.gates @ weights)
 
-        # x is r where the gates d are.
-        r, x, p = ones, [], np.empty(counts.size)
-        for k, variance in enumerate(chain.variances.tolist()):
-            e, d = gates(k)
-            growth = 1 - variance * before[k] * float(weights @ (d * e))
-            p[k] = variance * float(weights @ (d * r)) / growth
-            x.append(r + before[k] * p[k] * e)
-            r = r + p[k] * e
-        s, s_before, q = ones, [ones] * counts.size, np.empty(counts.size)
-        for k in range(counts.size - 1, -1, -1):
-            e, d = gates(k)
-            growth = 1 - chain.variances[k] * before[k] * float(weights @ (e * d))
-            q[k] = chain.variances[k] * float(weights @ (e * s)) / growth
-            s = s + q[k] * d
-            s_before[k] = s
+        r, between, p = ones, [], np.empty_like(v)
+        for k, ((e, d), (p_early, p_late, _, _)) in enumerate(zip(sides, parts, strict=True)):
+            p[k] = v[k] * float(weights @ (d * r)) / left[k]
+            early = r + p_early * p[k] * e
+            r = early + p_late * p[k] * e
+            between.append((early, r))
+        s, behind, q = ones, [], np.empty_like(v)
+        for k in range(v.size - 1, -1, -1):
+            (e, d), (_, _, q_early, q_late) = sides[k], parts[k]
+            q[k] = v[k] * float(weights @ (e * s)) / left[k]
+            late = s + q_late * q[k] * d
+            s = late + q_early * q[k] * d
+            behind.append((s, late))
         r1 = np.zeros_like(ones)
-        for k, variance in enumerate(chain.variances.tolist()):
-            e, d = gates(k)
-            fixed = variance * float(weights @ (d * (r1 + x[k] ** 2 * s_before[k])))
+        for k, ((e, d), (_, _, q_early, q_late)) in enumerate(zip(sides, parts, strict=True)):
+            (x, y), (s_early, s_late) = between[k], behind[-1 - k]
+            moved = q_early * q[k] * d * x * x
+            known = q_early * (r1 + x * x * s_early) + q_late * (r1 + moved + y * y * s_late)
+            p1 = v[k] * float(weights @ (d * known))
             if chain.orthogonal:
-                fixed -= p[k] * p[k] * q[k] / (variance * counts[k])
-            p1 = fixed / (1 - variance * before[k] * float(weights @ (d * e)))
-            r1 = r1 + p1 * e + q[k] * d * x[k] ** 2
+                p1 -= p[k] * p[k] * q[k] / (v[k] * chain.counts[k])
+            r1 = r1 + p1 / left[k] * e + moved + q_late * q[k] * d * y * y
         return cls(p, q, float(weights @ r), float(weights @ (r1 + r * r)))
 
 
