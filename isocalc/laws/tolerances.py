@@ -194,8 +194,6 @@ FINE_STEP, FINE_STEPS, FINE_ROUNDS = 1 / 128, 64, 6
 # Where there is no lower end: part of the way down, where the law is not solved, on which it may be, and how
 # often to go back so.
 SURELY, RETREATS = 0.9, 8
-# Error of states from which a potential, stationary in them, is taken.
-NEARBY = 1e-3
 
 # --- Pictures
 # Points of a law's curve over a histogram.

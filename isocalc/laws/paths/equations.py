@@ -160,10 +160,9 @@ class Equations:
             found = self._passed(states[part], log_z[part], paths)
             for whole, share in zip((free, gated, omega, end), found, strict=True):
                 whole[..., part] += share
-        split: Complex = (self.chain.before[:, None] * free[:-1] + self.chain.after[:, None] * free[1:]).T
-        if self.chain.on_output:
-            return Averages(-gated.T, split, omega, end)
-        return Averages(-split, gated.T, omega, end)
+        split = self.chain.before * free[:-1].T + self.chain.after * free[1:].T
+        alpha, beta = (gated.T, split) if self.chain.on_output else (split, gated.T)
+        return Averages(-np.asarray(alpha), np.asarray(beta, complex), omega, end)
 
     def _passed(self, states: Complex, log_z: Complex, paths: slice) -> tuple[Complex, ...]:
         """Average the derivatives of log D in shears, and b/D and a/D, over some of the paths."""
@@ -354,16 +353,6 @@ class Equations:
         with one_blas_thread(), np.errstate(all="ignore"):
             states = np.concatenate([self.line(float(y)) for y in log_z.real])
             return self.follow(states, np.asarray(log_z.real + 1j * _PI, complex), log_z)
-
-    def corrected(self, states: Complex, log_z: Complex, agree: float) -> Solutions:
-        """Solve to within ``agree`` from states nearby, from nothing where those lead nowhere."""
-        with one_blas_thread(), np.errstate(all="ignore"):
-            found = self.polish(states, log_z, agree=agree)[0]
-            near = found._replace(error=np.where(found.error <= agree, 0.0, math.inf))
-            if (lost := ~near.solved).any():
-                for whole, part in zip(near, self.solve(log_z[lost]), strict=True):
-                    whole[lost] = part
-        return near
 
     def above(self, states: Complex, y: Array) -> Array:
         """Return the mass above real y from the states there."""
@@ -656,7 +645,7 @@ class _Few(NamedTuple):
         rights *= gate[:, None]
         products = lefts.transpose(1, 0, 2) @ rights.transpose(1, 2, 0)
         second = np.triu(products) + np.triu(products, 1).transpose(0, 2, 1)
-        summed: Complex = first @ self.sites.T
+        summed = np.asarray(first @ self.sites.T, complex)
         averages = Averages(summed[:, :groups], summed[:, groups:-1], omega, end)
         return self.sites @ second @ self.sites.T, averages
 
