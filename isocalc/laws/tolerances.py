@@ -161,19 +161,23 @@ MOST_GROUPS, MOST_GROUPS_OF_SHORT_MEMORY = 128, 1024
 FORGOTTEN, COARSER = 0.05, 0.8
 # A mean over the paths that is further off is one of gates that few paths meet.
 MOST_SCALED = 2.0
-# Change of the unknowns at which they are solved; beside an edge, or next to λ = 0, where rounding can keep
-# the iteration from agreeing as well.
-SOLVED, SOLVED_BESIDE_EDGE = 1e-11, 1e-7
+# Change of the unknowns at which they are solved; at the nodes of tables; beside an edge, or next to λ = 0,
+# where rounding can keep the iteration from agreeing as well.
+SOLVED, SOLVED_IN_TABLES, SOLVED_BESIDE_EDGE = 1e-11, 1e-10, 1e-7
 # Numbers that are computed on together, which stay in the processor's cache.
 AT_ONCE = 4096
 # Newton's matrix: paths it is made from, over 1/groups²; groups from which on they are merged, to so many.
 NEWTON_WORK, FULL_GROUPS, MERGED_GROUPS = 200_000, 32, 20
+# Equations whose bands are found first: groups and paths at most; by how much less there must be of them.
+START_GROUPS, START_PATHS, START_PAYS = 16, 256, 4
 # Im ζ that counts as 0: beside edges the equations are solved no nearer.
 DEAD = 1e-7
 # Steps of a walk to the end of a band; part of the way to where it is expected that a step goes.
 WALK_STEPS, EDGE_PART = 80, 0.75
 # Change of an edge, relative to it or to 1, at which it is found, and the rounds that may take.
 EDGE_FOUND, EDGE_ROUNDS = 1e-11, 8
+# Distance, relative to ζ or 1, of the places beside an edge of coarse equations that one is looked for from.
+EDGE_BESIDE = 0.02
 # Tables: nodes of a series at first and at most; mass that the last coefficients stand for where a series
 # ends, and up to which that is no loss; panels at most, and the length of the shortest over the band's.
 SERIES_FIRST, SERIES_MOST = 7, 31

@@ -40,6 +40,9 @@ from isocalc.laws.tolerances import (
     NEWTON_WORK,
     SOLVED,
     SOLVED_BESIDE_EDGE,
+    START_GROUPS,
+    START_PATHS,
+    START_PAYS,
 )
 from isocalc.numerics.machine import one_blas_thread
 
@@ -139,11 +142,27 @@ class Equations:
     def __init__(self, chain: ChainArrays) -> None:
         self.chain = chain
         self._log_variances = np.log(chain.variances)
-        self.evaluated = 0
 
     @cached_property
     def _few(self) -> "_Few":
-        return _Few.of(self.chain)
+        groups = self.chain.counts.size
+        merged = groups if groups <= FULL_GROUPS else MERGED_GROUPS
+        return _Few.of(self.chain, merged, math.ceil(NEWTON_WORK / min(groups, MERGED_GROUPS + 8) ** 2))
+
+    @cached_property
+    def _start(self) -> "_Few":
+        return _Few.of(self.chain, START_GROUPS, START_PATHS)
+
+    @cached_property
+    def coarse(self) -> "Equations | None":
+        """Equations with similar solutions that are solved faster; ``None`` where there are none."""
+        few = self._start.chain
+        return Equations(few) if START_PAYS * few.gates.size <= self.chain.gates.size else None
+
+    def from_coarse(self, states: Complex) -> Complex:
+        """Return about the states, shape (P, 2G), where ``states`` are those of the coarse equations."""
+        own = states - np.tile(self._start.log_variances, 2)
+        return self._start.spread(np.concatenate((own, own[:, :1]), axis=1))[:, :-1]
 
     @cached_property
     def expansion(self) -> "Expansion":
@@ -153,7 +172,6 @@ class Equations:
     def averages(self, states: Complex, log_z: Complex) -> Averages:
         """Average over all paths, shape of ``states`` (P, 2G)."""
         groups, places = self.chain.counts.size, log_z.size
-        self.evaluated += places
         free, gated = np.zeros((groups + 1, places), complex), np.zeros((groups, places), complex)
         omega, end = np.zeros((2, places), complex)
         for part, paths in _blocks(places, self.chain.weights.size):
@@ -476,12 +494,14 @@ def _log_one_less(w: Complex, argument: Array, other: Complex) -> Complex:
 
 
 class _Few(NamedTuple):
-    """A chain of fewer paths and, where it is deep, merged groups, that Newton's matrix is made from.
+    """A chain of fewer paths and, where it is deep, merged groups: for Newton's matrix, and to start from.
 
     Attributes
     ----------
     chain : ChainArrays
-    restrict, spread_by : array, shape (K, G), (G, K), or ``None``
+    log_variances : array, shape (K,)
+        By what the unknowns of merged groups are larger.
+    restrict, spread_by : array, shape (K, G), (G, K)
         From the groups to the merged ones, and back.
     sites : array, shape (2K + 1, 2K + 2)
         Which sites, in the order of the passes, belong to p, to q, and to 1/z, and with which share.
@@ -489,45 +509,38 @@ class _Few(NamedTuple):
 
     chain: ChainArrays
     log_variances: Array
-    restrict: Array | None
-    spread_by: Array | None
+    restrict: Array
+    spread_by: Array
     sites: Array
 
     @classmethod
-    def of(cls, chain: ChainArrays) -> "_Few":
-        groups = chain.counts.size
+    def of(cls, chain: ChainArrays, groups: int, paths: int) -> "_Few":
+        """Return it, of at most so many groups and paths."""
         used = np.flatnonzero(chain.weights > 0)
-        most = math.ceil(NEWTON_WORK / min(groups, MERGED_GROUPS + 8) ** 2)
-        if used.size > most and np.ptp(chain.weights[used]) == 0:
-            used = used[:: math.ceil(used.size / most)]
-        gates, weights = chain.gates[:, used], chain.weights[used] / chain.weights[used].sum()
-        variances, counts = chain.variances, chain.counts
-        restrict = spread_by = None
-        if groups > FULL_GROUPS:
-            ends = np.linspace(0, groups, MERGED_GROUPS + 1).round().astype(int)
-            of = np.repeat(np.arange(MERGED_GROUPS), np.diff(ends))
-            belongs = (of == np.arange(MERGED_GROUPS)[:, None]).astype(float)
-            restrict = belongs / belongs.sum(axis=1, keepdims=True)
-            centre = restrict @ np.arange(groups)
-            below = np.clip(np.searchsorted(centre, np.arange(groups)) - 1, 0, MERGED_GROUPS - 2)
-            share = (np.arange(groups) - centre[below]) / (centre[below + 1] - centre[below])
-            spread_by = np.zeros((groups, MERGED_GROUPS))
-            spread_by[np.arange(groups), below] = 1 - share
-            spread_by[np.arange(groups), below + 1] = share
-            gates = (belongs * variances) @ gates / (belongs @ variances)[:, None]
-            variances, counts = belongs @ variances, belongs @ counts
-            groups = MERGED_GROUPS
+        if used.size > paths and np.ptp(chain.weights[used]) == 0:
+            used = used[:: math.ceil(used.size / paths)]
+        weights = chain.weights[used] / chain.weights[used].sum()
+        groups, all_groups = min(groups, chain.counts.size), np.arange(chain.counts.size)
+        ends = np.linspace(0, chain.counts.size, groups + 1).round().astype(int)
+        of = np.repeat(np.arange(groups), np.diff(ends))
+        belongs = (of == np.arange(groups)[:, None]).astype(float)
+        restrict = belongs / belongs.sum(axis=1, keepdims=True)
+        spread_by = np.ones((chain.counts.size, 1))
+        if groups > 1:
+            centre = restrict @ all_groups
+            below = np.clip(np.searchsorted(centre, all_groups) - 1, 0, groups - 2)
+            share = (all_groups - centre[below]) / (centre[below + 1] - centre[below])
+            spread_by = np.zeros((chain.counts.size, groups))
+            spread_by[all_groups, below], spread_by[all_groups, below + 1] = 1 - share, share
+        variances, counts = belongs @ chain.variances, belongs @ chain.counts
+        gates = (belongs * chain.variances) @ chain.gates[:, used] / variances[:, None]
         small = ChainArrays(gates, weights, chain.on_output, variances, counts, chain.orthogonal)
-        own = np.log(variances) - (
-            np.log(chain.variances) if restrict is None else restrict @ np.log(chain.variances)
-        )
-        p, q = (np.arange(groups), groups + np.arange(groups))
+        own = np.log(variances) - restrict @ np.log(chain.variances)
+        p, q = np.arange(groups), groups + np.arange(groups)
         whole, gated = (q, p) if chain.on_output else (p, q)
         sites = np.zeros((2 * groups + 1, 2 * groups + 2))
-        sites[whole, 2 * np.arange(groups)] = small.before
-        sites[whole, 2 * np.arange(groups) + 2] = small.after
-        sites[gated, 2 * np.arange(groups) + 1] = 1.0
-        sites[-1, -1] = 1.0
+        sites[whole, 2 * p], sites[whole, 2 * p + 2] = small.before, small.after
+        sites[gated, 2 * p + 1] = sites[-1, -1] = 1.0
         return cls(small, own, restrict, spread_by, sites)
 
     @property
@@ -535,23 +548,18 @@ class _Few(NamedTuple):
         """Shape of Newton's matrix."""
         return self.sites.shape[0], self.sites.shape[0]
 
-    def restricted(self, values: Complex, last: Complex | None = None) -> Complex:
+    def restricted(self, values: Complex, last: Complex) -> Complex:
         """Return values of the merged groups from those of the chain, and append ``last``."""
-        if self.restrict is not None:
-            values = np.concatenate([half @ self.restrict.T for half in np.split(values, 2, axis=1)], axis=1)
-        return values if last is None else np.concatenate((values, last[:, None]), axis=1)
+        halves = [half @ self.restrict.T for half in np.split(values, 2, axis=1)]
+        return np.concatenate([*halves, last[:, None]], axis=1)
 
     def spread(self, values: Complex) -> Complex:
         """Return unknowns of the chain from those of the merged groups, log z last."""
-        if self.spread_by is None:
-            return values
         halves = np.split(values[:, :-1], 2, axis=1)
         return np.concatenate([half @ self.spread_by.T for half in halves] + [values[:, -1:]], axis=1)
 
     def spread_step(self, step: Complex, small: Complex, residual: Complex) -> Complex:
         """Return Newton's step in the chain: what plain iteration gives, and what it lacks."""
-        if self.restrict is None:
-            return step
         lacking = step - small
         lacking[:, -1] = step[:, -1]
         whole = self.spread(lacking)
@@ -560,7 +568,7 @@ class _Few(NamedTuple):
 
     def with_tangent(self, inverse: Complex, slope: Complex) -> Complex:
         """Return the inverse nearest by that has the derivatives of the states in log z that are known."""
-        known = self.restricted(slope)
+        known = self.restricted(slope, slope[:, 0])[:, :-1]
         here = inverse[:, :-1, -1]
         rows = (known.conj()[:, None] @ inverse[:, :-1, :-1])[:, 0]
         size = (known.conj() * here).sum(axis=1)
@@ -572,7 +580,7 @@ class _Few(NamedTuple):
     def inverse(self, states: Complex, log_z: Complex, *, tied: bool) -> tuple[Complex, Complex]:
         """Return the inverse of the derivatives of residuals, and of log z, or ζ if tied; and those of ζ."""
         groups, chain = self.chain.counts.size, self.chain
-        small = self.restricted(states) + np.tile(self.log_variances, 2)
+        small = self.restricted(states, log_z)[:, :-1] + np.tile(self.log_variances, 2)
         second, found = self._second(small, log_z)
         size = 2 * groups
         theta = np.concatenate((np.exp(small), np.exp(-log_z)[:, None]), axis=1)

@@ -21,6 +21,7 @@ from isocalc.laws.tolerances import (
     SERIES_FIRST,
     SERIES_MOST,
     SHORTEST_PANEL,
+    SOLVED_IN_TABLES,
 )
 from isocalc.numerics.quadrature import legendre_rule
 
@@ -226,7 +227,7 @@ class Table:
         states, up, down = np.split(says[:, 1:], 3)
         apart = np.diff(self.place(beside).reshape(3, -1)[[2, 1]], axis=0)[0]
         slope = (up - down) / apart[:, None]
-        found = self.equations.polish(states, y.astype(complex), slope=slope)[0]
+        found = self.equations.polish(states, y.astype(complex), agree=SOLVED_IN_TABLES, slope=slope)[0]
         good = found.solved
         if not good.all():
             known = self.place(self._known_x)
