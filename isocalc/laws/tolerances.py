@@ -182,6 +182,8 @@ EDGE_BESIDE = 0.02
 # ends, and up to which that is no loss; panels at most, and the length of the shortest over the band's.
 SERIES_FIRST, SERIES_MOST = 7, 31
 SERIES_ENOUGH_AT, SERIES_COARSEST = 1e-9, 1e-8
+# A panel is halved where its series would not have died after as many nodes again: by this factor.
+SERIES_HOPELESS = 100.0
 MOST_PANELS, SHORTEST_PANEL = 200, 1e-9
 # Mass that counts; below the table of a density that reaches down to λ = 0.
 LEAST_MASS = 1e-8

@@ -17,6 +17,7 @@ from isocalc.errors import NoAnswerError
 from isocalc.laws.paths.equations import Equations, Solutions
 from isocalc.laws.paths.table import End, Knot, Table, UnsolvedError
 from isocalc.laws.tolerances import (
+    DEAD,
     EDGE_BESIDE,
     EDGE_FOUND,
     EDGE_PART,
@@ -136,7 +137,10 @@ class Walk:
         NoAnswerError
             It has other ends.
         """
-        low, high = (self._refined(end, sign) for end, sign in ((span.low, -1.0), (span.high, 1.0)))
+        low, high = (
+            self._refined(end, sign) or self._walked(span.inside, sign)
+            for end, sign in ((span.low, -1.0), (span.high, 1.0))
+        )
         share = (np.array([knot.y for knot in span.inside]) - span.low.y) / (span.high.y - span.low.y)
         states = self.equations.from_coarse(np.array([knot.state for knot in span.inside]))
         for old, new, part in ((span.low, low, 1 - share), (span.high, high, share)):
@@ -146,18 +150,28 @@ class Walk:
         places, zetas = low.y + share * (high.y - low.y), [knot.zeta for knot in span.inside]
         return _Span(low, high, [Knot(*knot) for knot in zip(places.tolist(), zetas, states, strict=True)])
 
-    def _refined(self, end: End, sign: float) -> End:
+    def _refined(self, end: End, sign: float) -> End | None:
+        """Return the end that is next to one of the coarse equations, at the same ζ."""
         if not end.knot:
             return end
         zeta = end.knot.zeta + EDGE_BESIDE * min(1.0, abs(end.knot.zeta.real)) * np.array([-1, 0, 1])
         states = np.repeat(self.equations.from_coarse(end.knot.state[None]), 3, axis=0)
         found, y, _, _ = self.equations.polish(states, np.full(3, end.y + 0j), np.asarray(zeta, complex))
-        refined = None
-        if found.solved.all():
-            refined = self.edge([Knot(*knot) for knot in zip(y.real, zeta, found.states, strict=True)], sign)
-        if refined is None:
+        if not found.solved.all():
+            return None
+        return self.edge([Knot(*knot) for knot in zip(y.real, zeta, found.states, strict=True)], sign)
+
+    def _walked(self, inside: list[Knot], sign: float) -> End:
+        """Return the end of a band from the last of coarse solutions that leads to one inside of it."""
+        y = np.array([knot.y for knot in inside])
+        found = self.equations.polish(
+            self.equations.from_coarse(np.array([knot.state for knot in inside])), y.astype(complex)
+        )[0]
+        live = np.flatnonzero(found.solved & (found.zeta.imag > DEAD) & (found.zeta.imag < _PI - DEAD))
+        if not live.size:
             raise NoAnswerError("an edge of the exact law was not found")
-        return refined
+        last = live[np.argmax(sign * y[live])]
+        return self.outwards(Knot(float(y[last]), complex(found.zeta[last]), found.states[last]), sign)[1]
 
     def across(self, end: End, sign: float) -> Knot | None:
         """Walk through the gap beyond an edge; return a point inside of the next band, if there is one."""

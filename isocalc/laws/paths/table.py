@@ -19,6 +19,7 @@ from isocalc.laws.tolerances import (
     SERIES_COARSEST,
     SERIES_ENOUGH_AT,
     SERIES_FIRST,
+    SERIES_HOPELESS,
     SERIES_MOST,
     SHORTEST_PANEL,
     SOLVED_IN_TABLES,
@@ -189,7 +190,7 @@ class Table:
 
     def _panel(self, start: float, stop: float, guess: _Panel | None) -> tuple[_Panel, float]:
         """Return the series on a panel, and the mass that its last coefficients stand for."""
-        count, values = SERIES_FIRST, np.empty((0, 0), complex)
+        count, values, before = SERIES_FIRST, np.empty((0, 0), complex), math.inf
         while True:
             angle = _PI * np.arange(1, count + 1) / (count + 1)
             x = (start + stop) / 2 + (stop - start) / 2 * np.cos(angle)
@@ -203,8 +204,11 @@ class Table:
             size = np.abs(panel.series[-max(3, count // 8) :, 0]).max() / np.abs(values[:, 0]).max()
             weight = np.abs(self.density_of(values[:, 0]) * self._slope(x)).max() * (stop - start)
             tail = float(size * weight)
-            if max(tail, size * 1e-3) <= SERIES_ENOUGH_AT or 2 * count + 1 > SERIES_MOST:
+            missed = max(tail, size * 1e-3)
+            hopeless = missed * (missed / before) ** 2 > SERIES_HOPELESS * SERIES_ENOUGH_AT
+            if missed <= SERIES_ENOUGH_AT or 2 * count + 1 > SERIES_MOST or hopeless:
                 return panel, tail
+            before = missed
             ends = [
                 (at, known)
                 for x, at, end, known in (
