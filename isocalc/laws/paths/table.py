@@ -169,10 +169,10 @@ class Table:
     def _panels(self) -> list[_Panel]:
         """Return panels on which the series have died: nodes double, then panels halve."""
         done: list[_Panel] = []
-        ends = [-1.0, 1.0]
+        ends, singular = [-1.0, 1.0], math.nan
         if self.low.y < 0 < self.high.y:  # gates that are hardly open change the law most at y = 0
-            middle = float(self.x_of(np.zeros(1))[0])
-            ends = [-1.0, (middle - 1) / 2, middle, (middle + 1) / 2, 1.0]
+            singular = float(self.x_of(np.zeros(1))[0])
+            ends = [-1.0, (singular - 1) / 2, singular, (singular + 1) / 2, 1.0]
         work: list[tuple[float, float, _Panel | None]] = [(*pair, None) for pair in pairwise(ends)]
         while work:
             start, stop, guess = work.pop()
@@ -184,7 +184,8 @@ class Table:
                 self.missed += tail if tail > SERIES_COARSEST else 0.0
                 done.append(panel)
             else:
-                middle = (start + stop) / 2
+                share = 0.25 if start == singular else 0.75 if stop == singular else 0.5
+                middle = start + share * (stop - start)
                 work += [(start, middle, panel), (middle, stop, panel)]
         return done
 
