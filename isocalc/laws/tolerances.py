@@ -166,9 +166,10 @@ MOST_SCALED = 2.0
 SOLVED, SOLVED_IN_TABLES, SOLVED_BESIDE_EDGE = 1e-11, 1e-10, 1e-7
 # Numbers that are computed on together, which stay in the processor's cache.
 AT_ONCE = 4096
-# Newton's matrix: paths it is made from, over 1/groups²; groups from which on they are merged, to so many.
-NEWTON_WORK, FULL_GROUPS, MERGED_GROUPS = 200_000, 32, 20
-# Equations whose bands are found first: groups and paths at most; by how much less there must be of them.
+# Newton's matrix: paths it is made from, at least, and over 1/groups²; groups from which on they are merged,
+# to so many, or to so many times c.
+NEWTON_PATHS, NEWTON_WORK, FULL_GROUPS, MERGED_GROUPS, GROUPS_OF_C = 256, 100_000, 32, 20, 2
+# Equations whose bands are found first: groups, at least, and paths; by how much less there must be of both.
 START_GROUPS, START_PATHS, START_PAYS = 16, 256, 4
 # Im ζ that counts as 0: beside edges the equations are solved no nearer.
 DEAD = 1e-7
@@ -178,6 +179,8 @@ WALK_STEPS, EDGE_PART = 80, 0.75
 EDGE_FOUND, EDGE_ROUNDS = 1e-11, 8
 # Distance, relative to ζ or 1, of the places beside an edge of coarse equations that one is looked for from.
 EDGE_BESIDE = 0.02
+# Coarse solutions next to an edge that may lead to one.
+LAST_COARSE = 8
 # Tables: nodes of a series at first and at most; mass that the last coefficients stand for where a series
 # ends, and up to which that is no loss; panels at most, and the length of the shortest over the band's.
 SERIES_FIRST, SERIES_MOST = 7, 31

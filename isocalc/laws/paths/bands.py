@@ -25,6 +25,7 @@ from isocalc.laws.tolerances import (
     FINE_ROUNDS,
     FINE_STEP,
     FINE_STEPS,
+    LAST_COARSE,
     LEAST_MASS,
     MOST_LOST,
     RETREATS,
@@ -163,6 +164,7 @@ class Walk:
 
     def _walked(self, inside: list[Knot], sign: float) -> End:
         """Return the end of a band from the last of coarse solutions that leads to one inside of it."""
+        inside = sorted(inside, key=lambda knot: -sign * knot.y)[:LAST_COARSE]
         y = np.array([knot.y for knot in inside])
         found = self.equations.polish(
             self.equations.from_coarse(np.array([knot.state for knot in inside])), y.astype(complex)
@@ -170,7 +172,7 @@ class Walk:
         live = np.flatnonzero(found.solved & (found.zeta.imag > DEAD) & (found.zeta.imag < _PI - DEAD))
         if not live.size:
             raise NoAnswerError("an edge of the exact law was not found")
-        last = live[np.argmax(sign * y[live])]
+        last = live[0]
         return self.outwards(Knot(float(y[last]), complex(found.zeta[last]), found.states[last]), sign)[1]
 
     def across(self, end: End, sign: float) -> Knot | None:
@@ -346,10 +348,15 @@ def _spans(walk: Walk, middle: Middle, share: float = 1.0) -> list[_Span]:
             continue
         beside = middle.persistent > SPIKE
         up, high = walk.outwards(knot, 1.0, 0.0 if beside and knot.y < 0 else math.inf)
-        if middle.reaches_zero and not found:
-            down, low = _downwards(walk, knot, middle, share)
-        else:
-            down, low = walk.outwards(knot, -1.0, 0.0 if beside and knot.y > 0 else -math.inf)
+        try:
+            if middle.reaches_zero and not found:
+                down, low = _downwards(walk, knot, middle, share)
+            else:
+                down, low = walk.outwards(knot, -1.0, 0.0 if beside and knot.y > 0 else -math.inf)
+        except NoAnswerError:
+            if middle.reaches_zero or found:
+                raise
+            down, low = _downwards(walk, knot, middle)  # its end is below all mass that counts
         found.append(_Span(low, high, [*down, *up[1:]]))
     return found
 

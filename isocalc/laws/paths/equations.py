@@ -36,7 +36,9 @@ from isocalc.laws.paths.gate_paths import ChainArrays
 from isocalc.laws.tolerances import (
     AT_ONCE,
     FULL_GROUPS,
+    GROUPS_OF_C,
     MERGED_GROUPS,
+    NEWTON_PATHS,
     NEWTON_WORK,
     SOLVED,
     SOLVED_BESIDE_EDGE,
@@ -146,12 +148,17 @@ class Equations:
     @cached_property
     def _few(self) -> "_Few":
         groups = self.chain.counts.size
-        merged = groups if groups <= FULL_GROUPS else MERGED_GROUPS
-        return _Few.of(self.chain, merged, math.ceil(NEWTON_WORK / min(groups, MERGED_GROUPS + 8) ** 2))
+        merged = groups if groups <= FULL_GROUPS else self._mergeable(MERGED_GROUPS)
+        return _Few.of(self.chain, merged, math.ceil(max(NEWTON_PATHS, NEWTON_WORK / merged**2)))
 
     @cached_property
     def _start(self) -> "_Few":
-        return _Few.of(self.chain, START_GROUPS, START_PATHS)
+        return _Few.of(self.chain, self._mergeable(START_GROUPS), START_PATHS)
+
+    def _mergeable(self, least: int) -> int:
+        """Return to how many groups those of the chain may be merged: strong ones are not."""
+        c = float(self.chain.variances @ (self.chain.gates @ self.chain.weights))
+        return min(self.chain.counts.size, max(least, math.ceil(GROUPS_OF_C * c)))
 
     @cached_property
     def coarse(self) -> "Equations | None":
@@ -686,6 +693,8 @@ class Expansion(NamedTuple):
         parts = np.transpose([*p_parts, *q_parts]).tolist()
         sides = [(gate, ones) if chain.on_output else (ones, gate) for gate in chain.gates]
         left = 1 - v * (chain.after if chain.on_output else chain.before) * (chain.gates @ weights)
+        if (left <= 0).any():
+            raise NoAnswerError("layers are too strong for the exact law to take them in groups")
 
         r, between, p = ones, [], np.empty_like(v)
         for k, ((e, d), (p_early, p_late, _, _)) in enumerate(zip(sides, parts, strict=True)):

@@ -113,16 +113,21 @@ class ChainSource:
         )
 
     @property
+    def _is_cut(self) -> bool:
+        """Whether the lowest table ends where next to no mass is left below, not at an edge."""
+        return not self.tables[0].low.turns
+
+    @property
     def missed(self) -> float:
         """Mass next to λ = 0 below the tables, where it counts."""
         below = 1 - math.fsum(table.mass for table in self.tables) - math.fsum(mass for _, mass in self.atoms)
-        return below if self._reaches_zero and below > 2 * LEAST_MASS else 0.0
+        return below if self._is_cut and below > 2 * LEAST_MASS else 0.0
 
     @cached_property
     def bands(self) -> tuple[Band, ...]:
         """The intervals that carry the density, ascending."""
         ends = [[table.low.y, table.high.y] for table in self.tables]
-        if self._reaches_zero:
+        if self._is_cut:
             ends[0][0] = -math.inf
         if self._unbounded:
             ends[-1][1] = math.inf
@@ -157,7 +162,7 @@ class ChainSource:
     def scan(self) -> Scan:
         """The law at points placed by its mass, beyond both ends of it."""
         low, high = self.tables[0].low.y, self.tables[-1].high.y
-        if self._reaches_zero:
+        if self._is_cut:
             low += SAME * abs(low)
         else:
             low -= SAME * max(1.0, abs(low))
