@@ -35,9 +35,11 @@ MISSED_MASS = 1e-6
 MOST_BEYOND = 10.0
 
 # --- Which law to take (`spectrum`)
-# Layers times c of networks whose exact law takes seconds with 1024 gate paths, as measured, and of those
-# with layers so strong, c/L alone, that it reaches down next to λ = 0.
-QUICK, QUICK_WHERE_STRONG, VERY_STRONG = 2000.0, 600.0, 0.6
+# Seconds that the exact law takes with 1024 gate paths, as measured: of each layer or group of layers, and of
+# that times c; the most that a law may take which nobody asked for; c/L of a layer from which on the law
+# reaches down next to λ = 0 or below, and layers times c up to which it is solved all the same.
+SECONDS_A_LAYER, SECONDS_A_LAYER_AND_C, MOST_SECONDS = 0.008, 0.0012, 10.0
+VERY_STRONG, MOST_OF_VERY_STRONG = 0.6, 600.0
 
 # --- The universal law
 # c below which the law is a semicircle to all digits.

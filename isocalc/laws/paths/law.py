@@ -207,9 +207,9 @@ class ExactLaw(Law):
     Notes
     -----
     Freeness with amalgamation over the diagonal matrices: theory (44) to (48). The equations are
-    solved to 1e-11, next to λ = 0 and beside edges to 1e-7, and tabulated to 1e-8 of the mass; what is left
-    is the finite number of paths, which `error` measures, and in networks deeper than 128 layers the groups
-    of layers that have the same gates.
+    solved to 1e-10, next to λ = 0 and beside edges to 1e-7, and tabulated to 1e-8 of the mass, of which as
+    much may be left out below; what remains is the finite number of paths, which `error` measures to first
+    order, and in networks deeper than 128 layers the groups of layers that have the same gates.
     """
 
     name: ClassVar[str] = "exact"
@@ -277,7 +277,7 @@ class ExactLaw(Law):
 
     @cached_property
     def error(self) -> float:
-        """Kolmogorov distance to laws of as many other paths, 0 where the paths are all there are."""
+        """Kolmogorov distance to laws of as many other paths, to first order; 0 where there are none."""
         if not self._has_chain or self._source is None or self._source.paths.exact:
             return 0.0
         places = self._centred.quantile(_QUANTILES)
