@@ -527,9 +527,14 @@ class _Few(NamedTuple):
         if used.size > paths and np.ptp(chain.weights[used]) == 0:
             used = used[:: math.ceil(used.size / paths)]
         weights = chain.weights[used] / chain.weights[used].sum()
-        groups, all_groups = min(groups, chain.counts.size), np.arange(chain.counts.size)
-        ends = np.linspace(0, chain.counts.size, groups + 1).round().astype(int)
-        of = np.repeat(np.arange(groups), np.diff(ends))
+        all_groups = np.arange(chain.counts.size)
+        of = all_groups
+        if groups < chain.counts.size:  # each merged one with its share of c, and of their number
+            strengths = chain.variances * (chain.gates @ chain.weights)
+            share = strengths / strengths.sum() + 1 / chain.counts.size
+            middle = (np.cumsum(share) - share / 2) / 2
+            of = np.unique((groups * middle).astype(int), return_inverse=True)[1]
+        groups = int(of[-1]) + 1
         belongs = (of == np.arange(groups)[:, None]).astype(float)
         restrict = belongs / belongs.sum(axis=1, keepdims=True)
         spread_by = np.ones((chain.counts.size, 1))
