@@ -332,12 +332,12 @@ def _from_nothing(walk: Walk, middle: Middle) -> list[Table]:
     for left in range(RETREATS if middle.reaches_zero else 0, -1, -1):
         try:
             found = [span.table(walk.equations) for span in _spans(walk, middle, share)]
-            return _completed(found, walk, middle)
+            break
         except NoAnswerError:
             if not left:
                 raise
             share *= SURELY
-    raise AssertionError
+    return _completed(found, walk, middle)
 
 
 def _spans(walk: Walk, middle: Middle, share: float = 1.0) -> list[_Span]:
