@@ -79,6 +79,11 @@ def said(done: int, total: int, seconds: float) -> str:
     return f"isocalc: {done} of {total} computed, {left}"
 
 
+def about(seconds: float) -> str:
+    """Return a length of time in words."""
+    return f"about {_length(seconds)}"
+
+
 def _length(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from isocalc.errors import InvalidInputError, NoAnswerError, require_choice, require_network, require_whole
 from isocalc.laws.law import Law, Variable
-from isocalc.laws.tolerances import MOST_GROUPS, QUICK, QUICK_WHERE_STRONG, VERY_STRONG
+from isocalc.laws.tolerances import (
+    DEFAULT_PATHS,
+    MOST_GROUPS,
+    MOST_OF_VERY_STRONG,
+    MOST_SECONDS,
+    SECONDS_A_LAYER,
+    SECONDS_A_LAYER_AND_C,
+    VERY_STRONG,
+)
 from isocalc.laws.universal import UniversalLaw
 from isocalc.limits import GOOD_ENOUGH, LEAST_PATHS, MOST_PATHS
 from isocalc.networks.descriptions import FeedForward, ResNet
@@ -274,8 +282,16 @@ def law_of(
     return law
 
 
+def expected_seconds(network: ResNet, signal: Propagation | None = None, paths: int | None = None) -> float:
+    """Return about how long the exact law of a network takes, on one core of a machine of 2025."""
+    signal = propagate(network) if signal is None else signal
+    groups = min(network.depth, MOST_GROUPS)
+    share = (DEFAULT_PATHS if paths is None else paths) / DEFAULT_PATHS
+    return groups * (SECONDS_A_LAYER + SECONDS_A_LAYER_AND_C * signal.c) * share
+
+
 def require_quick(network: ResNet, signal: Propagation | None = None) -> None:
-    """Refuse a network whose exact law is likely to take minutes, or not to be solved.
+    """Refuse a network whose exact law is likely to take long, or not to be solved.
 
     Raises
     ------
@@ -283,9 +299,9 @@ def require_quick(network: ResNet, signal: Propagation | None = None) -> None:
         It is one.
     """
     signal = propagate(network) if signal is None else signal
-    strongest = float(signal.c_per_layer.max()) / network.depth
-    most = QUICK if strongest <= VERY_STRONG else QUICK_WHERE_STRONG
-    if min(network.depth, MOST_GROUPS) * signal.c > most:
+    strong = float(signal.c_per_layer.max()) / network.depth > VERY_STRONG
+    many = min(network.depth, MOST_GROUPS) * signal.c > MOST_OF_VERY_STRONG
+    if (strong and many) or expected_seconds(network, signal) > MOST_SECONDS:
         raise NoAnswerError(
             f"its law is the exact one, which at c = {signal.c:.4g}, depth {network.depth} may take minutes",
             ("take the exact law", "simulate"),

@@ -32,9 +32,11 @@ MISSED_MASS = 1e-6
 MOST_BEYOND = 10.0
 
 # --- Which law to take (`spectrum`)
-# Layers times c of networks whose exact law takes seconds with 1024 gate paths, as measured, and of those
-# with layers so strong, c/L alone, that it reaches down next to λ = 0.
-QUICK, QUICK_WHERE_STRONG, VERY_STRONG = 2000.0, 600.0, 0.6
+# Seconds that the exact law takes with 1024 gate paths, as measured: of each layer or group of layers, and of
+# that times c; the most that a law may take which nobody asked for; c/L of a layer from which on the law
+# reaches down next to λ = 0 or below, and layers times c up to which it is solved all the same.
+SECONDS_A_LAYER, SECONDS_A_LAYER_AND_C, MOST_SECONDS = 0.008, 0.0012, 10.0
+VERY_STRONG, MOST_OF_VERY_STRONG = 0.6, 600.0
 
 # --- The universal law
 # c below which the law is a semicircle to all digits.
@@ -160,23 +162,32 @@ MOST_GROUPS, MOST_GROUPS_OF_SHORT_MEMORY = 128, 1024
 FORGOTTEN, COARSER = 0.05, 0.8
 # A mean over the paths that is further off is one of gates that few paths meet.
 MOST_SCALED = 2.0
-# Change of the unknowns at which they are solved; beside an edge, or next to λ = 0, where rounding can keep
-# the iteration from agreeing as well.
-SOLVED, SOLVED_BESIDE_EDGE = 1e-11, 1e-7
+# Change of the unknowns at which they are solved; at the nodes of tables; beside an edge, or next to λ = 0,
+# where rounding can keep the iteration from agreeing as well.
+SOLVED, SOLVED_IN_TABLES, SOLVED_BESIDE_EDGE = 1e-11, 1e-10, 1e-7
 # Numbers that are computed on together, which stay in the processor's cache.
 AT_ONCE = 4096
-# Newton's matrix: paths it is made from, over 1/groups²; groups from which on they are merged, to so many.
-NEWTON_WORK, FULL_GROUPS, MERGED_GROUPS = 200_000, 32, 20
+# Newton's matrix: paths it is made from, at least, and over 1/groups²; groups from which on they are merged,
+# to so many, or to so many times c.
+NEWTON_PATHS, NEWTON_WORK, FULL_GROUPS, MERGED_GROUPS, GROUPS_OF_C = 256, 100_000, 32, 20, 2
+# Equations whose bands are found first: groups, at least, and paths; by how much less there must be of both.
+START_GROUPS, START_PATHS, START_PAYS = 16, 256, 4
 # Im ζ that counts as 0: beside edges the equations are solved no nearer.
 DEAD = 1e-7
 # Steps of a walk to the end of a band; part of the way to where it is expected that a step goes.
 WALK_STEPS, EDGE_PART = 80, 0.75
 # Change of an edge, relative to it or to 1, at which it is found, and the rounds that may take.
 EDGE_FOUND, EDGE_ROUNDS = 1e-11, 8
+# Distance, relative to ζ or 1, of the places beside an edge of coarse equations that one is looked for from.
+EDGE_BESIDE = 0.02
+# Coarse solutions next to an edge that may lead to one.
+LAST_COARSE = 8
 # Tables: nodes of a series at first and at most; mass that the last coefficients stand for where a series
 # ends, and up to which that is no loss; panels at most, and the length of the shortest over the band's.
 SERIES_FIRST, SERIES_MOST = 7, 31
 SERIES_ENOUGH_AT, SERIES_COARSEST = 1e-9, 1e-8
+# A panel is halved where its series would not have died after as many nodes again: by this factor.
+SERIES_HOPELESS = 100.0
 MOST_PANELS, SHORTEST_PANEL = 200, 1e-9
 # Mass that counts; below the table of a density that reaches down to λ = 0.
 LEAST_MASS = 1e-8
@@ -193,8 +204,6 @@ FINE_STEP, FINE_STEPS, FINE_ROUNDS = 1 / 128, 64, 6
 # Where there is no lower end: part of the way down, where the law is not solved, on which it may be, and how
 # often to go back so.
 SURELY, RETREATS = 0.9, 8
-# Error of states from which a potential, stationary in them, is taken.
-NEARBY = 1e-3
 
 # --- Pictures
 # Points of a law's curve over a histogram.

@@ -161,12 +161,12 @@ def test_scales_by_layer_index_of_scale_free_gates():
 
 @pytest.mark.slow
 def test_edges_that_take_minutes_are_left_empty_with_a_reason():
-    """Pre-activation ReLU of 100 blocks at He's scale: the exact law is not solved."""
-    arguments = ("--act", "relu", "--block", "pre", "--depth", "100", "--target-c", "50,0.01")
+    """Pre-activation ReLU of 100 blocks beyond He's scale: the exact law is not solved."""
+    arguments = ("--act", "relu", "--block", "pre", "--depth", "100", "--target-c", "200,0.01")
     strong, weak = table("init", *arguments, code=1)
     assert strong["edge_lower"] == strong["law"] == ""
-    assert float(strong["c"]) == pytest.approx(50, rel=1e-8)
-    assert "its law is the exact one, which at c = 50, depth 100 may take minutes" in strong["status"]
+    assert float(strong["c"]) == pytest.approx(200, rel=1e-8)
+    assert "its law is the exact one, which at c = 200, depth 100 may take minutes" in strong["status"]
     assert (weak["law"], weak["status"]) == ("exact", "ok")
 
 

@@ -8,7 +8,9 @@ import sys
 
 import pytest
 
+from isocalc.cli.options.law import LawsUsed
 from isocalc.cli.progress import said, waiting
+from isocalc.networks.descriptions import ResNet
 
 SWEEP = ["density", "--act", "tanh", "--law", "layered", "--depth", "10:1000:991", "--summary"]
 SLOW = """
@@ -35,6 +37,16 @@ print("done")
 )
 def test_what_is_said(arguments, line):
     assert said(*arguments) == line
+
+
+@pytest.mark.parametrize(("paths", "lines"), [(None, 0), (2**17, 1)])
+def test_a_law_that_takes_long_says_so_before(paths, lines, capfd, monkeypatch):
+    monkeypatch.setattr("isocalc.cli.options.law.on_terminal", lambda: True)
+    monkeypatch.setattr("isocalc.laws.spectrum.taken", lambda *_, **__: (None, None))
+    LawsUsed("exact", paths).law_of(ResNet("tanh", depth=1000, block="pre"))
+    told = capfd.readouterr().err.splitlines()
+    assert len(told) == lines
+    assert all(line.startswith("isocalc: the exact law of 1000 layers: about") for line in told)
 
 
 def test_nothing_is_said_in_a_pipe(capfd):

@@ -9,6 +9,7 @@ import click
 from isocalc.cli.command import decorated
 from isocalc.cli.messages import say
 from isocalc.cli.options.types import OneOf, Whole
+from isocalc.cli.progress import about, on_terminal
 from isocalc.errors import InvalidInputError
 from isocalc.limits import GOOD_ENOUGH, LEAST_PATHS, MOST_PATHS
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from isocalc.laws.spectrum import Choice, LawName, UniversalLaw
     from isocalc.networks.descriptions import FeedForward, ResNet
 
+# Seconds from which on it is said beforehand how long a law takes.
+_LONG = 3.0
 
 CAPTIONS = {
     "universal": "Universal law (L -> infinity)",
@@ -87,6 +90,8 @@ class LawsUsed:
         from isocalc.networks.descriptions import ResNet  # noqa: PLC0415
 
         choice = choose(network, self._law, own_gates=self._own_gates)
+        if choice.law == "exact" and isinstance(network, ResNet) and not self.laws and on_terminal():
+            self._foretell(network)
         law, choice = taken(network, choice, paths=self._paths)
         self.laws.append(law)
         if isinstance(network, ResNet):
@@ -95,6 +100,14 @@ class LawsUsed:
             if asked_for and (choice.error is None or choice.error >= GOOD_ENOUGH):
                 self._wrong.append((network.act.name, choice))
         return law
+
+    def _foretell(self, network: "ResNet") -> None:
+        """Say how long a law will take that takes long."""
+        from isocalc.laws.spectrum import expected_seconds  # noqa: PLC0415 - as above
+
+        seconds = expected_seconds(network, paths=self._paths)
+        if seconds > _LONG:
+            say(f"the exact law of {network.depth} layers: {about(seconds)}, Ctrl-C ends it")
 
     @property
     def caption(self) -> str:

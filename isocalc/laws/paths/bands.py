@@ -17,12 +17,15 @@ from isocalc.errors import NoAnswerError
 from isocalc.laws.paths.equations import Equations, Solutions
 from isocalc.laws.paths.table import End, Knot, Table, UnsolvedError
 from isocalc.laws.tolerances import (
+    DEAD,
+    EDGE_BESIDE,
     EDGE_FOUND,
     EDGE_PART,
     EDGE_ROUNDS,
     FINE_ROUNDS,
     FINE_STEP,
     FINE_STEPS,
+    LAST_COARSE,
     LEAST_MASS,
     MOST_LOST,
     RETREATS,
@@ -126,6 +129,51 @@ class Walk:
             real = Knot(float(there[0].real), complex(place, snap), found.states[0])
             knots = [*knots[-3:], real] if len(knots) < 4 else [*knots[-4:], real]
         return None
+
+    def refined(self, span: "_Span") -> "_Span":
+        """Return a band of these equations from one of the coarse ones.
+
+        Raises
+        ------
+        NoAnswerError
+            It has other ends.
+        """
+        low, high = (
+            self._refined(end, sign) or self._walked(span.inside, sign)
+            for end, sign in ((span.low, -1.0), (span.high, 1.0))
+        )
+        share = (np.array([knot.y for knot in span.inside]) - span.low.y) / (span.high.y - span.low.y)
+        states = self.equations.from_coarse(np.array([knot.state for knot in span.inside]))
+        for old, new, part in ((span.low, low, 1 - share), (span.high, high, share)):
+            if old.knot and new.knot:  # what the coarse ones are off at an end they are next to it
+                off = new.knot.state - self.equations.from_coarse(old.knot.state[None])[0]
+                states += part[:, None] * off
+        places, zetas = low.y + share * (high.y - low.y), [knot.zeta for knot in span.inside]
+        return _Span(low, high, [Knot(*knot) for knot in zip(places.tolist(), zetas, states, strict=True)])
+
+    def _refined(self, end: End, sign: float) -> End | None:
+        """Return the end that is next to one of the coarse equations, at the same ζ."""
+        if not end.knot:
+            return end
+        zeta = end.knot.zeta + EDGE_BESIDE * min(1.0, abs(end.knot.zeta.real)) * np.array([-1, 0, 1])
+        states = np.repeat(self.equations.from_coarse(end.knot.state[None]), 3, axis=0)
+        found, y, _, _ = self.equations.polish(states, np.full(3, end.y + 0j), np.asarray(zeta, complex))
+        if not found.solved.all():
+            return None
+        return self.edge([Knot(*knot) for knot in zip(y.real, zeta, found.states, strict=True)], sign)
+
+    def _walked(self, inside: list[Knot], sign: float) -> End:
+        """Return the end of a band from the last of coarse solutions that leads to one inside of it."""
+        inside = sorted(inside, key=lambda knot: -sign * knot.y)[:LAST_COARSE]
+        y = np.array([knot.y for knot in inside])
+        found = self.equations.polish(
+            self.equations.from_coarse(np.array([knot.state for knot in inside])), y.astype(complex)
+        )[0]
+        live = np.flatnonzero(found.solved & (found.zeta.imag > DEAD) & (found.zeta.imag < _PI - DEAD))
+        if not live.size:
+            raise NoAnswerError("an edge of the exact law was not found")
+        last = live[0]
+        return self.outwards(Knot(float(y[last]), complex(found.zeta[last]), found.states[last]), sign)[1]
 
     def across(self, end: End, sign: float) -> Knot | None:
         """Walk through the gap beyond an edge; return a point inside of the next band, if there is one."""
@@ -248,8 +296,22 @@ class Middle(NamedTuple):
         return max(0.0, 2 * self.persistent - 1)
 
 
+class _Span(NamedTuple):
+    """A band that was walked along: its ends, and points inside."""
+
+    low: End
+    high: End
+    inside: list[Knot]
+
+    def table(self, equations: Equations) -> Table:
+        return Table(equations, *self)
+
+
 def tables(equations: Equations, middle: Middle) -> list[Table]:
     """Return the law on each of its intervals, ascending.
+
+    The bands are those of coarse equations, followed to the ones at hand; where that leads nowhere they are
+    walked along from nothing.
 
     Raises
     ------
@@ -257,36 +319,68 @@ def tables(equations: Equations, middle: Middle) -> list[Table]:
         Its mass is not found.
     """
     with one_blas_thread(), np.errstate(all="ignore"):
-        found = _tables(equations, middle)
-        missed = 1 - middle.atom - math.fsum(table.mass for table in found)
-        apart = [abs(_differs(found, k, middle)) for k in range(len(found))]
-        off = max(0.0 if middle.reaches_zero else abs(missed), *apart)
-    if off > MOST_LOST:
-        raise NoAnswerError(f"{off:.2g} of its mass was not found")
-    return found
+        if equations.coarse is not None:
+            with suppress(NoAnswerError):
+                spans = _spans(Walk(equations.coarse, middle.width), middle)
+                walk = Walk(equations, middle.width)
+                return _completed([walk.refined(span).table(equations) for span in spans], walk, middle)
+        return _from_nothing(Walk(equations, middle.width), middle)
 
 
-def _tables(equations: Equations, middle: Middle) -> list[Table]:
-    walk = Walk(equations, middle.width)
-    seeds = _seeds(walk, middle)
-    found: list[Table] = []
-    for knot in seeds:
+def _from_nothing(walk: Walk, middle: Middle) -> list[Table]:
+    share = 1.0
+    for left in range(RETREATS if middle.reaches_zero else 0, -1, -1):
+        try:
+            found = [span.table(walk.equations) for span in _spans(walk, middle, share)]
+            break
+        except NoAnswerError:
+            if not left:
+                raise
+            share *= SURELY
+    return _completed(found, walk, middle)
+
+
+def _spans(walk: Walk, middle: Middle, share: float = 1.0) -> list[_Span]:
+    """Return the bands in which there are seeds, ascending."""
+    found: list[_Span] = []
+    for knot in _seeds(walk, middle):
         if found and knot.y < found[-1].high.y:
             continue
         beside = middle.persistent > SPIKE
         up, high = walk.outwards(knot, 1.0, 0.0 if beside and knot.y < 0 else math.inf)
-        if middle.reaches_zero and not found:
-            found.append(_lowest(walk, knot, high, up, middle))
-        else:
-            down, low = walk.outwards(knot, -1.0, 0.0 if beside and knot.y > 0 else -math.inf)
-            found.append(Table(equations, low, high, [*down, *up[1:]]))
+        try:
+            if middle.reaches_zero and not found:
+                down, low = _downwards(walk, knot, middle, share)
+            else:
+                down, low = walk.outwards(knot, -1.0, 0.0 if beside and knot.y > 0 else -math.inf)
+        except NoAnswerError:
+            if middle.reaches_zero or found:
+                raise
+            down, low = _downwards(walk, knot, middle)  # its end is below all mass that counts
+        found.append(_Span(low, high, [*down, *up[1:]]))
+    return found
+
+
+def _completed(found: list[Table], walk: Walk, middle: Middle) -> list[Table]:
+    """Return tables, and those of bands that mass is missing in.
+
+    Raises
+    ------
+    NoAnswerError
+        Mass is missing elsewhere.
+    """
     while _missed(found, middle) > LEAST_MASS:
         inside = _another(walk, found)
         if inside is None:
             break
         (up, high), (down, low) = walk.outwards(inside, 1.0), walk.outwards(inside, -1.0)
-        found.append(Table(equations, low, high, [*down, *up[1:]]))
+        found.append(Table(walk.equations, low, high, [*down, *up[1:]]))
         found.sort(key=lambda table: table.low.y)
+    missed = 1 - middle.atom - math.fsum(table.mass for table in found)
+    apart = [abs(_differs(found, k, middle)) for k in range(len(found))]
+    off = max(0.0 if middle.reaches_zero else abs(missed), *apart)
+    if off > MOST_LOST:
+        raise NoAnswerError(f"{off:.2g} of its mass was not found")
     return found
 
 
@@ -337,20 +431,6 @@ def _downwards(walk: Walk, knot: Knot, middle: Middle, share: float = 1.0) -> tu
         while walk.equations.below(y) > LEAST_MASS:
             y *= 1.25
     return walk.outwards(knot, -1.0, y * share, closed=True)
-
-
-def _lowest(walk: Walk, seed: Knot, high: End, up: list[Knot], middle: Middle) -> Table:
-    """Return the table of a density without a lower end, from as far down as it is solved."""
-    share = 1.0
-    for left in range(RETREATS, -1, -1):
-        try:
-            down, low = _downwards(walk, seed, middle, share)
-            return Table(walk.equations, low, high, [*down, *up[1:]])
-        except NoAnswerError:
-            if not left:
-                raise
-            share *= SURELY
-    raise AssertionError
 
 
 def _differs(found: list[Table], k: int, middle: Middle) -> float:

@@ -15,7 +15,8 @@ lower half-plane, and 1/√τ = √τ + 1/g. All arguments are from −π to 0, 
 stationary in the unknowns; its imaginary part over π is the mass above z: theory (44) to (48).
 
 A group of K layers with the same gates has K times the variance and gets half (1 − 1/K) of its p before its
-q: what that residuals is of third order in the variance of the group.
+q, post-activation half (1 − 1/K) of its q behind its p: what that leaves is of third order in the variance
+of the group. So what no gates multiply is one with what its neighbour has of it.
 
 With r = a/b and s = g/f each p and q is a shear of (a, b), and back of (f, g), and D = bf − ag is the same
 all along. The first derivatives of log D, whose averages are α and β, are products of one of (a, b) and one
@@ -35,10 +36,15 @@ from isocalc.laws.paths.gate_paths import ChainArrays
 from isocalc.laws.tolerances import (
     AT_ONCE,
     FULL_GROUPS,
+    GROUPS_OF_C,
     MERGED_GROUPS,
+    NEWTON_PATHS,
     NEWTON_WORK,
     SOLVED,
     SOLVED_BESIDE_EDGE,
+    START_GROUPS,
+    START_PATHS,
+    START_PAYS,
 )
 from isocalc.numerics.machine import one_blas_thread
 
@@ -137,13 +143,33 @@ class Equations:
 
     def __init__(self, chain: ChainArrays) -> None:
         self.chain = chain
-        self._gates = chain.gates.astype(complex)
         self._log_variances = np.log(chain.variances)
-        self.evaluated = 0
 
     @cached_property
     def _few(self) -> "_Few":
-        return _Few.of(self.chain)
+        groups = self.chain.counts.size
+        merged = groups if groups <= FULL_GROUPS else self._mergeable(MERGED_GROUPS)
+        return _Few.of(self.chain, merged, math.ceil(max(NEWTON_PATHS, NEWTON_WORK / merged**2)))
+
+    @cached_property
+    def _start(self) -> "_Few":
+        return _Few.of(self.chain, self._mergeable(START_GROUPS), START_PATHS)
+
+    def _mergeable(self, least: int) -> int:
+        """Return to how many groups those of the chain may be merged: strong ones are not."""
+        c = float(self.chain.variances @ (self.chain.gates @ self.chain.weights))
+        return min(self.chain.counts.size, max(least, math.ceil(GROUPS_OF_C * c)))
+
+    @cached_property
+    def coarse(self) -> "Equations | None":
+        """Equations with similar solutions that are solved faster; ``None`` where there are none."""
+        few = self._start.chain
+        return Equations(few) if START_PAYS * few.gates.size <= self.chain.gates.size else None
+
+    def from_coarse(self, states: Complex) -> Complex:
+        """Return about the states, shape (P, 2G), where ``states`` are those of the coarse equations."""
+        own = states - np.tile(self._start.log_variances, 2)
+        return self._start.spread(np.concatenate((own, own[:, :1]), axis=1))[:, :-1]
 
     @cached_property
     def expansion(self) -> "Expansion":
@@ -153,55 +179,44 @@ class Equations:
     def averages(self, states: Complex, log_z: Complex) -> Averages:
         """Average over all paths, shape of ``states`` (P, 2G)."""
         groups, places = self.chain.counts.size, log_z.size
-        self.evaluated += places
-        total: list[Complex] = [np.zeros((places, groups), complex) for _ in range(2)]
-        total += [np.zeros(places, complex) for _ in range(2)]
+        free, gated = np.zeros((groups + 1, places), complex), np.zeros((groups, places), complex)
+        omega, end = np.zeros((2, places), complex)
         for part, paths in _blocks(places, self.chain.weights.size):
             found = self._passed(states[part], log_z[part], paths)
-            for whole, share in zip(total, found, strict=True):
-                whole[part] += share
-        return Averages(*total)
+            for whole, share in zip((free, gated, omega, end), found, strict=True):
+                whole[..., part] += share
+        split = self.chain.before * free[:-1].T + self.chain.after * free[1:].T
+        alpha, beta = (gated.T, split) if self.chain.on_output else (split, gated.T)
+        return Averages(-np.asarray(alpha), np.asarray(beta, complex), omega, end)
 
-    def _passed(self, states: Complex, log_z: Complex, paths: slice) -> Averages:
-        """Average over some of the paths."""
-        gates, weights = self._gates[:, paths], self.chain.weights[paths]
+    def _passed(self, states: Complex, log_z: Complex, paths: slice) -> tuple[Complex, ...]:
+        """Average the derivatives of log D in shears, and b/D and a/D, over some of the paths."""
+        gates, weights = self.chain.gates[:, paths], self.chain.weights[paths]
         groups, shape = gates.shape[0], (log_z.size, weights.size)
-        p, q, before, after = _shears(self.chain, states)
-        on_output = self.chain.on_output
-        s_end = np.exp(-log_z)[:, None]
-        inside, outside = np.empty((2, groups, *shape), complex)
-        first = np.empty_like(inside) if before.any() else outside
-        a, b, t = np.ones(shape, complex), np.ones(shape, complex), np.empty(shape, complex)
+        shears = _Shears.of(self.chain, states)
+        opened, moved = np.empty((2, groups, *shape), complex)
+        kept = np.empty((groups + 1, *shape), complex)
+        u, t = np.ones(shape, complex), np.empty(shape, complex)
+        kept[0] = 1
         for k in range(groups):
-            if before[k]:
-                first[k] = b
-                np.multiply(b, before[k] * p[k], out=t)
-                a += t * gates[k] if on_output else t
-            inside[k] = a
-            np.multiply(a, q[k], out=t)
-            if not on_output:
-                t *= gates[k]
-            b = np.subtract(b, t, out=outside[k])
-            np.multiply(b, after[k] * p[k], out=t)
-            if on_output:
-                t *= gates[k]
-            a += t
-        f = weights / (b - a * s_end)
-        g = f * s_end
+            u += np.multiply(shears.free[k], kept[k], out=t)
+            np.multiply(shears.gated[k], gates[k], out=opened[k])
+            np.multiply(opened[k], u, out=moved[k])
+            np.add(kept[k], moved[k], out=kept[k + 1])
+        u += np.multiply(shears.free[groups], kept[groups], out=t)
+        a, b = (kept[groups], u) if self.chain.on_output else (u, kept[groups])
+        f = weights / (b - a * np.exp(-log_z)[:, None])
+        g = f * -np.exp(-log_z)[:, None]
         omega, end = _dot(b, f), _dot(a, f)
-        alpha, beta = np.empty((2, shape[0], groups), complex)
-        for k in range(groups - 1, -1, -1):
-            of_p = np.multiply(g, gates[k], out=t) if on_output else g
-            alpha[:, k] = after[k] * _dot(outside[k], of_p)
-            f -= of_p * (after[k] * p[k])
-            of_q = f if on_output else np.multiply(f, gates[k], out=t)
-            beta[:, k] = _dot(inside[k], of_q)
-            g += of_q * q[k]
-            if before[k]:
-                of_p = np.multiply(g, gates[k], out=t) if on_output else g
-                alpha[:, k] += before[k] * _dot(first[k], of_p)
-                f -= of_p * (before[k] * p[k])
-        return Averages(alpha, beta, omega, end)
+        by_u, by_w = (f, g) if self.chain.on_output else (g, f)
+        free, gated = np.empty((groups + 1, shape[0]), complex), np.empty((groups, shape[0]), complex)
+        for k in range(groups, 0, -1):
+            free[k] = _dot(by_u, kept[k])
+            by_w += np.multiply(shears.free[k], by_u, out=t)
+            gated[k - 1] = _dot(by_w, moved[k - 1])
+            by_u += np.multiply(opened[k - 1], by_w, out=t)
+        free[0] = _dot(by_u, kept[0])
+        return free, gated / shears.gated[..., 0], omega, end
 
     def _image(self, states: Complex, found: Averages) -> Complex:
         """Return what the equations make of states."""
@@ -364,16 +379,6 @@ class Equations:
             states = np.concatenate([self.line(float(y)) for y in log_z.real])
             return self.follow(states, np.asarray(log_z.real + 1j * _PI, complex), log_z)
 
-    def corrected(self, states: Complex, log_z: Complex, agree: float) -> Solutions:
-        """Solve to within ``agree`` from states nearby, from nothing where those lead nowhere."""
-        with one_blas_thread(), np.errstate(all="ignore"):
-            found = self.polish(states, log_z, agree=agree)[0]
-            near = found._replace(error=np.where(found.error <= agree, 0.0, math.inf))
-            if (lost := ~near.solved).any():
-                for whole, part in zip(near, self.solve(log_z[lost]), strict=True):
-                    whole[lost] = part
-        return near
-
     def above(self, states: Complex, y: Array) -> Array:
         """Return the mass above real y from the states there."""
         with np.errstate(all="ignore"):
@@ -384,18 +389,19 @@ class Equations:
         groups, chain = self.chain.counts.size, self.chain
         total = np.zeros(log_z.size, complex)
         for part, paths in _blocks(log_z.size, chain.weights.size):
-            gates, here = self._gates[:, paths], states[part]
-            p, q, before, after = _shears(chain, here)
-            s_end = np.exp(-log_z[part])
-            a: Complex = np.ones((s_end.size, gates.shape[1]), complex)
-            logs = np.zeros_like(a)
-            for k in range(groups):
-                of_p, of_q = (gates[k] * p[k], q[k]) if chain.on_output else (p[k], gates[k] * q[k])
-                x = a + before[k] * of_p
-                growth = 1 - of_q * x
-                logs += _log_one_less(growth, here[:, groups + k, None].imag, x)
-                a = x / growth + after[k] * of_p
-            logs += _log_one_less(1 - a * s_end[:, None], -log_z[part].imag[:, None], a)
+            shears, s_end = _Shears.of(chain, states[part]), np.exp(-log_z[part])[:, None]
+            ratio: Complex = np.ones((s_end.size, chain.gates[:, paths].shape[1]), complex)
+            logs = np.zeros_like(ratio)
+            for site in range(2 * groups + 1):
+                shear = shears.gated[site // 2] if site % 2 else shears.free[site // 2]
+                by = shear * chain.gates[site // 2, paths] if site % 2 else shear
+                if bool(site % 2) == chain.on_output:
+                    ratio = ratio + by
+                else:
+                    growth = 1 + by * ratio
+                    logs += _log_one_less(growth, _lower_argument(-shear), ratio)
+                    ratio /= growth
+            logs += _log_one_less(1 - ratio * s_end, -log_z[part].imag[:, None], ratio)
             total[part] += logs @ chain.weights[paths]
         square = np.exp(states[:, :groups] + states[:, groups:]) / chain.variances
         if chain.orthogonal:
@@ -405,11 +411,28 @@ class Equations:
         return np.asarray(total + square.sum(axis=1))
 
 
-def _shears(chain: ChainArrays, states: Complex) -> tuple[Complex, Complex, Array, Array]:
-    """Return p/e² and q/d², shape (G, P, 1), and the shares of p before and after q."""
-    p, q = np.exp(states.T[..., None]).reshape(2, chain.counts.size, -1, 1)
-    before = (1 - 1 / chain.counts) / 2
-    return p, q, before, 1 - before
+class _Shears(NamedTuple):
+    """The shears u += free w and w += gated gate u, in turns; (u, w) is (a, b), post-activation (b, a).
+
+    Attributes
+    ----------
+    free : array, shape (G + 1, P, 1)
+        From before the first group to behind the last: p, or −q, of neighbours in part.
+    gated : array, shape (G, P, 1)
+        −q/d², or p/e².
+    """
+
+    free: Complex
+    gated: Complex
+
+    @classmethod
+    def of(cls, chain: ChainArrays, states: Complex) -> "_Shears":
+        p, q = np.exp(states.T[..., None]).reshape(2, chain.counts.size, -1, 1)
+        whole, gated = (-q, p) if chain.on_output else (p, -q)
+        free = np.zeros((chain.counts.size + 1, *p.shape[1:]), complex)
+        free[:-1] += chain.before[:, None, None] * whole
+        free[1:] += chain.after[:, None, None] * whole
+        return cls(free, gated)
 
 
 def _times(matrix: Complex, vector: Complex) -> Complex:
@@ -430,7 +453,7 @@ def _learned(inverse: Complex, last: Complex, step: Complex) -> tuple[Complex, C
 
 
 def _dot(one: Complex, other: Complex) -> Complex:
-    return np.asarray(np.einsum("pn,pn->p", one, other))
+    return np.asarray((one[:, None] @ other[..., None])[:, 0, 0])
 
 
 def _blocks(places: int, paths: int) -> Iterator[tuple[slice, slice]]:
@@ -448,6 +471,12 @@ def _lower_log(x: Complex) -> Complex:
     return np.asarray(np.where(found.imag > _PI / 2, found - 2j * _PI, found))
 
 
+def _lower_argument(x: Complex) -> Array:
+    """Return the argument of that."""
+    found = np.angle(x)
+    return np.asarray(np.where(found > _PI / 2, found - 2 * _PI, found))
+
+
 def _upper_log(x: Complex) -> Complex:
     """Return log x with an argument from −π/2 to 3π/2."""
     found = np.log(x)
@@ -459,10 +488,12 @@ def _log_one_less(w: Complex, argument: Array, other: Complex) -> Complex:
 
     Where w is next to the negative real axis these say on which side.
     """
-    found = np.log(w)
+    found = np.empty_like(w)
+    found.real = np.log(w.real * w.real + w.imag * w.imag) / 2
+    found.imag = np.arctan2(w.imag, w.real)
     near = (w.real < 0) & (np.abs(w.imag) < _NEAR_CUT * -w.real)
     if near.any():
-        angle = (argument + _lower_log(other).imag)[near]
+        angle = (argument + _lower_argument(other))[near]
         imag = found.imag[near]
         imag = np.where((angle < -_PI) & (imag > 0), imag - 2 * _PI, imag)
         found.imag[near] = np.where((angle > -_PI) & (imag < 0), imag + 2 * _PI, imag)
@@ -470,57 +501,58 @@ def _log_one_less(w: Complex, argument: Array, other: Complex) -> Complex:
 
 
 class _Few(NamedTuple):
-    """A chain of fewer paths and, where it is deep, merged groups, that Newton's matrix is made from.
+    """A chain of fewer paths and, where it is deep, merged groups: for Newton's matrix, and to start from.
 
     Attributes
     ----------
     chain : ChainArrays
-    restrict, spread_by : array, shape (K, G), (G, K), or ``None``
+    log_variances : array, shape (K,)
+        By what the unknowns of merged groups are larger.
+    restrict, spread_by : array, shape (K, G), (G, K)
         From the groups to the merged ones, and back.
-    sites : array, shape (2K + 1, sites)
+    sites : array, shape (2K + 1, 2K + 2)
         Which sites, in the order of the passes, belong to p, to q, and to 1/z, and with which share.
     """
 
     chain: ChainArrays
     log_variances: Array
-    restrict: Array | None
-    spread_by: Array | None
+    restrict: Array
+    spread_by: Array
     sites: Array
 
     @classmethod
-    def of(cls, chain: ChainArrays) -> "_Few":
-        groups = chain.counts.size
+    def of(cls, chain: ChainArrays, groups: int, paths: int) -> "_Few":
+        """Return it, of at most so many groups and paths."""
         used = np.flatnonzero(chain.weights > 0)
-        most = math.ceil(NEWTON_WORK / min(groups, MERGED_GROUPS + 8) ** 2)
-        if used.size > most and np.ptp(chain.weights[used]) == 0:
-            used = used[:: math.ceil(used.size / most)]
-        gates, weights = chain.gates[:, used], chain.weights[used] / chain.weights[used].sum()
-        variances, counts = chain.variances, chain.counts
-        restrict = spread_by = None
-        if groups > FULL_GROUPS:
-            ends = np.linspace(0, groups, MERGED_GROUPS + 1).round().astype(int)
-            of = np.repeat(np.arange(MERGED_GROUPS), np.diff(ends))
-            belongs = (of == np.arange(MERGED_GROUPS)[:, None]).astype(float)
-            restrict = belongs / belongs.sum(axis=1, keepdims=True)
-            centre = restrict @ np.arange(groups)
-            below = np.clip(np.searchsorted(centre, np.arange(groups)) - 1, 0, MERGED_GROUPS - 2)
-            share = (np.arange(groups) - centre[below]) / (centre[below + 1] - centre[below])
-            spread_by = np.zeros((groups, MERGED_GROUPS))
-            spread_by[np.arange(groups), below] = 1 - share
-            spread_by[np.arange(groups), below + 1] = share
-            gates = (belongs * variances) @ gates / (belongs @ variances)[:, None]
-            variances, counts = belongs @ variances, belongs @ counts
-            groups = MERGED_GROUPS
-        before = (1 - 1 / counts) / 2
-        sites = np.zeros((2 * groups + 1, 3 * groups + 1))
-        for k in range(groups):
-            sites[k, 3 * k], sites[groups + k, 3 * k + 1], sites[k, 3 * k + 2] = before[k], 1.0, 1 - before[k]
-        sites[-1, -1] = 1.0
-        sites = sites[:, sites.any(axis=0)]
+        if used.size > paths and np.ptp(chain.weights[used]) == 0:
+            used = used[:: math.ceil(used.size / paths)]
+        weights = chain.weights[used] / chain.weights[used].sum()
+        all_groups = np.arange(chain.counts.size)
+        of = all_groups
+        if groups < chain.counts.size:  # each merged one with its share of c, and of their number
+            strengths = chain.variances * (chain.gates @ chain.weights)
+            share = strengths / strengths.sum() + 1 / chain.counts.size
+            middle = (np.cumsum(share) - share / 2) / 2
+            of = np.unique((groups * middle).astype(int), return_inverse=True)[1]
+        groups = int(of[-1]) + 1
+        belongs = (of == np.arange(groups)[:, None]).astype(float)
+        restrict = belongs / belongs.sum(axis=1, keepdims=True)
+        spread_by = np.ones((chain.counts.size, 1))
+        if groups > 1:
+            centre = restrict @ all_groups
+            below = np.clip(np.searchsorted(centre, all_groups) - 1, 0, groups - 2)
+            share = (all_groups - centre[below]) / (centre[below + 1] - centre[below])
+            spread_by = np.zeros((chain.counts.size, groups))
+            spread_by[all_groups, below], spread_by[all_groups, below + 1] = 1 - share, share
+        variances, counts = belongs @ chain.variances, belongs @ chain.counts
+        gates = (belongs * chain.variances) @ chain.gates[:, used] / variances[:, None]
         small = ChainArrays(gates, weights, chain.on_output, variances, counts, chain.orthogonal)
-        own = np.log(variances) - (
-            np.log(chain.variances) if restrict is None else restrict @ np.log(chain.variances)
-        )
+        own = np.log(variances) - restrict @ np.log(chain.variances)
+        p, q = np.arange(groups), groups + np.arange(groups)
+        whole, gated = (q, p) if chain.on_output else (p, q)
+        sites = np.zeros((2 * groups + 1, 2 * groups + 2))
+        sites[whole, 2 * p], sites[whole, 2 * p + 2] = small.before, small.after
+        sites[gated, 2 * p + 1] = sites[-1, -1] = 1.0
         return cls(small, own, restrict, spread_by, sites)
 
     @property
@@ -528,23 +560,18 @@ class _Few(NamedTuple):
         """Shape of Newton's matrix."""
         return self.sites.shape[0], self.sites.shape[0]
 
-    def restricted(self, values: Complex, last: Complex | None = None) -> Complex:
+    def restricted(self, values: Complex, last: Complex) -> Complex:
         """Return values of the merged groups from those of the chain, and append ``last``."""
-        if self.restrict is not None:
-            values = np.concatenate([half @ self.restrict.T for half in np.split(values, 2, axis=1)], axis=1)
-        return values if last is None else np.concatenate((values, last[:, None]), axis=1)
+        halves = [half @ self.restrict.T for half in np.split(values, 2, axis=1)]
+        return np.concatenate([*halves, last[:, None]], axis=1)
 
     def spread(self, values: Complex) -> Complex:
         """Return unknowns of the chain from those of the merged groups, log z last."""
-        if self.spread_by is None:
-            return values
         halves = np.split(values[:, :-1], 2, axis=1)
         return np.concatenate([half @ self.spread_by.T for half in halves] + [values[:, -1:]], axis=1)
 
     def spread_step(self, step: Complex, small: Complex, residual: Complex) -> Complex:
         """Return Newton's step in the chain: what plain iteration gives, and what it lacks."""
-        if self.restrict is None:
-            return step
         lacking = step - small
         lacking[:, -1] = step[:, -1]
         whole = self.spread(lacking)
@@ -553,7 +580,7 @@ class _Few(NamedTuple):
 
     def with_tangent(self, inverse: Complex, slope: Complex) -> Complex:
         """Return the inverse nearest by that has the derivatives of the states in log z that are known."""
-        known = self.restricted(slope)
+        known = self.restricted(slope, slope[:, 0])[:, :-1]
         here = inverse[:, :-1, -1]
         rows = (known.conj()[:, None] @ inverse[:, :-1, :-1])[:, 0]
         size = (known.conj() * here).sum(axis=1)
@@ -565,7 +592,7 @@ class _Few(NamedTuple):
     def inverse(self, states: Complex, log_z: Complex, *, tied: bool) -> tuple[Complex, Complex]:
         """Return the inverse of the derivatives of residuals, and of log z, or ζ if tied; and those of ζ."""
         groups, chain = self.chain.counts.size, self.chain
-        small = self.restricted(states) + np.tile(self.log_variances, 2)
+        small = self.restricted(states, log_z)[:, :-1] + np.tile(self.log_variances, 2)
         second, found = self._second(small, log_z)
         size = 2 * groups
         theta = np.concatenate((np.exp(small), np.exp(-log_z)[:, None]), axis=1)
@@ -603,51 +630,42 @@ class _Few(NamedTuple):
 
     def _second(self, states: Complex, log_z: Complex) -> tuple[Complex, Averages]:
         """Return the second derivatives of − E log D in p, q and 1/z, shape (P, 2K + 1, 2K + 1)."""
-        chain, gates = self.chain, self.chain.gates
-        groups, paths = gates.shape
-        p, q, before, after = _shears(chain, states)
-        shape = (log_z.size, paths)
-        ones = np.ones(paths)
-        s_end = np.exp(-log_z)[:, None]
-        a = b = np.ones(shape, complex)
-        left, sites = [], []
+        chain, groups = self.chain, self.chain.counts.size
+        shears = _Shears.of(chain, states)
+        gate = np.ones((2 * groups + 2, chain.weights.size))
+        gate[1:-1:2] = chain.gates
+        lefts = np.empty((2 * groups + 2, log_z.size, chain.weights.size), complex)
+        rights = np.empty_like(lefts)
+        u, w = np.ones((2, *lefts.shape[1:]), complex)
         for k in range(groups):
-            e, d = (gates[k], ones) if chain.on_output else (ones, gates[k])
-            if before[k]:
-                left.append(b)
-                sites.append(e)
-                a = a + before[k] * p[k] * e * b
-            left.append(a)
-            sites.append(d)
-            b = b - q[k] * d * a
-            left.append(b)
-            sites.append(e)
-            a = a + after[k] * p[k] * e * b
-        left.append(a)
-        sites.append(ones)
-        f = 1 / (b - a * s_end)
-        g = s_end * f
-        right = [f]
+            lefts[2 * k] = w
+            u += shears.free[k] * w
+            lefts[2 * k + 1] = u
+            w += shears.gated[k] * chain.gates[k] * u
+        lefts[2 * groups] = w
+        u += shears.free[groups] * w
+        a, b = (w, u) if chain.on_output else (u, w)
+        lefts[-1] = a
+        f = 1 / (b - a * np.exp(-log_z)[:, None])
+        g = f * -np.exp(-log_z)[:, None]
+        rights[-1] = f
         omega, end = (b * f) @ chain.weights, (a * f) @ chain.weights
-        for k in range(groups - 1, -1, -1):
-            e, d = (gates[k], ones) if chain.on_output else (ones, gates[k])
-            right.append(g)
-            f = f - after[k] * p[k] * e * g
-            right.append(f)
-            g = g + q[k] * d * f
-            if before[k]:
-                right.append(g)
-                f = f - before[k] * p[k] * e * g
-        gate = np.array(sites)
-        lefts, rights = np.array(left), np.array(right[::-1])
-        first = np.einsum("spn,spn,sn->ps", lefts, rights, gate * chain.weights)
+        by_u, by_w = (f, g) if chain.on_output else (g, f)
+        for k in range(groups, 0, -1):
+            rights[2 * k] = by_u
+            by_w = by_w + shears.free[k] * by_u
+            rights[2 * k - 1] = by_w
+            by_u = by_u + shears.gated[k - 1] * chain.gates[k - 1] * by_w
+        rights[0] = by_u
+        first = ((lefts * rights).transpose(1, 0, 2) * gate) @ chain.weights
+        first[:, (1 if chain.on_output else 0) : -1 : 2] *= -1
         lefts *= lefts
         lefts *= (gate * chain.weights)[:, None]
         rights *= rights
         rights *= gate[:, None]
         products = lefts.transpose(1, 0, 2) @ rights.transpose(1, 2, 0)
         second = np.triu(products) + np.triu(products, 1).transpose(0, 2, 1)
-        summed = first @ self.sites.T
+        summed = np.asarray(first @ self.sites.T, complex)
         averages = Averages(summed[:, :groups], summed[:, groups:-1], omega, end)
         return self.sites @ second @ self.sites.T, averages
 
@@ -670,37 +688,41 @@ class Expansion(NamedTuple):
 
     @classmethod
     def of(cls, chain: ChainArrays) -> "Expansion":
-        """Return it: r to order 0, then s to order 1, then r to order 1."""
-        weights, counts = chain.weights, chain.counts
-        before = (1 - 1 / counts) / 2
-        ones = np.ones_like(weights)
+        """Return it: r to order 0, then s to order 1, then r to order 1.
 
-        def gates(k: int) -> tuple[Array, Array]:
-            return (chain.gates[k], ones) if chain.on_output else (ones, chain.gates[k])
+        A group is four shears, p early, q early, p late and q late, one of the four none.
+        """
+        weights, v, none = chain.weights, chain.variances, np.zeros_like(chain.before)
+        ones, whole, split = np.ones_like(weights), none + 1, (chain.before, chain.after)
+        p_parts, q_parts = ((none, whole), split) if chain.on_output else (split, (whole, none))
+        parts = np.transpose([*p_parts, *q_parts]).tolist()
+        sides = [(gate, ones) if chain.on_output else (ones, gate) for gate in chain.gates]
+        left = 1 - v * (chain.after if chain.on_output else chain.before) * (chain.gates @ weights)
+        if (left <= 0).any():
+            raise NoAnswerError("layers are too strong for the exact law to take them in groups")
 
-        # x is r where the gates d are.
-        r, x, p = ones, [], np.empty(counts.size)
-        for k, variance in enumerate(chain.variances.tolist()):
-            e, d = gates(k)
-            growth = 1 - variance * before[k] * float(weights @ (d * e))
-            p[k] = variance * float(weights @ (d * r)) / growth
-            x.append(r + before[k] * p[k] * e)
-            r = r + p[k] * e
-        s, s_before, q = ones, [ones] * counts.size, np.empty(counts.size)
-        for k in range(counts.size - 1, -1, -1):
-            e, d = gates(k)
-            growth = 1 - chain.variances[k] * before[k] * float(weights @ (e * d))
-            q[k] = chain.variances[k] * float(weights @ (e * s)) / growth
-            s = s + q[k] * d
-            s_before[k] = s
+        r, between, p = ones, [], np.empty_like(v)
+        for k, ((e, d), (p_early, p_late, _, _)) in enumerate(zip(sides, parts, strict=True)):
+            p[k] = v[k] * float(weights @ (d * r)) / left[k]
+            early = r + p_early * p[k] * e
+            r = early + p_late * p[k] * e
+            between.append((early, r))
+        s, behind, q = ones, [], np.empty_like(v)
+        for k in range(v.size - 1, -1, -1):
+            (e, d), (_, _, q_early, q_late) = sides[k], parts[k]
+            q[k] = v[k] * float(weights @ (e * s)) / left[k]
+            late = s + q_late * q[k] * d
+            s = late + q_early * q[k] * d
+            behind.append((s, late))
         r1 = np.zeros_like(ones)
-        for k, variance in enumerate(chain.variances.tolist()):
-            e, d = gates(k)
-            fixed = variance * float(weights @ (d * (r1 + x[k] ** 2 * s_before[k])))
+        for k, ((e, d), (_, _, q_early, q_late)) in enumerate(zip(sides, parts, strict=True)):
+            (x, y), (s_early, s_late) = between[k], behind[-1 - k]
+            moved = q_early * q[k] * d * x * x
+            known = q_early * (r1 + x * x * s_early) + q_late * (r1 + moved + y * y * s_late)
+            p1 = v[k] * float(weights @ (d * known))
             if chain.orthogonal:
-                fixed -= p[k] * p[k] * q[k] / (variance * counts[k])
-            p1 = fixed / (1 - variance * before[k] * float(weights @ (d * e)))
-            r1 = r1 + p1 * e + q[k] * d * x[k] ** 2
+                p1 -= p[k] * p[k] * q[k] / (v[k] * chain.counts[k])
+            r1 = r1 + p1 / left[k] * e + moved + q_late * q[k] * d * y * y
         return cls(p, q, float(weights @ r), float(weights @ (r1 + r * r)))
 
 

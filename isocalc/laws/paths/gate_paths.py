@@ -104,6 +104,16 @@ class ChainArrays(NamedTuple):
     counts: Array
     orthogonal: bool
 
+    @property
+    def before(self) -> Array:
+        """Which part of p (post-activation: of q), which no gates multiply, a group has before the other."""
+        return (1 + (1 if self.on_output else -1) / self.counts) / 2
+
+    @property
+    def after(self) -> Array:
+        """Which part it has after the other."""
+        return 1 - self.before
+
 
 class GatePaths(NamedTuple):
     """Paths through the groups of layers of a network.

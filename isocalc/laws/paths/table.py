@@ -19,8 +19,10 @@ from isocalc.laws.tolerances import (
     SERIES_COARSEST,
     SERIES_ENOUGH_AT,
     SERIES_FIRST,
+    SERIES_HOPELESS,
     SERIES_MOST,
     SHORTEST_PANEL,
+    SOLVED_IN_TABLES,
 )
 from isocalc.numerics.quadrature import legendre_rule
 
@@ -167,10 +169,10 @@ class Table:
     def _panels(self) -> list[_Panel]:
         """Return panels on which the series have died: nodes double, then panels halve."""
         done: list[_Panel] = []
-        ends = [-1.0, 1.0]
+        ends, singular = [-1.0, 1.0], math.nan
         if self.low.y < 0 < self.high.y:  # gates that are hardly open change the law most at y = 0
-            middle = float(self.x_of(np.zeros(1))[0])
-            ends = [-1.0, (middle - 1) / 2, middle, (middle + 1) / 2, 1.0]
+            singular = float(self.x_of(np.zeros(1))[0])
+            ends = [-1.0, (singular - 1) / 2, singular, (singular + 1) / 2, 1.0]
         work: list[tuple[float, float, _Panel | None]] = [(*pair, None) for pair in pairwise(ends)]
         while work:
             start, stop, guess = work.pop()
@@ -182,13 +184,14 @@ class Table:
                 self.missed += tail if tail > SERIES_COARSEST else 0.0
                 done.append(panel)
             else:
-                middle = (start + stop) / 2
+                share = 0.25 if start == singular else 0.75 if stop == singular else 0.5
+                middle = start + share * (stop - start)
                 work += [(start, middle, panel), (middle, stop, panel)]
         return done
 
     def _panel(self, start: float, stop: float, guess: _Panel | None) -> tuple[_Panel, float]:
         """Return the series on a panel, and the mass that its last coefficients stand for."""
-        count, values = SERIES_FIRST, np.empty((0, 0), complex)
+        count, values, before = SERIES_FIRST, np.empty((0, 0), complex), math.inf
         while True:
             angle = _PI * np.arange(1, count + 1) / (count + 1)
             x = (start + stop) / 2 + (stop - start) / 2 * np.cos(angle)
@@ -202,8 +205,11 @@ class Table:
             size = np.abs(panel.series[-max(3, count // 8) :, 0]).max() / np.abs(values[:, 0]).max()
             weight = np.abs(self.density_of(values[:, 0]) * self._slope(x)).max() * (stop - start)
             tail = float(size * weight)
-            if max(tail, size * 1e-3) <= SERIES_ENOUGH_AT or 2 * count + 1 > SERIES_MOST:
+            missed = max(tail, size * 1e-3)
+            hopeless = missed * (missed / before) ** 2 > SERIES_HOPELESS * SERIES_ENOUGH_AT
+            if missed <= SERIES_ENOUGH_AT or 2 * count + 1 > SERIES_MOST or hopeless:
                 return panel, tail
+            before = missed
             ends = [
                 (at, known)
                 for x, at, end, known in (
@@ -226,7 +232,7 @@ class Table:
         states, up, down = np.split(says[:, 1:], 3)
         apart = np.diff(self.place(beside).reshape(3, -1)[[2, 1]], axis=0)[0]
         slope = (up - down) / apart[:, None]
-        found = self.equations.polish(states, y.astype(complex), slope=slope)[0]
+        found = self.equations.polish(states, y.astype(complex), agree=SOLVED_IN_TABLES, slope=slope)[0]
         good = found.solved
         if not good.all():
             known = self.place(self._known_x)
