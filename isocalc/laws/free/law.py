@@ -222,6 +222,17 @@ class ProductSource:
         return tuple(bands)
 
     @property
+    def edges(self) -> tuple[float, float]:
+        """The ends of all bands: where they are certain, without the law in between."""
+        if "_solved" not in self.__dict__ and self.product.has_certain_ends:
+            low, high = (end.y for end in self.product.ends)
+            return (
+                -math.inf if reaches_zero(self.product) else low,
+                math.inf if is_unbounded(self.product) else high,
+            )
+        return self.bands[0].low, self.bands[-1].high
+
+    @property
     def missed(self) -> float:
         """Mass below the scan for which the law is not solved."""
         return self.product.missed

@@ -191,6 +191,21 @@ class FreeProduct(FreeSolver):
             raise NoAnswerError("the layered law was not solved: its ends were not found", ("simulate",))
         return low, high
 
+    @cached_property
+    def has_certain_ends(self) -> bool:
+        """Whether there is a density just inside both ends of the law, and none just outside."""
+        low, high = self.ends
+        beside = _BESIDE_END * (high.y - low.y)
+        y, live = [low.y + beside, high.y - beside], [True, True]
+        for end, side in ((low, -1), (high, 1)):
+            if end.turns:
+                y.append(end.y + side * beside)
+                live.append(False)
+        with np.errstate(all="ignore"):
+            state, reached = self.solved(np.array(y))
+        found = (state[0].imag > _REAL) & (state[0].imag < PI - _REAL)
+        return bool(reached.all()) and found.tolist() == live
+
     def bands(self, atoms: Sequence[float] = (), points: int = _SCANNED) -> list[tuple[End, End]]:
         """Return the ends of the intervals that carry the density, ascending.
 
