@@ -11,9 +11,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from isocalc.laws.free.factors import Complex
 from isocalc.laws.free.layer_factors import ResidualLayer
 from isocalc.laws.free.product import FreeProduct
-from isocalc.laws.free.solver import Array, Complex
+from isocalc.laws.free.solver import Array
 
 # Where slopes are looked at first, in units of the universal law's ζ at its ends; one turn is between.
 _LOOKED_AT = np.array([0.7, 1.0, 1.4, 2.5])
