@@ -12,13 +12,14 @@ rounding; where its last coefficients say otherwise direct quadrature takes over
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import cache, cached_property
+from functools import cache, cached_property, lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from isocalc.activations.catalogue import Activation
+from isocalc.activations.definition import Function
 from isocalc.activations.tolerances import (
     CENTRAL_REACH,
     FARTHEST_REACH,
@@ -351,6 +352,12 @@ class Octave(NamedTuple):
     """Shape (3, 16): of E φ, log E φ², log E φ'², each in its unit"""
 
 
+@lru_cache(maxsize=64)
+def _octaves_of(_act: Activation, _phi: Function) -> dict[int, Octave | None]:
+    """Return the series that tables of one activation share; φ itself tells those of one name apart."""
+    return {}
+
+
 class AverageTable:
     """Gaussian averages of one activation at one q after another.
 
@@ -361,7 +368,7 @@ class AverageTable:
 
     def __init__(self, act: Activation) -> None:
         self.act = act
-        self._octaves: dict[int, Octave | None] = {}
+        self._octaves = _octaves_of(act, act.phi)
         self._visits: Counter[int] = Counter()
         self._lists: dict[int, tuple[list[float], list[list[float]]]] = {}
         self._rows: dict[int, int] = {}
