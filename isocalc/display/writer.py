@@ -3,7 +3,7 @@
 
 import errno
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from operator import ne
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, TextIO
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 # Rows of CSV that are text at a time.
 _ROWS_AT_ONCE = 4096
+# Text with one of these is quoted in CSV (RFC 4180).
+_QUOTED = frozenset(',"\r\n')
 
 
 class Screen(NamedTuple):
@@ -112,23 +114,32 @@ def _require_no_nan(table: Table) -> None:
 
 def _csv(table: Table) -> Iterator[str]:
     """Yield the lines of many rows at a time."""
-    import csv
-    import io
-
-    def lines(rows: Sequence[Sequence[Cell]]) -> str:
-        stream = io.StringIO(newline="")
-        csv.writer(stream, lineterminator="\n").writerows(rows)
-        return stream.getvalue()
-
-    yield lines([table.columns])
+    yield ",".join(map(_field, table.columns)) + "\n"
     for start in range(0, len(table.rows), _ROWS_AT_ONCE):
-        rows = table.rows[start : start + _ROWS_AT_ONCE]
-        cells = list(chain.from_iterable(rows))
-        if set(map(type, cells)) == {float}:
-            texts = map(float.__repr__, cells)
-            yield "\n".join(map(",".join, zip(*[texts] * len(table.columns), strict=True))) + "\n"
-        else:
-            yield lines([[_plain(cell) for cell in row] for row in rows])
+        columns = zip(*table.rows[start : start + _ROWS_AT_ONCE], strict=True)
+        lines: Iterator[str] = map(",".join, zip(*map(_fields, columns), strict=True))
+        if len(table.columns) == 1:
+            lines = (line or '""' for line in lines)  # an empty line is none
+        yield "\n".join(lines) + "\n"
+
+
+def _fields(cells: Sequence[Cell]) -> Iterable[str]:
+    """Return the cells of a column as fields of CSV."""
+    kinds = set(map(type, cells))
+    if kinds == {float}:
+        return map(repr, cells)
+    if kinds == {str}:
+        known = {text: _field(text) for text in set(cells)}
+        return map(known.__getitem__, cells)
+    return map(_field, map(_plain, cells))
+
+
+def _field(cell: Cell) -> str:
+    if cell is None:
+        return ""
+    if not isinstance(cell, str):
+        return repr(cell)
+    return '"' + cell.replace('"', '""') + '"' if set(cell) & _QUOTED else cell
 
 
 def _json(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
