@@ -3,6 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from isocalc.cli.messages import say, told
@@ -180,19 +181,21 @@ def run(
 
 def _cells(
     columns: Sequence[str], rows: Iterable[PartialRow], swept: Sequence[str], failures: list[str]
-) -> list[list[Value | None]]:
+) -> list[tuple[Value | None, ...]]:
     """Return the cells of rows; say of which one, and why, it was not computed."""
-    cells: list[list[Value | None]] = []
+    cells: list[tuple[Value | None, ...]] = []
+    in_order = itemgetter(columns[0], *columns)  # a tuple of one column, too
     for row in rows:
-        values = dict(row)
+        values = row
         if isinstance(error := row.get("status"), IsocalcError):
-            values["status"] = why = told(error)
+            why = told(error)
+            values = {**row, "status": why}
             failures.append(why)
             if len(failures) <= MOST_REASONS:
                 names = [*swept, *(["scheme"] if row.get("scheme") and "scheme" in columns else [])]
                 about = ", ".join(f"{name} {row[name]}" for name in names)
                 say(f"{about}: {why}" if about else why)
-        cells.append([values[name] for name in columns])  # type: ignore[misc] # no error is left
+        cells.append(in_order(values)[1:])
     return cells
 
 

@@ -3,7 +3,9 @@
 
 import errno
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from operator import ne
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, TextIO
 
 from isocalc.display.table import Cell, Table
@@ -12,6 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from isocalc.display.figure import Figure
+
+
+# Rows of CSV that are text at a time.
+_ROWS_AT_ONCE = 4096
+# Text with one of these is quoted in CSV (RFC 4180).
+_QUOTED = frozenset(',"\r\n')
 
 
 class Screen(NamedTuple):
@@ -43,6 +51,7 @@ def write(table: Table, form: str = "auto", path: str | None = None, screen: Scr
     OSError
         The place cannot be written to; ``filename`` names it.
     """
+    _require_no_nan(table)
     if path is None or path == "-":
         on_terminal = sys.stdout is not None and sys.stdout.isatty()
         form = {"auto": "table" if on_terminal else "csv"}.get(form, form)
@@ -51,12 +60,13 @@ def write(table: Table, form: str = "auto", path: str | None = None, screen: Scr
 
             _print(screen_text(table, _cells(table), sys.stdout, *screen))
         else:
-            _print(_text(table, form, sys.stdout))
+            for text in _texts(table, form, sys.stdout):
+                _print(text)
     else:
         from isocalc.files import replace_file
 
         by_name = "json" if path.lower().endswith(".json") else "csv"
-        replace_file(path, _text(table, by_name if form == "auto" else form, None))
+        replace_file(path, "".join(_texts(table, by_name if form == "auto" else form, None)))
 
 
 def print_picture(figure: "Figure") -> None:
@@ -76,35 +86,60 @@ def _cells(table: Table) -> list[list[Cell]]:
     return [[_plain(cell) for cell in row] for row in table.rows]
 
 
-def _text(table: Table, form: str, stream: TextIO | None) -> str:
-    rows = _cells(table)
+def _texts(table: Table, form: str, stream: TextIO | None) -> Iterator[str]:
+    """Yield the parts of a table's text, one after the other."""
     if form == "csv":
-        return _csv(table.columns, rows)
-    if form == "json":
-        return _json(table.columns, rows)
-    from isocalc.display.terminal import text_table
+        yield from _csv(table)
+    elif form == "json":
+        yield _json(table.columns, _cells(table))
+    else:
+        from isocalc.display.terminal import text_table
 
-    return text_table(table, rows, stream)
+        yield text_table(table, _cells(table), stream)
 
 
 def _plain(cell: Any) -> Cell:
-    """Return a cell as a Python object; NaN is a fault of the program."""
+    """Return a cell as a Python object."""
     if type(cell) not in (float, str, int, type(None)):
         cell = cell.item()  # a numpy scalar
-    if cell != cell:  # noqa: PLR0124 - true of NaN alone
-        raise AssertionError("a cell of the table is NaN")
     return cell  # type: ignore[no-any-return] # text, a number or None
 
 
-def _csv(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
-    import csv
-    import io
+def _require_no_nan(table: Table) -> None:
+    """Stop before anything is written; NaN is a fault of the program."""
+    one, same = (chain.from_iterable(table.rows) for _ in range(2))
+    if any(map(ne, one, same)):  # true of NaN alone
+        raise AssertionError("a cell of the table is NaN")
 
-    stream = io.StringIO(newline="")
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return stream.getvalue()
+
+def _csv(table: Table) -> Iterator[str]:
+    """Yield the lines of many rows at a time."""
+    yield ",".join(map(_field, table.columns)) + "\n"
+    for start in range(0, len(table.rows), _ROWS_AT_ONCE):
+        columns = zip(*table.rows[start : start + _ROWS_AT_ONCE], strict=True)
+        lines: Iterator[str] = map(",".join, zip(*map(_fields, columns), strict=True))
+        if len(table.columns) == 1:
+            lines = (line or '""' for line in lines)  # an empty line is none
+        yield "\n".join(lines) + "\n"
+
+
+def _fields(cells: Sequence[Cell]) -> Iterable[str]:
+    """Return the cells of a column as fields of CSV."""
+    kinds = set(map(type, cells))
+    if kinds == {float}:
+        return map(repr, cells)
+    if kinds == {str}:
+        known = {text: _field(text) for text in set(cells)}
+        return map(known.__getitem__, cells)
+    return map(_field, map(_plain, cells))
+
+
+def _field(cell: Cell) -> str:
+    if cell is None:
+        return ""
+    if not isinstance(cell, str):
+        return repr(cell)
+    return '"' + cell.replace('"', '""') + '"' if set(cell) & _QUOTED else cell
 
 
 def _json(columns: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:

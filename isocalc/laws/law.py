@@ -89,6 +89,10 @@ class Centred(Protocol):
         """Intervals of y that carry the density, ascending; ends may be infinite."""
 
     @property
+    def edges(self) -> tuple[float, float]:
+        """The lower end of the first and the upper end of the last interval, (inf, −inf) without any."""
+
+    @property
     def atoms(self) -> Pairs:
         """Point masses as (y, mass), ascending; y is −inf where λ is 0."""
 
@@ -399,9 +403,10 @@ class Law(ABC):
     @property
     def _ends(self) -> tuple[float, float]:
         """Ends of the part of the law that is not at 0, in y."""
-        places = [end for interval in self._centred.intervals for end in interval]
-        places += [place for place, _ in self._centred.atoms if place > -math.inf]
-        return (min(places), max(places)) if places else (-math.inf, -math.inf)
+        low, high = self._centred.edges
+        places = [place for place, _ in self._centred.atoms if place > -math.inf]
+        low, high = min([low, *places]), max([high, *places])
+        return (low, high) if low <= high else (-math.inf, -math.inf)
 
     def _at(self, y: float) -> float:
         return float(self._scale.uncentred(np.array(y)))

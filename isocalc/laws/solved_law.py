@@ -182,6 +182,10 @@ class Source(Protocol):
         """The intervals that carry the density, ascending; they may touch."""
 
     @property
+    def edges(self) -> tuple[float, float]:
+        """The ends of them all, solved for alone where that is cheaper."""
+
+    @property
     def mean(self) -> float | None:
         """E y, −inf where λ has a point mass at 0; ``None`` where it has no formula."""
 
@@ -287,6 +291,11 @@ class SolvedLaw:
             low = joined.pop()[0] if joined and joined[-1][1] == band.low else band.low
             joined.append((low, band.high))
         return tuple(joined)
+
+    @property
+    def edges(self) -> tuple[float, float]:
+        """The ends of all intervals."""
+        return self._source.edges
 
     @cached_property
     def _reach(self) -> Pairs:

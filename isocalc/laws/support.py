@@ -46,6 +46,11 @@ class PointMasses:
         return ()
 
     @property
+    def edges(self) -> tuple[float, float]:
+        """None."""
+        return math.inf, -math.inf
+
+    @property
     def mean(self) -> float:
         """E y."""
         return sum(mass * y for y, mass in self.atoms)

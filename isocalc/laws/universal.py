@@ -120,7 +120,12 @@ class CentredUniversal:
     @property
     def intervals(self) -> tuple[tuple[float, float], ...]:
         """The one interval that carries the density."""
-        return ((-edge(self.c), edge(self.c)),)
+        return (self.edges,)
+
+    @property
+    def edges(self) -> tuple[float, float]:
+        """Both ends of it."""
+        return -edge(self.c), edge(self.c)
 
     @property
     def atoms(self) -> tuple[tuple[float, float], ...]:

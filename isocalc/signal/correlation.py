@@ -27,7 +27,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
-from isocalc.activations.averages import averages, normal_rule
+from isocalc.activations.averages import averages, by_octaves, normal_rule
 from isocalc.activations.catalogue import Activation
 from isocalc.numerics.quadrature import central_edges, doubling_edges, legendre_rule, panel_rule
 from isocalc.numerics.roots import find_roots
@@ -195,30 +195,15 @@ class CorrelationSeries:
     @classmethod
     def of(cls, act: Activation, q: Array, most: int = DEGREES[-1]) -> Self:
         """Return the series at variances q > 0, shape (n,), of an activation with no breakpoint but 0."""
-        sigma = np.sqrt(q)
-        # A normalised Hermite polynomial times the normal density is below 1e-18 beyond 13.
-        widest = float(sigma.max())
-        narrow = act.edges(13.0 * widest) / widest
-        wide = np.linspace(0, 13.0, 1 + _PANELS[most])
-        z, weights = panel_rule(np.sort(np.concatenate((wide, narrow[narrow > 0]))))
-        with np.errstate(over="ignore", under="ignore"):
-            right = act.dphi(sigma[:, None] * z)
-            left = right if act.odd else act.dphi(-sigma[:, None] * z)
-        gate = (right * right + left * left) @ weights
-        parities = (
-            [(right + left) * weights] if act.odd else [(right + left) * weights, (right - left) * weights]
-        )
-        step, blocks = 2 // len(parities), []
-        polynomials = _hermite_polynomials(z)
-        for _ in range(0, most, _AT_A_TIME):
-            rows = np.stack([next(polynomials) for _ in range(_AT_A_TIME)])
-            block = np.empty((q.size, _AT_A_TIME // step))
-            for parity, part in enumerate(parities):
-                block[:, parity :: len(parities)] = part @ rows[parity::2].T
-            blocks.append(block * block)
-            if (blocks[-1] <= LAST_TERM * gate[:, None]).all():
-                return cls(np.concatenate(blocks, axis=1), step, None)
-        return cls(np.concatenate(blocks, axis=1), step, _variance(act, sigma, z, weights))
+        step = 2 if act.odd else 1
+
+        def rows(q: Array) -> Array:
+            return _coefficients(act, q, most, step)
+
+        found = by_octaves(rows, q, relative=False)
+        last = 1 + int(np.flatnonzero(found[:, :-1].any(axis=0))[-1]) if found[:, :-1].any() else 1
+        left_out = bool(found[:, -1].any())
+        return cls(found[:, :last] ** 2, step, found[:, -1] ** 2 if left_out else None)
 
     def at(self, chosen: Indices, gap: Array) -> tuple[Array, Array]:
         """Return E (φ(u1) − φ(u2))² / 2q (1 − c) and E φ'(u1) φ'(u2) of the chosen, with 1 − c = ``gap``."""
@@ -247,6 +232,32 @@ class CorrelationSeries:
         # By the gap the rounding of all terms less those known, some 1e-15, is divided.
         far = (terms * self._last * power <= LEFT_OUT) & (gap >= max(2e-2, 25 / terms))
         return np.asarray((self._last <= LAST_TERM) | far)
+
+
+def _coefficients(act: Activation, q: Array, most: int, step: int) -> Array:
+    """Return b_n at q, degrees as columns, and √Σ b_n²/(n + 1) behind them, 0 where all terms are there."""
+    sigma = np.sqrt(q)
+    # A normalised Hermite polynomial times the normal density is below 1e-18 beyond 13.
+    widest = float(sigma.max())
+    narrow = act.edges(13.0 * widest) / widest
+    wide = np.linspace(0, 13.0, 1 + _PANELS[most])
+    z, weights = panel_rule(np.sort(np.concatenate((wide, narrow[narrow > 0]))))
+    with np.errstate(over="ignore", under="ignore"):
+        right = act.dphi(sigma[:, None] * z)
+        left = right if act.odd else act.dphi(-sigma[:, None] * z)
+    gate = (right * right + left * left) @ weights
+    parities = [(right + left) * weights] if act.odd else [(right + left) * weights, (right - left) * weights]
+    found = np.zeros((q.size, most // step + 1))
+    polynomials = _hermite_polynomials(z)
+    for start in range(0, most, _AT_A_TIME):
+        rows = np.stack([next(polynomials) for _ in range(_AT_A_TIME)])
+        block = found[:, start // step : (start + _AT_A_TIME) // step]
+        for parity, part in enumerate(parities):
+            block[:, parity :: len(parities)] = part @ rows[parity::2].T
+        if (block * block <= LAST_TERM * gate[:, None]).all():
+            return found
+    found[:, -1] = np.sqrt(_variance(act, sigma, z, weights))
+    return found
 
 
 def _hermite_polynomials(z: Array) -> Iterator[Array]:

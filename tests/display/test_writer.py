@@ -1,3 +1,4 @@
+import csv
 import io
 import json
 import math
@@ -34,6 +35,19 @@ def bare(text):
 def printed(table, form, capsys):
     write(table, form)
     return capsys.readouterr().out
+
+
+def test_csv_is_that_of_the_csv_module(capsys):
+    rng = np.random.default_rng(3)
+    numbers = (rng.normal(size=(5000, 3)) * 10.0 ** rng.integers(-320, 300, size=(5000, 3))).tolist()
+    for rows in (numbers, [*numbers[:4500], [math.inf, -0.0, 5e-324], [None, 1, "a"], *numbers[4500:]]):
+        stream = io.StringIO(newline="")
+        csv.writer(stream, lineterminator="\n").writerows([["x", "y", "z"], *rows])
+        assert printed(Table(("x", "y", "z"), rows), "csv", capsys) == stream.getvalue()
+    for cells in (["a", "b,c", 'say "x"', "two\nlines", "", " ", "é", "'"], [None, 1, -2.5, "a"]):
+        stream = io.StringIO(newline="")
+        csv.writer(stream, lineterminator="\n").writerows([["x"], *([cell] for cell in cells)])
+        assert printed(Table(("x",), [[cell] for cell in cells]), "csv", capsys) == stream.getvalue()
 
 
 def test_csv(capsys):

@@ -112,3 +112,15 @@ def test_activations_left_to_others():
     for spec in ("where(x > 1, x, tanh(x) + 3)", "hardswish", "sin"):
         assert np.isnan(stable_correlations(activation(spec), one, 2 * one, 1.5 * one)).all()
     assert np.isnan(stable_correlations(activation("tanh"), one, 2 * one, 1 + 1e-10 * one)).all()
+
+
+@pytest.mark.parametrize("name", ["tanh", "gelu", "softplus"])
+def test_series_of_many_variances_are_those_of_one_at_a_time(name):
+    act, q = activation(name), np.geomspace(0.6, 3.8, 300)
+    chosen, places = np.arange(0, 300, 37), np.arange(0, 300, 37).size
+    many = CorrelationSeries.of(act, q, most=128)
+    for gap in (0.02, 0.3, 0.9):
+        gaps = np.full(places, gap)
+        together = many.at(chosen, gaps)
+        alone = [CorrelationSeries.of(act, q[[k]], most=128).at(np.zeros(1, int), gaps[:1]) for k in chosen]
+        np.testing.assert_allclose(together, np.array(alone)[..., 0].T, rtol=1e-13)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isocalc.errors import NoAnswerError, require_choice
+from isocalc.laws.free.edges import ends_of_weak_layers
 from isocalc.laws.free.network_factors import Layers, layers
 from isocalc.laws.free.product import (
     LEAST_MASS,
@@ -241,6 +242,21 @@ class ProductSource:
         if is_unbounded(self.product):
             bands[-1] = bands[-1]._replace(high=math.inf)
         return tuple(bands)
+
+    @cached_property
+    def edges(self) -> tuple[float, float]:
+        """The ends of all bands: where they are certain, without the law in between."""
+        if "_solved" in self.__dict__:
+            return self.bands[0].low, self.bands[-1].high
+        if found := ends_of_weak_layers(self.product):
+            return found
+        if self.product.has_certain_ends:
+            low, high = (end.y for end in self.product.ends)
+            return (
+                -math.inf if reaches_zero(self.product) else low,
+                math.inf if is_unbounded(self.product) else high,
+            )
+        return self.bands[0].low, self.bands[-1].high
 
     @property
     def missed(self) -> float:

@@ -36,7 +36,7 @@ _ROUNDS, _ROUNDS_ALONG = 150, 40
 # Im ζ of a solution with a density that counts.
 _DEAD = 1e-12
 # Nodes at which rounding is looked at.
-_NOISY = 17
+_NOISY = 5
 _NODES = 16
 # Length in y of the pieces that moments of λ are summed over.
 _PIECE, _MOST_PIECES = 1.5, 64

@@ -179,6 +179,11 @@ class GateLaw:
         start = np.concatenate(([y[0] - 1, y[0] - beyond], y, [y[-1] + beyond]))
         return Scan(self.density_and_survival, start, self.atoms)
 
+    @property
+    def edges(self) -> tuple[float, float]:
+        """The ends of all bands."""
+        return self.bands[0].low, self.bands[-1].high
+
     @cached_property
     def bands(self) -> tuple[Band, ...]:
         """The intervals between turns of d, where the density is infinite."""

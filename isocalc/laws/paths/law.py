@@ -135,6 +135,11 @@ class ChainSource:
             ends[-1][1] = math.inf
         return tuple(Band(low, high) for low, high in ends)
 
+    @property
+    def edges(self) -> tuple[float, float]:
+        """The ends of them all."""
+        return self.bands[0].low, self.bands[-1].high
+
     def density_and_survival(self, y: Array) -> tuple[Array, Array]:
         """Return the density and the mass above y, any floats."""
         density, survival = np.zeros(y.size), np.zeros(y.size)
