@@ -58,6 +58,7 @@ class ProductSource:
         self.atoms = atoms
         self._possible = [y for y, _ in possible if y > -math.inf]
         self._singular = [y for y, mass in possible if y > -math.inf and mass >= -_LEAST]
+        self._born = [y for y, mass in possible if y > -math.inf and abs(mass) <= _LEAST]
         self._total = 1 - sum(mass for y, mass in atoms if y == -math.inf)
         self._empty: list[float] = []
 
@@ -128,7 +129,9 @@ class ProductSource:
     def _tables(self, points: int, spikes: Pairs) -> tuple[tuple[Table, ...], Pairs]:
         """Return the law, bands told apart by so many points, and the masses left out of it."""
         gap = ATOM_GAP if spikes else 0.0
-        bands = self.product.bands([*self._singular, *self._empty], points) if points else [self.product.ends]
+        bands = [self.product.ends]
+        if points:
+            bands = self.product.bands([*self._singular, *self._empty], points, self._born)
         parts = [
             part for band in bands for part in cut(*band, self._possible if gap else self._singular, gap)
         ]
