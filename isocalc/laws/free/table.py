@@ -287,20 +287,14 @@ class Table:
         half = (self._stops - self._starts)[:, None] / 2
         return self.place((self._starts[:, None] + half * (1 + share)).ravel())
 
-    def density(self, y: Array) -> Array:
-        """Return the density at y inside the band, however small."""
+    def density_and_above(self, y: Array, *, thin: bool) -> tuple[Array, Array]:
+        """Return the density at y inside the band, thin tails right or left out, and the mass of it above."""
         panel, at = self._places(y)
         zeta = _clenshaw(self._zeta, panel, at)
-        density, thin = self.product.density_of(zeta), np.flatnonzero(is_thin(zeta))
-        if thin.size:
-            state = np.stack([_clenshaw(part, panel[thin], at[thin]) for part in self._states])
-            density[thin] = self.product.density_at(state, y[thin])
-        return density
-
-    def density_and_above(self, y: Array) -> tuple[Array, Array]:
-        """Return the density at y inside the band, thin tails left out, and the mass of the band above."""
-        panel, at = self._places(y)
-        density = self.product.density_of(_clenshaw(self._zeta, panel, at))
+        density = self.product.density_of(zeta)
+        if thin and (where := np.flatnonzero(is_thin(zeta))).size:
+            state = np.stack([_clenshaw(part, panel[where], at[where]) for part in self._states])
+            density[where] = self.product.density_at(state, y[where])
         return density, np.maximum(_clenshaw(self._above, panel, at), 0.0)
 
     def _places(self, y: Array) -> tuple[npt.NDArray[np.intp], Array]:
@@ -324,7 +318,7 @@ class Table:
             half = np.diff(edge)[:, None] / 2
             x = (edge[:-1, None] + half + half * nodes).ravel()
             y = self.place(x)
-            masses = self.density_and_above(y)[0] * self._slope(x) * (half * weights).ravel()
+            masses = self.density_and_above(y, thin=False)[0] * self._slope(x) * (half * weights).ravel()
             if abs(masses.sum() - self.mass) < _INTEGRATED:
                 break
         return y, masses
