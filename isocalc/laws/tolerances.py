@@ -89,7 +89,7 @@ NEAR_END = 0.25
 # |log |dt|| from where on one term of a series in dt is enough, e^-37 being below rounding.
 REACH_FAR = 37.0
 # The same where so many terms are summed, by parts of all nodes; numbers from which on that pays.
-FAR_REACH, FAR_TERMS, FAR_BLOCKS, WORTH_SERIES = 4.0, 10, 8, 2000
+FAR_REACH, FAR_TERMS, FAR_BLOCKS, WORTH_SERIES = 4.0, 10, 16, 2000
 # Gates whose numbers of nodes differ by a smaller factor are padded to the same number.
 ALIKE_NODES = 1.3
 # Im u of states on Im t = 0 is this close to −π.

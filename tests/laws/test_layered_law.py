@@ -576,3 +576,14 @@ def test_low_densities_of_very_long_laws_are_no_tails():
     u = np.linspace(0.1, 0.9, 9)
     ends = law.ppf(u + np.array([[-1e-4], [1e-4]]))
     assert law.pdf(law.ppf(u)) * (ends[1] - ends[0]) == pytest.approx(2e-4, rel=1e-3)
+
+
+@pytest.mark.parametrize("act", ["relu", "leaky_relu"])
+def test_a_narrow_gap_beside_what_the_skip_connection_leaves_alone(act):
+    """With half of the gates closed, or next to it, λ − 1 of 1 + DW has N/2 values of either sign."""
+    law = layered(ResNet(act, depth=1))
+    (_, below), (above, _) = law.support()
+    assert 1 <= below < 1.003 < above < 1.006
+    assert law.cdf([below, 1.003, above]) == pytest.approx([0.5, 0.5, 0.5], abs=1e-12)
+    assert law.pdf(1.003) == 0
+    assert (law.pdf([below - 1e-4, above + 1e-4]) > 0).all()

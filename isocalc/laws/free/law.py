@@ -130,7 +130,10 @@ class ProductSource:
     def _tables(self, points: int, spikes: Pairs) -> tuple[tuple[Table, ...], Pairs]:
         """Return the law, bands told apart by so many points, and the masses left out of it."""
         places, gap = [y for y, _ in self.product.singular], ATOM_GAP if spikes else 0.0
-        bands = self.product.bands([*places, *self._empty], points) if points else [self.product.ends]
+        born = [y for y, power in self.product.singular if power == 3]
+        bands = [self.product.ends]
+        if points:
+            bands = self.product.bands([*places, *self._empty], points, born)
         parts = [
             part
             for band in bands
@@ -152,7 +155,7 @@ class ProductSource:
 
     def density_and_survival(self, y: Array) -> tuple[Array, Array]:
         """Return the density, however small, and the mass above y, any floats."""
-        density, survival = self._tabulated(y)
+        density, survival = self._tabulated(y, thin=True)
         ends = [End(-math.inf, turns=False), End(math.inf, turns=False)]
         ends[1:1] = [end for table in self.tables for end in (table.low, table.high)]
         for low, high in zip(ends[::2], ends[1::2], strict=True):
@@ -160,9 +163,6 @@ class ProductSource:
             if beyond.any() and not low.turns and not high.turns:
                 end = low.y if high.y == math.inf else high.y
                 density[beyond] = self._beyond(y[beyond], end)
-        for table in self.tables:
-            inside = (table.low.y < y) & (y < table.high.y)
-            density[inside] = table.density(y[inside])
         return density, survival
 
     def _beyond(self, y: Array, end: float) -> Array:
@@ -185,8 +185,8 @@ class ProductSource:
         density[reached] = self.product.density_at(state[:, reached], y[reached])
         return density
 
-    def _tabulated(self, y: Array) -> tuple[Array, Array]:
-        """Return the density and the mass above y, thin tails left out."""
+    def _tabulated(self, y: Array, *, thin: bool = False) -> tuple[Array, Array]:
+        """Return the density, thin tails left out or not, and the mass above y."""
         left, missed = self.product.left, self.product.missed
         if missed and ((y < left - SAME * max(1.0, abs(left))) & (y > -math.inf)).any():
             raise NoAnswerError(
@@ -198,7 +198,7 @@ class ProductSource:
         for table in self.tables:
             inside = (y > table.low.y) & (y < table.high.y)
             survival[y <= table.low.y] += table.mass
-            density[inside], above = table.density_and_above(y[inside])
+            density[inside], above = table.density_and_above(y[inside], thin=thin)
             survival[inside] += above
         if not missed:
             # Below all of the density, mass that the tables are off by is not mass.

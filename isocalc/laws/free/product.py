@@ -34,6 +34,8 @@ _STEPS, _SHORTEST, _SECANTS, _CLOSE = 200, 1e-9, 20, 1e-8
 _HALVINGS, _WALKS = 24, 8
 # Where the ends of a band are checked, as a share of the way to points that are known.
 _BESIDE_END = 0.01
+# Steps to places that may be singular.
+_ROUNDS = 100
 _SCANNED = 48
 _BESIDE_ATOMS = (1e-2, 1e-4, 1e-6, 0.0)
 _ROUNDING_OF_TIES = 1e-14
@@ -219,7 +221,9 @@ class FreeProduct(FreeSolver):
         live = (state[0].imag > _REAL) & (state[0].imag < PI - _REAL)
         return bool(reached.all()) and live.tolist() == [True, False] * len(sides)
 
-    def bands(self, atoms: Sequence[float] = (), points: int = _SCANNED) -> list[tuple[End, End]]:
+    def bands(
+        self, atoms: Sequence[float] = (), points: int = _SCANNED, born: Sequence[float] = ()
+    ) -> list[tuple[End, End]]:
         """Return the ends of the intervals that carry the density, ascending.
 
         Parameters
@@ -228,6 +232,8 @@ class FreeProduct(FreeSolver):
             Places of point masses, around which there are gaps.
         points : int
             How many places between the ends of the law are looked at for gaps.
+        born : sequence of float
+            Those of the places where a point mass is about to be born: ends of gaps are there or elsewhere.
         """
         low, high = self.ends
         with np.errstate(all="ignore"):
@@ -236,14 +242,15 @@ class FreeProduct(FreeSolver):
             offsets = np.array([*_BESIDE_ATOMS, *(-x for x in _BESIDE_ATOMS)]) * (high.y - low.y)
             beside = np.add.outer(np.array(atoms), offsets).ravel()
             y = np.unique(np.concatenate((y, beside[(beside > low.y) & (beside < high.y)])))
-            state, reached = self.solved(y)
+            state, reached = self.solved(y, _ROUNDS)
             y, state = y[reached], state[:, reached]
             live = self.density_of(state[0]) * (high.y - low.y) > _LIVE
             found, begin = [], low
             for k in np.flatnonzero(live[1:] != live[:-1]):
                 if live[: k + 1].any() and live[k + 1 :].any():
                     inside, dead = (k, k + 1) if live[k] else (k + 1, k)
-                    end = self._end_between(float(y[inside]), float(y[dead]), state[:, [dead]])
+                    at = [End(place, diverges=True) for place in born if y[k] < place < y[k + 1]]
+                    end = (at or [self._end_between(float(y[inside]), float(y[dead]), state[:, [dead]])])[0]
                     if live[k]:
                         found.append((begin, end))
                     else:

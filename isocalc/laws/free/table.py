@@ -28,8 +28,9 @@ _COARSEST, _GAINED = 1e-10, 4.0
 # What many nodes may be expected to miss, over what is small enough, to be tried.
 _HOPEFUL = 1e-2
 _POLISHING, _POLISHED, _BESIDE_AXIS = 6, 1e-8, 1e-9
-# One node in so many may be lost; so close to an infinite density, over the band's length, they are.
-_MOST_LOST, _AT_END = 8, 1e-9
+# One node in so many may be lost; so close to an infinite density, over the band's length, they are, or may
+# be solved for from their neighbours only.
+_MOST_LOST, _AT_END, _NEAR_END = 8, 1e-8, 1e-6
 _SHORTEST, _MOST_PANELS = 1e-8, 200
 # Steps of paths to points from above, and along the real axis.
 _ROUNDS, _ROUNDS_ALONG = 150, 40
@@ -217,8 +218,8 @@ class Table:
             state, size = self.product.polish(known.at(self.x_of(y)), y.astype(complex), _POLISHING)
             lost = ~(size < _POLISHED)
             lost |= (state[0].imag < -_BESIDE_AXIS) | (state[0].imag > PI + _BESIDE_AXIS)
-            for solve in (self._from_neighbours, self._from_above):
-                tried = lost & ~self._is_at_singular_end(y)
+            for solve, near in ((self._from_neighbours, _AT_END), (self._from_above, _NEAR_END)):
+                tried = lost & ~self._is_at_singular_end(y, near)
                 if tried.any():
                     found, reached = solve(known, y[tried])
                     places = np.flatnonzero(tried)[reached]
@@ -235,11 +236,11 @@ class Table:
                 raise NoAnswerError("the band has a gap")
         return state, lost
 
-    def _is_at_singular_end(self, y: Array) -> Flags:
-        near = np.zeros(y.size, dtype=bool)
+    def _is_at_singular_end(self, y: Array, near: float) -> Flags:
+        found = np.zeros(y.size, dtype=bool)
         for end in (self.low, self.high):
-            near |= end.diverges & (np.abs(y - end.y) < _AT_END * (self.high.y - self.low.y))
-        return near
+            found |= end.diverges & (np.abs(y - end.y) < near * (self.high.y - self.low.y))
+        return found
 
     def _from_neighbours(self, known: _Panel, y: Array) -> tuple[Complex, Flags]:
         """Follow solutions along the real axis from the nodes of a panel; tell where they arrived."""
@@ -286,20 +287,14 @@ class Table:
         half = (self._stops - self._starts)[:, None] / 2
         return self.place((self._starts[:, None] + half * (1 + share)).ravel())
 
-    def density(self, y: Array) -> Array:
-        """Return the density at y inside the band, however small."""
+    def density_and_above(self, y: Array, *, thin: bool) -> tuple[Array, Array]:
+        """Return the density at y inside the band, thin tails right or left out, and the mass of it above."""
         panel, at = self._places(y)
         zeta = _clenshaw(self._zeta, panel, at)
-        density, thin = self.product.density_of(zeta), np.flatnonzero(self.product.is_thin(zeta))
-        if thin.size:
-            state = np.stack([_clenshaw(part, panel[thin], at[thin]) for part in self._states])
-            density[thin] = self.product.density_at(state, y[thin])
-        return density
-
-    def density_and_above(self, y: Array) -> tuple[Array, Array]:
-        """Return the density at y inside the band, thin tails left out, and the mass of the band above."""
-        panel, at = self._places(y)
-        density = self.product.density_of(_clenshaw(self._zeta, panel, at))
+        density = self.product.density_of(zeta)
+        if thin and (where := np.flatnonzero(self.product.is_thin(zeta))).size:
+            state = np.stack([_clenshaw(part, panel[where], at[where]) for part in self._states])
+            density[where] = self.product.density_at(state, y[where])
         return density, np.maximum(_clenshaw(self._above, panel, at), 0.0)
 
     def _places(self, y: Array) -> tuple[npt.NDArray[np.intp], Array]:
@@ -323,7 +318,7 @@ class Table:
             half = np.diff(edge)[:, None] / 2
             x = (edge[:-1, None] + half + half * nodes).ravel()
             y = self.place(x)
-            masses = self.density_and_above(y)[0] * self._slope(x) * (half * weights).ravel()
+            masses = self.density_and_above(y, thin=False)[0] * self._slope(x) * (half * weights).ravel()
             if abs(masses.sum() - self.mass) < _INTEGRATED:
                 break
         return y, masses
