@@ -149,7 +149,8 @@ def integral_errors(law, atoms):
         found[f"moment_{power}"] = abs(total - 1)
     if source.mean is not None and math.isfinite(source.mean):
         mean = float((masses * y).sum()) + sum(mass * place for place, mass in places)
-        found["mean_log"] = abs(mean - source.mean) / max(1.0, math.sqrt(centred.variance), abs(mean))
+        spread = math.sqrt(float(masses @ (y - mean) ** 2))
+        found["mean_log"] = abs(mean - source.mean) / max(1.0, spread, abs(mean))
     return found
 
 
@@ -198,7 +199,7 @@ def twin_errors(network):
 
 
 # Relative variance up to which a moment of λ is not decided by values that have next to no mass.
-RESOLVED = {1: 1e4, 2: 30.0}
+RESOLVED = {1: 1e4, 2: 10.0}
 LIMITS = {
     "finite": 0.0,
     "missing": 0.0,
