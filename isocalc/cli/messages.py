@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from isocalc.errors import NextStep
     from isocalc.networks.descriptions import FeedForward, ResNet
-    from isocalc.signal.propagation import Propagation
 
 
 # Of options whose name is not that of the argument.
@@ -87,18 +86,22 @@ _SHOWN_IN_LOG = {
     "edge_lower",
     "edge_upper",
     "bulk_condition_number",
+    "outliers",
+    "s_min",
+    "s_max",
+    "condition_number",
 }
 
 
 class Caveats:
     """Remembers what a table leaves out, and says it once, below everything else.
 
-    Numbers that do not fit a double are empty cells; a singular value far outside of the law is not in it.
+    Numbers that do not fit a double are empty cells, and so are outliers that are not derived.
     """
 
     def __init__(self) -> None:
         self._lost: dict[str, None] = {}
-        self._beyond: dict[str, None] = {}
+        self._not_derived: dict[str, None] = {}
 
     def positive(self, name: str, value: float) -> float | None:
         """Return a number that is positive and finite if nothing was lost, ``None`` if it was."""
@@ -115,12 +118,12 @@ class Caveats:
         self._lost[name] = None
         return None
 
-    def look_at(self, network: "ResNet | FeedForward", signal: "Propagation | None" = None) -> None:
-        """Take a network whose law is shown, which may not tell its largest singular value."""
-        from isocalc.signal.propagation import can_leave_law
-
-        if network.act.name not in self._beyond and can_leave_law(network, signal):
-            self._beyond[network.act.name] = None
+    def not_derived(self, why: str | None) -> str | None:
+        """Return the status of a row without outliers, for the reason that they are not derived."""
+        if why is None:
+            return None
+        self._not_derived[why] = None
+        return f"outliers are not derived: {why}"
 
     def report(self, beside: str | None = None) -> None:
         """Say on standard error what is left out, if anything is; ``beside`` is the column that has it."""
@@ -130,11 +133,9 @@ class Caveats:
             advice = f"; for {shown} see {where}" if shown else ""
             names = ", ".join(self._lost)
             say(f"{names}: some values do not fit a double and are left empty{advice}")
-        if self._beyond:
-            say(
-                f"{', '.join(self._beyond)}: E phi is not 0, so that one singular value can lie far outside "
-                "of the law's edges; isocalc mc --spectrum shows it"
-            )
+        if self._not_derived:
+            reasons = "; ".join(self._not_derived)
+            say(f"outliers, s_min, s_max, condition_number: not derived, and left empty: {reasons}")
 
 
 def explain_start(network: "ResNet | FeedForward") -> None:

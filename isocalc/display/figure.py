@@ -180,6 +180,7 @@ SPECTRUM = Chart(
     "singular value s",
     (
         Quantity("upper edge", "edge_upper", "dashed"),
+        Quantity("largest, with outliers", "s_max", "dashdot"),
         Quantity("root mean square", lambda row: _root(row.get("mean_lambda"))),
         Quantity("lower edge", "edge_lower", "dotted"),
     ),

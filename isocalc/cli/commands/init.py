@@ -17,6 +17,7 @@ from isocalc.cli.rows.init import (
     COMPARED,
     FEEDFORWARD,
     GAIN,
+    OF_NETWORK,
     RESNET,
     SCHEMES,
     compared_rows,
@@ -136,7 +137,8 @@ def _view(ctx: click.Context, question: str, given: dict[str, Any], caveats: Cav
         return View(FEEDFORWARD, of_points, OF_FEEDFORWARD)
     scheme = COMPARED if given["compare"] else ()
     rows = partial(_of_networks, solutions=solutions, caveats=caveats, compare=given["compare"])
-    return View((*RESNET, *BRANCHES[given["block"]].scales[1:], *scheme), rows, OF_RESNET)
+    columns = (*RESNET, *BRANCHES[given["block"]].scales[1:], *scheme, *OF_NETWORK)
+    return View(columns, rows, OF_RESNET)
 
 
 def _of_networks(
