@@ -120,10 +120,9 @@ class Caveats:
 
     def not_derived(self, why: str | None) -> str | None:
         """Return the status of a row without outliers, for the reason that they are not derived."""
-        if why is None:
-            return None
-        self._not_derived[why] = None
-        return f"outliers are not derived: {why}"
+        if why is not None:
+            self._not_derived[why] = None
+        return why
 
     def report(self, beside: str | None = None) -> None:
         """Say on standard error what is left out, if anything is; ``beside`` is the column that has it."""
@@ -135,7 +134,7 @@ class Caveats:
             say(f"{names}: some values do not fit a double and are left empty{advice}")
         if self._not_derived:
             reasons = "; ".join(self._not_derived)
-            say(f"outliers, s_min, s_max, condition_number: not derived, and left empty: {reasons}")
+            say(f"{reasons}; outliers, s_min, s_max, condition_number are left empty")
 
 
 def explain_start(network: "ResNet | FeedForward") -> None:

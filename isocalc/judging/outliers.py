@@ -142,7 +142,7 @@ def _finding(outlier: Outlier, log_s: Array, law: WidthLaw, side: int, place: in
 def _why_not_judged(law: WidthLaw, side: int) -> str:
     """Why a value that is not predicted does not speak against theory; empty where it does."""
     if law.not_derived is not None:
-        return f"outliers are not derived: {law.not_derived}"
+        return law.not_derived
     if law.lone_neurons > LONE_NEURON:
         return "at this depth a single neuron can send a singular value beyond the edges"
     return "" if math.isfinite(law.edges[side]) else "the law has no edge there"

@@ -256,7 +256,7 @@ class WidthLaw:
     excess : float or None
         The limit of N (E λ at width N − E λ of the law); ``None`` where it is not derived.
     not_derived : str or None
-        Why outliers are not predicted; ``None`` where they are.
+        Why outliers are not predicted, as a sentence; ``None`` where they are.
     """
 
     law: Law

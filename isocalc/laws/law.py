@@ -143,7 +143,7 @@ class Law(ABC):
 
     name: ClassVar[str]
     variable: Variable
-    _leaving: Leaving | str = "they are of a network, which c alone is not"
+    _leaving: Leaving | str = "outliers are of a network, which c alone is not"
 
     @property
     def error(self) -> float | None:
@@ -361,13 +361,13 @@ class Law(ABC):
 
     @property
     def not_derived(self) -> str | None:
-        """Why `outliers` are not derived, in words; ``None`` where they are."""
+        """Why `outliers` are not derived, as a sentence; ``None`` where they are."""
         return self._leaving if isinstance(self._leaving, str) else self._leaving.found.missing
 
     @property
     def _left(self) -> "Outliers":
         if isinstance(self._leaving, str) or self._leaving.found.missing is not None:
-            raise NoAnswerError(f"outliers are not derived: {self.not_derived}", ("simulate",))
+            raise NoAnswerError(str(self.not_derived), ("simulate",))
         return self._leaving.found
 
     @property
