@@ -364,6 +364,8 @@ class AverageTable:
         self._octaves: dict[int, Octave | None] = {}
         self._visits: Counter[int] = Counter()
         self._lists: dict[int, tuple[list[float], list[list[float]]]] = {}
+        self._rows: dict[int, int] = {}
+        self._units, self._series = np.empty((0, 3)), np.empty((0, 3, OCTAVE_NODES))
 
     def octave(self, exponent: int) -> Octave | None:
         """Return the series for 2^(exponent − 1) <= q < 2^exponent, or None where they do not converge."""
@@ -445,6 +447,39 @@ class AverageTable:
             units[1] * math.exp(_clenshaw(second, t)),
             units[2] * math.exp(_clenshaw(gate, t)),
         )
+
+    def of_many(self, q: Array) -> Array:
+        """Return what `at` does at each of many variances, shape (n,), as rows of shape (3, n)."""
+        found, within = np.empty((3, q.size)), (q >= SMALLEST_Q) & (q < math.inf)
+        mantissa, exponent = np.frexp(q)
+        self._tabulate_where_worth_it(Counter(exponent[within].tolist()))
+        rows = np.array([self._rows.get(number, -1) for number in exponent.tolist()])
+        rows[~within] = -1
+        known, beyond, directly = rows >= 0, q == math.inf, (rows < 0) & (q < math.inf)
+        t, rows = 2 * np.log2(mantissa[known]) + 1, rows[known]
+        terms = np.cos(np.arange(OCTAVE_NODES) * np.arccos(np.clip(t, -1.0, 1.0))[:, None])
+        sums = (self._series[rows] @ terms[..., None])[..., 0].T
+        np.exp(sums[1:], out=sums[1:])
+        found[:, known] = self._units[rows].T * sums
+        if directly.any():
+            found[:, directly] = averages(self.act, q[directly])[:3]
+        if beyond.any():
+            found[:, beyond] = np.array(self._limit)[:, None]
+        return found
+
+    def _tabulate_where_worth_it(self, visits: Counter[int]) -> None:
+        new: list[Octave] = []
+        for number, count in visits.items():
+            if number in self._rows:
+                continue
+            self._visits[number] += count
+            worth_it = number > self._far or self._visits[number] >= WORTH_A_TABLE
+            if worth_it and (octave := self.octave(number)) is not None:
+                self._rows[number] = len(self._units) + len(new)
+                new.append(octave)
+        if new:
+            self._units = np.concatenate((self._units, [octave.units for octave in new]))
+            self._series = np.concatenate((self._series, [octave.coefficients for octave in new]))
 
     @cached_property
     def _limit(self) -> LayerAverages:

@@ -21,6 +21,7 @@ from isocalc.design.tolerances import (
     CLOSED,
     DEEP,
     FEW_PATHS,
+    FEWEST_TOGETHER,
     LARGEST_SCALE,
     LESS_DEEP,
     LONGEST_FOLLOWED,
@@ -38,7 +39,7 @@ from isocalc.laws.spectrum import Choice, choose, law_of, require_quick
 from isocalc.limits import LEAST_C, LEAST_CONDITION, MAX_DEPTH, MOST_C, MOST_CONDITION
 from isocalc.networks.descriptions import ResNet
 from isocalc.numerics.roots import Array, all_roots, root
-from isocalc.signal.propagation import propagate, propagate_residual
+from isocalc.signal.propagation import c_of_scales, propagate, propagate_residual
 
 # Scales that are searched, densely where activations change their shape.
 _GRID = [
@@ -286,6 +287,14 @@ class _Curve:
                 known[scale] = math.inf
         return known[scale]
 
+    def _follow_together(self, scales: Array) -> None:
+        """Follow the signal through networks of many scales, layer by layer through all of them."""
+        network, known = self.network, self._known.c
+        new = scales[[scale not in known for scale in scales.tolist()]]
+        if new.size >= FEWEST_TOGETHER and network.depth < NUMBA_FROM and not network.branch.normalises:
+            c = c_of_scales(network, new, self._known.table)
+            known.update(zip(new.tolist(), c.tolist(), strict=True))
+
     def _grid(self) -> Array:
         """Return the scales between which c can be what is wanted: c is a mean of (scale/skip)² E φ'²."""
         grid = np.array(_GRID)
@@ -303,6 +312,7 @@ class _Curve:
 
     def roots(self) -> list[float]:
         def excess(scales: Array) -> Array:
+            self._follow_together(scales)
             return np.array([self.excess(scale) for scale in scales.tolist()])
 
         grid = self._grid()

@@ -17,5 +17,7 @@ MOST_INFINITE = 6
 FEW_PATHS, ROUGHLY = 128, 1e-5
 # Layers from which propagations of so many networks pay for loading Numba.
 NUMBA_FROM = 2_000
+# Networks that are followed layer by layer together.
+FEWEST_TOGETHER = 8
 # Layers of a law each of whose layers is another.
 MOST_LAYERS = 256

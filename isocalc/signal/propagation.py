@@ -186,6 +186,37 @@ def propagate_residual(
     return Propagation(trace.q, c_per_layer, trace.second_moment, trace.mean, log_mean)
 
 
+def c_of_scales(network: ResNet, scales: Array, table: AverageTable) -> Array:
+    """Return c of residual networks of one matrix a block that differ in σ_w alone; where it overflows, inf.
+
+    Parameters
+    ----------
+    network : ResNet
+    scales : array, shape (n,)
+        σ_w of each.
+    table : AverageTable
+        Of its activation.
+    """
+    skip, bias, pre = network.skip, network.sigma_b * network.sigma_b, network.branch.acts_on_stream
+    weights = scales * scales / network.depth
+    p, m, gates = np.full(scales.size, network.input_variance), np.zeros(scales.size), np.zeros(scales.size)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        for _ in range(network.depth):
+            q = p if pre else weights * p + bias
+            mean, second, gate = table.of_many(q)
+            gates += gate
+            if pre:
+                p = skip * skip * p + weights * second + bias
+            else:
+                p = second + 2 * skip * m * mean + skip * skip * p
+                m = mean + skip * m
+                p = np.maximum(p, m * m)
+            p = np.where(np.isfinite(p), p, np.inf)
+            m = np.where(np.isfinite(p), m, np.inf)
+        c = (scales / np.float64(skip)) ** 2 * (gates / network.depth)
+    return np.where(np.isfinite(c), c, np.inf)
+
+
 def _sum_of_layers(function: Callable[[Array], Array], values: Array) -> float:
     """Return the sum of a function over layers, at once over those that are alike at the end."""
     others = np.flatnonzero(values != values[-1])

@@ -100,3 +100,16 @@ def test_the_far_end_of_the_doubles(spec, mean, second, gate, q):
         assert got.mean == pytest.approx(mean(q), rel=1e-13, abs=1e-13 * math.sqrt(min(second(q), 1e300)))
         assert got.gate == pytest.approx(gate(q), rel=1e-13)
     assert got.second == pytest.approx(second(q), rel=1e-13)
+
+
+@pytest.mark.parametrize("spec", ["tanh", "gelu", "hardshrink", "softplus"])
+def test_many_variances_at_once(spec):
+    table, one = AverageTable(activation(spec)), AverageTable(activation(spec))
+    q = np.array([0.0, SMALLEST_Q / 2, 1e-3, *np.geomspace(0.3, 0.9, 30), 7.0, 1e5, 1e200, math.inf])
+    for _ in range(2):  # before and after octaves are tabulated
+        found = table.of_many(q)
+        for k, value in enumerate(q.tolist()):
+            at = one.at(value)
+            scales = [math.sqrt(at.second), at.second, at.gate]
+            for got, exact, scale in zip(found[:, k], at, scales, strict=True):
+                assert got == exact or abs(got - exact) <= 2e-14 * scale + UNDERFLOW, (value, got, exact)

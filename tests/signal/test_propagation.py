@@ -1,3 +1,4 @@
+import dataclasses
 import math
 from itertools import pairwise
 
@@ -8,8 +9,9 @@ import reference
 from mpmath import mp, mpf
 
 from isocalc import FeedForward, InvalidInputError, NoAnswerError, ResNet, propagate
+from isocalc.activations.averages import AverageTable
 from isocalc.signal import propagation as module
-from isocalc.signal.propagation import _sum_of_layers, can_leave_law
+from isocalc.signal.propagation import _sum_of_layers, c_of_scales, can_leave_law
 
 NETWORKS = [
     {"activation": "tanh", "depth": 7},
@@ -338,3 +340,20 @@ def test_sums_over_layers_that_are_alike_at_the_end():
     values = np.concatenate((np.linspace(0.5, 2, 7), np.full(1000, 1.1)))
     for some in (values, values[:7], values[7:], values[:1]):
         assert _sum_of_layers(np.log, some) == pytest.approx(math.fsum(np.log(some)), rel=1e-15, abs=1e-15)
+
+
+@pytest.mark.parametrize("block", ["post", "pre"])
+@pytest.mark.parametrize("act", ["gelu", "tanh", "softplus"])
+def test_c_of_many_scales_at_once(act, block):
+    network = ResNet(act, depth=30, block=block, sigma_b=0.2, skip=0.9)
+    scales = np.geomspace(1e-3, 20.0, 25)
+    each = [propagate(dataclasses.replace(network, sigma_w=scale)).c for scale in scales.tolist()]
+    found = c_of_scales(network, scales, AverageTable(network.act))
+    np.testing.assert_allclose(found, each, rtol=1e-13)
+
+
+def test_c_of_many_scales_overflows_to_infinity():
+    network = ResNet("squared_relu", depth=30)
+    found = c_of_scales(network, np.array([1e-3, 1e6]), AverageTable(network.act))
+    assert 0 < found[0] < 1e-6
+    assert found[1] == math.inf

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isocalc.errors import NoAnswerError, require_choice
+from isocalc.laws.free.edges import ends_of_weak_layers
 from isocalc.laws.free.network_factors import Layers, layers
 from isocalc.laws.free.product import End, FreeProduct, cut, is_unbounded, reaches_zero
 from isocalc.laws.free.table import Table
@@ -221,10 +222,14 @@ class ProductSource:
             bands[-1] = bands[-1]._replace(high=math.inf)
         return tuple(bands)
 
-    @property
+    @cached_property
     def edges(self) -> tuple[float, float]:
         """The ends of all bands: where they are certain, without the law in between."""
-        if "_solved" not in self.__dict__ and self.product.has_certain_ends:
+        if "_solved" in self.__dict__:
+            return self.bands[0].low, self.bands[-1].high
+        if found := ends_of_weak_layers(self.product):
+            return found
+        if self.product.has_certain_ends:
             low, high = (end.y for end in self.product.ends)
             return (
                 -math.inf if reaches_zero(self.product) else low,

@@ -193,18 +193,17 @@ class FreeProduct(FreeSolver):
 
     @cached_property
     def has_certain_ends(self) -> bool:
-        """Whether there is a density just inside both ends of the law, and none just outside."""
+        """Whether there is a density just inside those ends that are edges, and none just outside."""
         low, high = self.ends
         beside = _BESIDE_END * (high.y - low.y)
-        y, live = [low.y + beside, high.y - beside], [True, True]
-        for end, side in ((low, -1), (high, 1)):
-            if end.turns:
-                y.append(end.y + side * beside)
-                live.append(False)
+        sides = [side for end, side in ((low, 1), (high, -1)) if end.turns]
+        if not sides:
+            return True
+        y = [(low if side > 0 else high).y + way * side * beside for side in sides for way in (1, -1)]
         with np.errstate(all="ignore"):
             state, reached = self.solved(np.array(y))
-        found = (state[0].imag > _REAL) & (state[0].imag < PI - _REAL)
-        return bool(reached.all()) and found.tolist() == live
+        live = (state[0].imag > _REAL) & (state[0].imag < PI - _REAL)
+        return bool(reached.all()) and live.tolist() == [True, False] * len(sides)
 
     def bands(self, atoms: Sequence[float] = (), points: int = _SCANNED) -> list[tuple[End, End]]:
         """Return the ends of the intervals that carry the density, ascending.
