@@ -42,6 +42,7 @@ ADVICE: "dict[NextStep, str]" = {
     "measure a part": "--module measures a part of it alone",
     "read the language": "'isocalc acts --help' has the language",
     "simulate": "simulate with isocalc mc",
+    "take the edges of the law": "--bulk takes the edges of the law instead",
     "take the exact law": "see isocalc density --law exact --summary",
     "take the layered law": "take --law layered",
     "take the universal law": "or take --law universal",
