@@ -4,7 +4,8 @@ With ψ(t) = E d t/(1 − d t) = m, d = φ'², E over the layer's pre-activation
 
     A = E d k̂² ω,   X = E φ φ' k̂ ω/√E φ²,   Y = E φ² d ω/E φ²,
 
-k̂ = c_z z + √(1 − c_z²) times a normal of its own, c_z² = σ_w² p/q of the layer's input, det(1 − K) is a product of steps back from the output. With γ = 0 there,
+k̂ = c_z z + √(1 − c_z²) times a normal of its own, c_z² = σ_w² p/q of the layer's input, det(1 − K) is a
+product of steps back from the output. With γ = 0 there,
 
     ζ = A + X² γ/(1 − t Y γ),    γ ← ζ t/m − 1,    det ← det · (1 − t Y γ),
 

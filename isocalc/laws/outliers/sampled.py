@@ -109,8 +109,8 @@ def orthogonal_array(columns: int, seed: int) -> Array:
     """Return points of the unit cube, shape (columns, p²): any two coordinates fill their square evenly.
 
     The p² points of Bose's array over the whole numbers modulo a prime p, each pair of columns of which has
-    every pair of levels once; points of one level are spread over it (Tang, JASA 88 (1993) 1392). Couplings of
-    two layers are averages of functions of two coordinates.
+    every pair of levels once; points of one level are spread over it (Tang, JASA 88 (1993) 1392). Couplings
+    of two layers are averages of functions of two coordinates.
     """
     prime = next(size for size in itertools.count(max(LEAST_LEVELS, columns - 1)) if _is_prime(size))
     rng = np.random.default_rng(seed)
