@@ -1,0 +1,290 @@
+"""Outliers of residual networks at their depth: the determinant on paths of gates.
+
+Given the forward pass, W of a layer is W̃(1 − n nᵀ) + k nᵀ, n = y/|y| what it multiplies, k = (h − b)/|y|, W̃
+independent of all gates. On a path, the chain of the exact law with sources f and g,
+
+    U_l = U_{l−1} + p_l V_l + f_l,  V_{l−1} = V_l + q_l U_{l−1} + g_{l−1},  U_0 = V_0,  z V_L = U_L,
+    f_l = e k̂ (√v ξ_l − τ p̂ η_l),  g_{l−1} = d n (√v η_l − q̂ ξ_l),  ξ_l = E d n U_{l−1},  η_l = E e k̂ V_l,
+
+k = √v k̂, p = p̂ e², q = q̂ d², τ = 1 for orthogonal weights, where 1 − k̂ k̂ᵀ stands on the other side too,
+and 0 for Gaussian ones. An outlier is at z, real and outside of the bulk, where the 2L couplings ξ, η have a
+solution. Right of a source U is multiplied by 1/(1 − p s) a layer, left of it V by 1/(1 − q r): products of
+what is known of the source's layer and of the other one, so that a matrix of couplings is a product of two.
+"""
+
+import itertools
+import math
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from isocalc.laws.law import Law
+from isocalc.laws.outliers.scan import Shot
+from isocalc.laws.paths.equations import Equations
+from isocalc.laws.paths.gate_paths import ChainArrays
+from isocalc.networks.descriptions import ResNet
+from isocalc.signal.propagation import Propagation
+
+Array = npt.NDArray[np.float64]
+
+# Levels of each coordinate of the paths, at least: there are as many paths as its square.
+LEAST_LEVELS = 29
+# Steps in log z: the first beside the edge, and how much longer each is than the last.
+FIRST, LONGER = 0.01, 1.2
+# log z beyond which no outlier is looked for, more than the signal's direction is stretched; and beyond that,
+# where 1 − det(1 − K) is its first term.
+REACH, FAR_OUT = 3.0, 6.0
+# To what states are solved; the argument of ζ up to which a place is outside of the bulk.
+SOLVED, OUTSIDE = 1e-6, 1e-5
+
+
+class Paths(NamedTuple):
+    """What neurons see in all layers, on n paths; in units of the skip connection.
+
+    ``e``, ``d``, ``n`` and ``k``, shape (L, n): gates after and before the weights, n times d and the part of
+    k̂ that the pre-activation knows times e, of which the rest has variance ``rest``, shape (L,).
+    """
+
+    e: Array
+    d: Array
+    n: Array
+    k: Array
+    rest: Array
+    v: float
+    on_output: bool
+    orthogonal: bool
+
+    def couplings_at_infinity(self) -> Array:
+        """Return κ of each layer times what of the signal it meets: how far it stretches that direction."""
+        return np.asarray(math.sqrt(self.v) * (self.k.mean(axis=1) * self.n.mean(axis=1)))
+
+    @property
+    def chain(self) -> ChainArrays:
+        """The chain of the exact law."""
+        layers, paths = self.e.shape
+        gates = np.ascontiguousarray((self.e if self.on_output else self.d) ** 2)
+        weights = np.full(paths, 1 / paths)
+        return ChainArrays(
+            gates, weights, self.on_output, np.full(layers, self.v), np.ones(layers), self.orthogonal
+        )
+
+
+def paths_of(network: ResNet, seed: int = 1) -> Paths:
+    """Return paths of a network of one-matrix blocks."""
+    act, skip, depth = network.act, network.skip, network.depth
+    normal = _normal(orthogonal_array(depth + 1, seed))
+    count = normal.shape[1]
+    pre = network.branch.acts_on_stream
+    weight = network.sigma_w**2 / depth
+    bias = network.sigma_b**2
+    x = math.sqrt(network.input_variance) * _fresh(normal[0], np.ones((1, count)) / math.sqrt(count))
+    basis = np.stack((np.ones(count), x / np.linalg.norm(x)))
+    basis[0] /= np.linalg.norm(basis[0])
+    e, d = np.ones((2, depth, count))
+    n, k = np.empty((2, depth, count))
+    rest = np.zeros(depth)
+    for layer in range(depth):
+        y = act.phi(x) if pre else x
+        power = float(np.mean(y * y))
+        h_variance = weight * power + bias
+        share = weight * power / h_variance
+        z = _fresh(normal[layer + 1], _with(basis, x, y))
+        basis = np.concatenate((basis, z[None] / np.linalg.norm(z)))
+        h = math.sqrt(h_variance) * z
+        if pre:
+            d[layer] = act.dphi(x)
+        else:
+            e[layer] = act.dphi(h)
+        n[layer] = d[layer] * y / math.sqrt(power)
+        k[layer] = e[layer] * z * math.sqrt(share)
+        rest[layer] = 1 - share
+        x = skip * x + (h if pre else act.phi(h))
+    v = weight / skip**2
+    return Paths(e, d, n, k, rest, v, not pre, network.weights == "orthogonal")
+
+
+def orthogonal_array(columns: int, seed: int) -> Array:
+    """Return points of the unit cube, shape (columns, p²): any two coordinates fill their square evenly.
+
+    The p² points of Bose's array over the whole numbers modulo a prime p, each pair of columns of which has
+    every pair of levels once; points of one level are spread over it (Tang, JASA 88 (1993) 1392). Couplings
+    of two layers are averages of functions of two coordinates.
+    """
+    prime = next(size for size in itertools.count(max(LEAST_LEVELS, columns - 1)) if _is_prime(size))
+    rng = np.random.default_rng(seed)
+    i, j = np.divmod(np.arange(prime * prime), prime)
+    points = np.empty((columns, prime * prime))
+    for column in range(columns):
+        level = rng.permutation(prime)[(i * column + j) % prime if column < prime else i]
+        inside = rng.permuted(np.tile(np.arange(prime), (prime, 1)), axis=1)
+        order = np.argsort(level, kind="stable")
+        points[column, order] = np.arange(prime).repeat(prime) + (inside.ravel() + 0.5) / prime
+    return points / prime
+
+
+def _is_prime(number: int) -> bool:
+    return number > 1 and all(number % factor for factor in range(2, math.isqrt(number) + 1))
+
+
+def _normal(points: Array) -> Array:
+    flat = points.ravel().tolist()
+    return np.fromiter(map(NormalDist().inv_cdf, flat), float, len(flat)).reshape(points.shape)
+
+
+def _with(basis: Array, *others: Array) -> Array:
+    """Return an orthonormal basis with more vectors."""
+    for other in others:
+        left = other - (basis @ other) @ basis
+        size = np.linalg.norm(left)
+        if size > 1e-6 * np.linalg.norm(other):
+            basis = np.concatenate((basis, left[None] / size))
+    return basis
+
+
+def _fresh(z: Array, basis: Array) -> Array:
+    """Return z of variance 1, uncorrelated with what came before."""
+    z = z - (basis @ z) @ basis
+    return np.asarray(z / math.sqrt(float(np.mean(z * z))))
+
+
+class Determinant:
+    """det(1 − K) of paths, at places outside of the bulk."""
+
+    def __init__(self, paths: Paths) -> None:
+        self.paths = paths
+        self.equations = Equations(paths.chain)
+
+    def near(self, y: Array, c: float) -> tuple[npt.NDArray[np.bool_], Array, Array]:
+        """Return whether y = log z is outside of the bulk, and p̂ and q̂ there, shape (places, L).
+
+        Solved from what they are in the limit of depth at the parameter c.
+        """
+        layers = self.paths.e.shape[0]
+        m = _spectral(y, c)[:, None]
+        rate = c / layers * np.arange(layers + 1)
+        log_v = math.log(self.paths.v)
+        turned = np.where(m < 0, -1j * math.pi, 0.0)
+        log_p = log_v + np.log(np.abs(1 + m)) + (1 + 2 * m) * rate[:-1] + turned
+        log_q = log_v + np.log(np.abs(m)) - (1 + 2 * m) * rate[1:] + turned
+        start = np.concatenate((log_p, log_q), axis=1)
+        found = self.equations.corrected(start, y.astype(complex), SOLVED)
+        out = found.solved & (np.abs(found.zeta.imag) < OUTSIDE)
+        p, q = np.split(np.exp(found.states).real, 2, axis=1)
+        return out, p, q
+
+    def at(self, y: float, p: Array, q: Array) -> Shot:
+        """Return it at one place."""
+        couplings, p, q = self.couplings(y, p, q)
+        sign, log = np.linalg.slogdet(np.eye(couplings.shape[0]) - couplings)
+        return Shot(np.asarray(sign), np.asarray(log))
+
+    def couplings(self, y: float, p_hat: Array, q_hat: Array) -> tuple[Array, Array, Array]:
+        """Return K, shape (2L, 2L)."""
+        paths = self.paths
+        layers, count = paths.e.shape
+        p, q = p_hat[:, None] * paths.e**2, q_hat[:, None] * paths.d**2
+        r, s = np.ones((2, layers + 1, count))
+        s[-1] = math.exp(-y)
+        right, left = np.ones((2, layers + 1, count))
+        for i in range(layers):
+            left[i] = 1 / (1 - q[i] * r[i])
+            r[i + 1] = p[i] + r[i] * left[i]
+        for i in range(layers - 1, -1, -1):
+            right[i + 1] = 1 / (1 - p[i] * s[i + 1])
+            s[i] = q[i] + s[i + 1] * right[i + 1]
+        omega = 1 / (1 - r * s)
+        right = np.cumprod(right, axis=0)
+        left = np.cumprod(left[::-1], axis=0)[::-1]
+        n, k = paths.n, paths.k
+        # Of the layer that is acted on: <n, U> one layer before it, <k, V> behind it.
+        n_right, n_left = n * right[:-1], n * r[:-1] * left[:-1]
+        k_right, k_left = k * s[1:] * right[1:], k * left[1:]
+        f_right, f_left = k * omega[1:] / right[1:], k * s[1:] * omega[1:] / left[1:]
+        g_right, g_left = n * r[:-1] * omega[:-1] / right[:-1], n * omega[:-1] / left[:-1]
+
+        def joined(behind: Array, before: Array, diagonal: int) -> Array:
+            return np.asarray((np.tril(behind, diagonal) + np.triu(before, diagonal + 1)) / count)
+
+        xf = joined(n_right @ f_right.T, n_left @ f_left.T, -1)
+        xg = joined(n_right @ g_right.T, n_left @ g_left.T, 0)
+        ef = joined(k_right @ f_right.T, k_left @ f_left.T, 0)
+        eg = joined(k_right @ g_right.T, k_left @ g_left.T, 0)
+        if paths.rest.any():
+            ef[np.diag_indices(layers)] += paths.rest * (paths.e**2 * s[1:] * omega[1:]).mean(axis=1)
+        root, back = math.sqrt(paths.v), p_hat if paths.orthogonal else 0 * p_hat
+        top = np.concatenate((root * xf - xg * q_hat, root * xg - xf * back), axis=1)
+        bottom = np.concatenate((root * ef - eg * q_hat, root * eg - ef * back), axis=1)
+        return np.concatenate((top, bottom)), p, q
+
+
+def _spectral(y: Array, c: float) -> Array:
+    """Return m of the universal law at y = log z, that of its edges inside of it."""
+    edge = (math.sqrt(1 + 2 / c) - 1) / 2
+    low, high = np.full(y.size, math.log(edge) - np.abs(y).max() - 2 * c - 5), np.full(y.size, math.log(edge))
+    for _ in range(40):
+        x = (low + high) / 2
+        m = np.exp(x)
+        beyond = np.log1p(1 / m) + c * (1 + 2 * m) > np.abs(y)
+        low, high = np.where(beyond, x, low), np.where(beyond, high, x)
+    m = np.exp(high)
+    return np.asarray(np.where(y > 0, m, -1 - m))
+
+
+class Found(NamedTuple):
+    """Logarithms of outliers above and below the bulk, and the limit of N (E λ − m₁)."""
+
+    above: tuple[float, ...]
+    below: tuple[float, ...]
+    excess: float
+
+
+def outliers_of(network: ResNet, signal: Propagation, law: Law) -> Found:
+    """Return the outliers of a residual network of one-matrix blocks, whose bulk has the law given.
+
+    Places are solved from the edge of the law outwards, from what the states are in the limit of depth.
+    """
+    determinant = Determinant(paths_of(network))
+    scale = 2 * network.depth * math.log(abs(network.skip))
+    bands = law.using("log").support()
+    sides: list[tuple[float, ...]] = [(), ()]
+    strengths = np.log1p(np.abs(determinant.paths.couplings_at_infinity()))
+    reach = 2 * float(strengths.sum()) + signal.c + REACH
+    for side, edge in enumerate((2 * bands[-1][1] - scale, 2 * bands[0][0] - scale) if bands else ()):
+        if math.isfinite(edge):
+            roots = _roots(determinant, signal.c, edge, reach if side == 0 else -reach)
+            sides[side] = tuple(sorted((root + scale for root in roots), reverse=side == 0))
+    far = np.array([reach + FAR_OUT])
+    out, p, q = determinant.near(far, signal.c)
+    excess = -float(determinant.at(far[0], p[0], q[0]).log) * math.exp(far[0] + scale) if out[0] else math.nan
+    return Found(sides[0], sides[1], excess)
+
+
+def _roots(determinant: Determinant, c: float, edge: float, end: float) -> list[float]:
+    """Return log z where the determinant is 0, between the edge of the bulk and ``end``."""
+
+    def at(y: Array) -> tuple[Array, Array]:
+        out, p, q = determinant.near(y, c)
+        shots = [determinant.at(*place) for place in zip(y[out].tolist(), p[out], q[out], strict=True)]
+        return y[out], np.array([float(shot.sign) * math.exp(float(shot.log)) for shot in shots])
+
+    away = np.cumsum(FIRST * LONGER ** np.arange(200.0))
+    grid = edge + np.copysign(np.append(0.0, away[: 1 + np.searchsorted(away, abs(end - edge))]), end - edge)
+    y, values = at(grid)
+    roots = []
+    for i in np.flatnonzero(values[1:] * values[:-1] < 0):
+        low, high, ends = y[i], y[i + 1], values[i : i + 2]
+        for _ in range(2):
+            guess = low - ends[0] * (high - low) / (ends[1] - ends[0])
+            width = (high - low) / 40
+            inner = np.clip([guess - width, guess + width], min(low, high), max(low, high))
+            places, found = at(inner)
+            places, found = (
+                np.concatenate(([low], places, [high])),
+                np.concatenate(([ends[0]], found, [ends[1]])),
+            )
+            j = int(np.flatnonzero(found[1:] * found[:-1] < 0)[0])
+            low, high, ends = places[j], places[j + 1], found[j : j + 2]
+        roots.append(float(low - ends[0] * (high - low) / (ends[1] - ends[0])))
+    return roots

@@ -1,0 +1,55 @@
+"""Where a determinant changes its sign, from the edge of the bulk outwards."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.float64]
+
+# Steps in x, the logarithm of a spectral m: the first beside the edge, where log z is quadratic in x, and by
+# how much each is longer than the last.
+FIRST_STEP, LONGER = 0.04, 1.12
+# Parts of a bracket that one round looks at, and rounds: the last step is a secant.
+PARTS, ROUNDS = 16, 3
+
+
+class Shot(NamedTuple):
+    """Sign and logarithm of det(1 − K) at each place."""
+
+    sign: Array
+    log: Array
+
+
+def crossings(det: Callable[[Array], Shot], edge: float, end: float) -> list[float]:
+    """Return every place between ``edge`` and ``end`` where a determinant of x crosses 0, from the end on.
+
+    Parameters
+    ----------
+    det : callable
+        x, shape (n,), to its sign and logarithm.
+    edge, end : float
+        Of x, in either order: places are denser beside the edge.
+    """
+    steps = FIRST_STEP * LONGER ** np.arange(1 + np.ceil(np.log1p(abs(end - edge) * 3) / np.log(LONGER)))
+    away = np.append(0.0, np.cumsum(steps))
+    x = edge + np.copysign(away[away < abs(end - edge)], end - edge)
+    x = np.append(x, end)
+    values = det(x)
+    low, high = _brackets(x[None], values.sign[None])
+    if not low.size:
+        return []
+    for _ in range(ROUNDS):
+        inner = low[:, None] + (high - low)[:, None] * np.linspace(0, 1, PARTS + 1)
+        values = Shot(*(part.reshape(inner.shape) for part in det(inner.ravel())))
+        low, high = _brackets(inner, values.sign)
+    inner = np.stack((low, high), axis=1)
+    values = Shot(*(part.reshape(inner.shape) for part in det(inner.ravel())))
+    share = 1 / (1 + np.exp(values.log[:, 1] - values.log[:, 0]))
+    return sorted((low + share * (high - low)).tolist(), key=lambda place: abs(place - end))
+
+
+def _brackets(x: Array, sign: Array) -> tuple[Array, Array]:
+    row, column = np.nonzero(sign[:, 1:] * sign[:, :-1] < 0)
+    return x[row, column], x[row, column + 1]
