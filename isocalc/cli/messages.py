@@ -103,6 +103,7 @@ class Caveats:
     def __init__(self) -> None:
         self._lost: dict[str, None] = {}
         self._not_derived: dict[str, None] = {}
+        self._beside: dict[str, dict[str, None]] = {}
 
     def positive(self, name: str, value: float) -> float | None:
         """Return a number that is positive and finite if nothing was lost, ``None`` if it was."""
@@ -125,6 +126,11 @@ class Caveats:
             self._not_derived[why] = None
         return why
 
+    def beside(self, name: str, about: str, outliers: str) -> None:
+        """Take what lies outside of the law of a network, in words, where a column is of the law alone."""
+        if outliers:
+            self._beside.setdefault(name, {})[f"{about}: {outliers}"] = None
+
     def report(self, beside: str | None = None) -> None:
         """Say on standard error what is left out, if anything is; ``beside`` is the column that has it."""
         if self._lost:
@@ -133,6 +139,8 @@ class Caveats:
             advice = f"; for {shown} see {where}" if shown else ""
             names = ", ".join(self._lost)
             say(f"{names}: some values do not fit a double and are left empty{advice}")
+        for name, told in self._beside.items():
+            say(f"{name} leaves out single values outside of the law; {'; '.join(told)}")
         if self._not_derived:
             reasons = "; ".join(self._not_derived)
             say(f"{reasons}; outliers, s_min, s_max, condition_number are left empty")

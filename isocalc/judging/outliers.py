@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from isocalc.judging.allowances import EDGE_SPACINGS, FURTHEST, LONE_NEURON, OUTLIER_DEVIATIONS
+from isocalc.judging.allowances import EDGE_SPACINGS, FURTHEST, LONE_NEURON, OUTLIER_DEVIATIONS, OUTLIER_SCALE
 from isocalc.judging.statistics import Finding
 from isocalc.judging.width_law import WidthLaw
 
@@ -131,7 +131,7 @@ def _finding(outlier: Outlier, log_s: Array, law: WidthLaw, side: int, place: in
     length = law.reach[1] - law.reach[0]
     if place <= len(predicted):
         theory = predicted[place - 1] / 2
-        allowed = _allowance(theory, law, side)
+        allowed = _allowance(theory, values, law, side)
         return Finding(outlier.name, theory, mean, error, allowed, scale=max(length / 2, law.rounding))
     obstacle = _why_not_judged(law, side)
     if not obstacle and 2 * values.size <= len(log_s):
@@ -148,13 +148,14 @@ def _why_not_judged(law: WidthLaw, side: int) -> str:
     return "" if math.isfinite(law.edges[side]) else "the law has no edge there"
 
 
-def _allowance(theory: float, law: WidthLaw, side: int) -> float:
-    """Return how far the mean of an outlier may be off: by a part of its deviation, of order N^(-1/2).
+def _allowance(theory: float, values: Array, law: WidthLaw, side: int) -> float:
+    """Return how far the mean of an outlier may be off: a part of its deviation, which is O(N^(-1/2)).
 
-    Next to the edge it is one with the extreme of the bulk, which fluctuates more.
+    The mean is off by about the variance, O(1/N). Next to the edge an outlier is one with the extreme of the
+    bulk, which fluctuates more.
     """
+    allowed = OUTLIER_DEVIATIONS * float(values.std()) + OUTLIER_SCALE / math.sqrt(law.width) + law.rounding
     spacing = law.spacings[side]
-    allowed = OUTLIER_DEVIATIONS / math.sqrt(law.width) + law.rounding
     if math.isfinite(spacing) and abs(theory - law.edges[side]) < FURTHEST * spacing:
         allowed += EDGE_SPACINGS * spacing
     return allowed

@@ -30,7 +30,7 @@ from isocalc.judging.allowances import (
     LONE_SQUARES,
     MEAN_PLACES,
     MOST_MASS_ROUNDED,
-    OUTLIER_DEVIATIONS,
+    OUTLIER_IN_MEAN,
     PLACES,
     QUANTILES,
     RANK_MEAN_PLACES,
@@ -188,7 +188,7 @@ def _mean_lambda(values: Mapping[str, Array], law: WidthLaw) -> Finding:
         obstacle = obstacle or _NO_DOUBLE
     allowance = MEAN_PLACES * 2 * _length(law) / law.width + law.rounding
     # What outliers add to the mean may be off as much as they are.
-    allowance += 2 * law.outliers_share * OUTLIER_DEVIATIONS / math.sqrt(law.width)
+    allowance += law.outliers_share * OUTLIER_IN_MEAN / math.sqrt(law.width)
     displaced = 2 * law.error * _length(law)
     name, theory, scale = "log_mean_lambda", law.mean_at_width, 2 * _seen_from(law)
     return _over_trials(

@@ -268,12 +268,10 @@ def _about_residual(net: "ResNet", law: "Law | None") -> str:
 
 def _beyond(law: "Law") -> str:
     """Say which singular values lie outside of the law, where there are some, or that it is not known."""
-    from isocalc.cli.rows.laws import described_outliers
+    from isocalc.cli.rows.laws import outliers_told
 
-    if law.not_derived is not None:
-        return ",\nbut single ones may lie outside"
-    found = described_outliers(law)
-    return f",\nbut {' and '.join(found)} outside of them" if found else ""
+    told = outliers_told(law)
+    return f",\n{told}" if told else ""
 
 
 def _about_critical(net: "FeedForward", point: "CriticalPoint") -> str:

@@ -228,21 +228,20 @@ def law_summary(law: "Law") -> str:
         "mean_lambda": "mean s^2 {}",
     }
     told = [text.format(f"{row[name]:.4g}") for name, text in names.items() if row[name] is not None]
-    return ", ".join([*told, _told_outliers(law)])
+    return ", ".join([*told, outliers_told(law) or "no outlier"])
 
 
-def _told_outliers(law: "Law") -> str:
-    """Say which singular values lie outside of a law."""
+def outliers_told(law: "Law") -> str:
+    """Say which singular values lie outside of a law, in terms of log s where s does not fit a double."""
     try:
         if law.not_derived:
             return "outliers not derived"
-        found = described_outliers(law)
+        found = _places_outside(law)
     except NoAnswerError:
         return "outliers not found"
-    return f"outlier{'s' * (len(found) > 1)} at {' and '.join(found)}" if found else "no outlier"
+    return f"outlier{'s' * (len(found) > 1)} at {' and '.join(found)}" if found else ""
 
 
-def described_outliers(law: "Law") -> list[str]:
-    """Return the places of the outliers in words, in terms of log s where s does not fit a double."""
+def _places_outside(law: "Law") -> list[str]:
     places = zip(law.using("singular").outliers.tolist(), law.using("log").outliers.tolist(), strict=True)
     return [f"s = {s:.4g}" if 0 < s < math.inf else f"log s = {log_s:.6g}" for s, log_s in places]

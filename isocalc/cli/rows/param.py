@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from isocalc.cli.amounts import LONG
 from isocalc.cli.messages import Caveats, has_signal, say
-from isocalc.cli.rows.laws import EXTREMES, extremes_of, law_cells, own_law, variance_of_lambda
+from isocalc.cli.rows.laws import EXTREMES, law_cells, outliers_told, own_law, variance_of_lambda
 from isocalc.cli.sweep import Cell, PartialRow, Row, Sweep
 from isocalc.errors import IsocalcError, NoAnswerError
 from isocalc.signal.tolerances import AT_ONCE
@@ -38,7 +38,7 @@ RESNET = (
 )
 FEEDFORWARD = ("activation", "q_star", "chi", "phase", "xi_q", "xi_c", "mean_lambda", "relative_variance")
 RESNET_LAYERS = ("activation", "layer", "q", "c", "mean", "second_moment")
-OF_DEPTH = ("depth", "lambda_max", "sigma2_jjt", *EXTREMES, "status")
+OF_DEPTH = ("depth", "lambda_max", "sigma2_jjt")
 FEEDFORWARD_LAYERS = ("activation", "layer", "q", "chi", "second_moment")
 
 
@@ -159,9 +159,7 @@ def fixed_point_rows(
         }
 
 
-def of_depth(
-    net: "FeedForward", point: "FixedPoint", found: "Sequence[FixedPoint]", caveats: Caveats
-) -> PartialRow:
+def of_depth(net: "FeedForward", point: "FixedPoint", found: "Sequence[FixedPoint]", caveats: Caveats) -> Row:
     """Return what the product of as many layers as the network has, all at a fixed point, adds to its row."""
     from dataclasses import replace
 
@@ -172,11 +170,11 @@ def of_depth(
         start = (point.q_star - net.sigma_b * net.sigma_b) / (net.sigma_w * net.sigma_w)
     net = replace(net, input_variance=start)
     law = spectrum(net)
+    caveats.beside("lambda_max", net.act.name, outliers_told(law))
     return {
         "depth": net.depth,
         "lambda_max": caveats.at("lambda_max", law.edge_upper * law.edge_upper, 2 * law.log_edge_upper),
         "sigma2_jjt": variance_of_lambda(law, caveats),
-        **extremes_of(law, caveats),
     }
 
 
