@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isocalc.laws.law import Law
-from isocalc.laws.outliers.scan import Shot
+from isocalc.laws.outliers.scan import Found, Shot
 from isocalc.networks.descriptions import ResNet
 from isocalc.signal.propagation import Propagation
 
@@ -34,6 +34,8 @@ FIRST, LONGER = 0.01, 1.2
 # log z beyond which no outlier is looked for, more than the signal's direction is stretched; and beyond that,
 # where 1 − det(1 − K) is its first term.
 REACH, FAR_OUT = 3.0, 6.0
+# κ M of a layer that rounding makes of 0.
+SHORTENED = 1e-6
 # Relative change of α and β to which they are solved, and from which they are lost.
 SOLVED, LOST = 1e-7, 5.0
 # Iterations for that, states that they learn from, and how near to each other these may be.
@@ -59,8 +61,9 @@ class Paths(NamedTuple):
     on_output: bool
     orthogonal: bool
 
-    def couplings_at_infinity(self) -> Array:
-        """Return κ of each layer times what of the signal it meets: how far it stretches that direction."""
+    @property
+    def stretches(self) -> Array:
+        """κ of each layer times M of its input: by so much it stretches the signal's direction."""
         return np.asarray(math.sqrt(self.v) * (self.k.mean(axis=1) * self.n.mean(axis=1)))
 
 
@@ -232,12 +235,14 @@ class Determinant:
         return np.log(image) - state, alike
 
     def at(self, y: float, p: Array, q: Array) -> Shot:
-        """Return it at one place."""
-        couplings, p, q = self.couplings(y, p, q)
+        """Return it at one place, in units of what weights that know nothing of the gates have there."""
+        couplings = self.couplings(y, p, q)
         sign, log = np.linalg.slogdet(np.eye(couplings.shape[0]) - couplings)
+        if self.paths.orthogonal:
+            log += np.log(np.abs(1 - p * q / self.paths.v)).sum()
         return Shot(np.asarray(sign), np.asarray(log))
 
-    def couplings(self, y: float, p_hat: Array, q_hat: Array) -> tuple[Array, Array, Array]:
+    def couplings(self, y: float, p_hat: Array, q_hat: Array) -> Array:
         """Return K, shape (2L, 2L)."""
         paths = self.paths
         layers, count = paths.e.shape
@@ -273,7 +278,7 @@ class Determinant:
         root, back = math.sqrt(paths.v), p_hat if paths.orthogonal else 0 * p_hat
         top = np.concatenate((root * xf - xg * q_hat, root * xg - xf * back), axis=1)
         bottom = np.concatenate((root * ef - eg * q_hat, root * eg - ef * back), axis=1)
-        return np.concatenate((top, bottom)), p, q
+        return np.concatenate((top, bottom))
 
 
 def _accelerated(states: list[Array], steps: list[Array]) -> Array:
@@ -302,14 +307,6 @@ def _spectral(y: Array, c: float) -> Array:
     return np.asarray(np.where(y > 0, m, -1 - m))
 
 
-class Found(NamedTuple):
-    """Logarithms of outliers above and below the bulk, and the limit of N (E λ − m₁)."""
-
-    above: tuple[float, ...]
-    below: tuple[float, ...]
-    excess: float
-
-
 def outliers_of(network: ResNet, signal: Propagation, law: Law) -> Found:
     """Return the outliers of a residual network of one-matrix blocks, whose bulk has the law given.
 
@@ -319,16 +316,22 @@ def outliers_of(network: ResNet, signal: Propagation, law: Law) -> Found:
     scale = 2 * network.depth * math.log(abs(network.skip))
     bands = law.using("log").support()
     sides: list[tuple[float, ...]] = [(), ()]
-    strengths = np.log1p(np.abs(determinant.paths.couplings_at_infinity()))
-    reach = 2 * float(strengths.sum()) + signal.c + REACH
-    for side, edge in enumerate((2 * bands[-1][1] - scale, 2 * bands[0][0] - scale) if bands else ()):
-        if math.isfinite(edge):
+    stretches = determinant.paths.stretches
+    reach = 2 * float(np.log1p(np.abs(stretches)).sum()) + signal.c + REACH
+    edges = (2 * bands[-1][1] - scale, 2 * bands[0][0] - scale) if bands else ()
+    for side, edge in enumerate(edges):
+        if math.isfinite(edge) and (side == 0 or lessens(network, stretches)):
             roots = _roots(determinant, signal.c, edge, reach if side == 0 else -reach)
             sides[side] = tuple(sorted((root + scale for root in roots), reverse=side == 0))
     far = np.array([reach + FAR_OUT])
     out, p, q = determinant.near(far, signal.c)
     excess = -float(determinant.at(far[0], p[0], q[0]).log) * math.exp(far[0] + scale) if out[0] else math.nan
     return Found(sides[0], sides[1], excess)
+
+
+def lessens(network: ResNet, stretches: Array) -> bool:
+    """Whether some layer of a post-activation network shortens the direction of the signal."""
+    return network.branch.acts_on_stream or bool((stretches < -SHORTENED).any())
 
 
 def _roots(determinant: Determinant, c: float, edge: float, end: float) -> list[float]:
