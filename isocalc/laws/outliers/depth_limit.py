@@ -22,7 +22,7 @@ import numpy.typing as npt
 from isocalc.activations.averages import by_octaves, normal_rule
 from isocalc.activations.definition import Activation
 from isocalc.activations.tolerances import SMALLEST_Q
-from isocalc.laws.outliers.scan import Shot, crossings
+from isocalc.laws.outliers.scan import Found, Shot, crossings
 from isocalc.laws.tolerances import SAFE_LOG
 from isocalc.networks.descriptions import ResNet
 from isocalc.signal.propagation import Propagation
@@ -243,11 +243,13 @@ def excess(layers: Coefficients) -> float:
     u = 1 + np.append(0.0, np.cumsum(layers.counts * c * np.exp(layers.before)))
     bare = layers.counts @ (c * np.exp(-after) * u[:-1]) + np.exp(-layers.total) * u[-1]
     with np.errstate(over="ignore"):
-        return float(-log_det[0] * np.exp(place.log_z(layers.total)[0]) - bare * math.exp(layers.total))
+        alone = layers.total if layers.orthogonal else 0.0
+        z = np.exp(place.log_z(layers.total)[0])
+        return float(-log_det[0] * z + (alone - bare) * math.exp(layers.total))
 
 
-def outliers_of(network: ResNet, signal: Propagation) -> tuple[tuple[float, ...], tuple[float, ...], float]:
-    """Return log λ of the outliers above and below the bulk, and the limit of N (E λ − m₁)."""
+def outliers_of(network: ResNet, signal: Propagation) -> Found:
+    """Return the outliers of a deep post-activation network."""
     layers = coefficients(network, signal)
     edge, stretched = math.log(highest_m(layers.total)), 2 * float(layers.steps.sum())
     scale = 2 * network.depth * math.log(abs(network.skip))
@@ -261,4 +263,4 @@ def outliers_of(network: ResNet, signal: Propagation) -> tuple[tuple[float, ...]
         places = Spectral.of(np.array(roots), above=above).log_z(layers.total) + scale
         sides.append(tuple(sorted(places.tolist(), reverse=above)))
     factor = math.exp(scale) if abs(scale) < SAFE_LOG else math.inf
-    return sides[0], sides[1], excess(layers) * factor
+    return Found(sides[0], sides[1], excess(layers) * factor)

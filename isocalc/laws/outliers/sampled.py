@@ -21,9 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isocalc.laws.law import Law
-from isocalc.laws.outliers.scan import Shot
-from isocalc.laws.paths.equations import Equations
-from isocalc.laws.paths.gate_paths import ChainArrays
+from isocalc.laws.outliers.scan import Found, Shot
 from isocalc.networks.descriptions import ResNet
 from isocalc.signal.propagation import Propagation
 
@@ -36,8 +34,15 @@ FIRST, LONGER = 0.01, 1.2
 # log z beyond which no outlier is looked for, more than the signal's direction is stretched; and beyond that,
 # where 1 − det(1 − K) is its first term.
 REACH, FAR_OUT = 3.0, 6.0
-# To what states are solved; the argument of ζ up to which a place is outside of the bulk.
-SOLVED, OUTSIDE = 1e-6, 1e-5
+# κ M of a layer that rounding makes of 0.
+SHORTENED = 1e-6
+# Relative change of α and β to which they are solved, and from which they are lost.
+SOLVED, LOST = 1e-7, 5.0
+# Iterations for that, states that they learn from, and how near to each other these may be.
+MOST_STEPS, MEMORY, RIDGE = 40, 6, 1e-13
+# Rounds from solutions nearby; by how much solutions are moved to see whether they attract, and steps for
+# that.
+CONTINUED, NUDGE, NUDGES = 3, 1e-4, 4
 
 
 class Paths(NamedTuple):
@@ -56,19 +61,10 @@ class Paths(NamedTuple):
     on_output: bool
     orthogonal: bool
 
-    def couplings_at_infinity(self) -> Array:
-        """Return κ of each layer times what of the signal it meets: how far it stretches that direction."""
-        return np.asarray(math.sqrt(self.v) * (self.k.mean(axis=1) * self.n.mean(axis=1)))
-
     @property
-    def chain(self) -> ChainArrays:
-        """The chain of the exact law."""
-        layers, paths = self.e.shape
-        gates = np.ascontiguousarray((self.e if self.on_output else self.d) ** 2)
-        weights = np.full(paths, 1 / paths)
-        return ChainArrays(
-            gates, weights, self.on_output, np.full(layers, self.v), np.ones(layers), self.orthogonal
-        )
+    def stretches(self) -> Array:
+        """κ of each layer times M of its input: by so much it stretches the signal's direction."""
+        return np.asarray(math.sqrt(self.v) * (self.k.mean(axis=1) * self.n.mean(axis=1)))
 
 
 def paths_of(network: ResNet, seed: int = 1) -> Paths:
@@ -154,33 +150,99 @@ class Determinant:
 
     def __init__(self, paths: Paths) -> None:
         self.paths = paths
-        self.equations = Equations(paths.chain)
+        self._e2, self._d2 = paths.e**2, paths.d**2
 
     def near(self, y: Array, c: float) -> tuple[npt.NDArray[np.bool_], Array, Array]:
         """Return whether y = log z is outside of the bulk, and p̂ and q̂ there, shape (places, L).
 
-        Solved from what they are in the limit of depth at the parameter c.
+        ``y`` of one side of the bulk, c the network's parameter. Solved from what they are in the limit of
+        depth, and where that leads nowhere from what they are at the next place outwards. Inside of the bulk
+        there is nothing real that iterations converge to.
         """
-        layers = self.paths.e.shape[0]
+        layers = self._e2.shape[0]
         m = _spectral(y, c)[:, None]
+        sign = np.sign(m)
         rate = c / layers * np.arange(layers + 1)
-        log_v = math.log(self.paths.v)
-        turned = np.where(m < 0, -1j * math.pi, 0.0)
-        log_p = log_v + np.log(np.abs(1 + m)) + (1 + 2 * m) * rate[:-1] + turned
-        log_q = log_v + np.log(np.abs(m)) - (1 + 2 * m) * rate[1:] + turned
-        start = np.concatenate((log_p, log_q), axis=1)
-        found = self.equations.corrected(start, y.astype(complex), SOLVED)
-        out = found.solved & (np.abs(found.zeta.imag) < OUTSIDE)
-        p, q = np.split(np.exp(found.states).real, 2, axis=1)
-        return out, p, q
+        log_p = np.log(np.abs(1 + m)) + (1 + 2 * m) * rate[:-1]
+        log_q = np.log(np.abs(m)) - (1 + 2 * m) * rate[1:]
+        state = np.concatenate((log_p, log_q), axis=1) + math.log(self.paths.v)
+        done = np.zeros(y.size, dtype=bool)
+        places = np.arange(y.size)
+        for _ in range(1 + CONTINUED):
+            with np.errstate(all="ignore"):
+                state[places], done[places] = self._iterated(state[places], y[places], sign[places])
+            further = [
+                np.flatnonzero(done & (np.abs(y) > abs(y[place]))) for place in np.flatnonzero(~done).tolist()
+            ]
+            places = np.flatnonzero(~done)
+            known = [bool(other.size) for other in further]
+            places, further = places[known], [other for other in further if other.size]
+            if not places.size:
+                break
+            for place, other in zip(places.tolist(), further, strict=True):
+                state[place] = state[other[np.argmin(np.abs(y[other] - y[place]))]]
+        p, q = np.split(sign * np.exp(state), 2, axis=1)
+        return done, p, q
+
+    def _iterated(self, state: Array, y: Array, sign: Array) -> tuple[Array, npt.NDArray[np.bool_]]:
+        """Iterate with Anderson's acceleration; return states and whether they solve and are outside."""
+        state, done = state.copy(), np.zeros(y.size, dtype=bool)
+        active = np.arange(y.size)
+        states: list[Array] = []
+        steps: list[Array] = []
+        for _ in range(MOST_STEPS):
+            here = state[active]
+            step, alike = self._step(here, y[active], sign[active])
+            size = np.abs(step).max(axis=1)
+            finished = (size < SOLVED) & alike
+            done[active[finished]] = True
+            kept = ~finished & np.isfinite(size) & (size < LOST)
+            states, steps = [a[kept] for a in (*states, here)], [a[kept] for a in (*steps, step)]
+            states, steps, active = states[-MEMORY:], steps[-MEMORY:], active[kept]
+            if not active.size:
+                break
+            state[active] = _accelerated(states, steps)
+        done[done] = self._attracts(state[done], y[done], sign[done])
+        return state, done
+
+    def _attracts(self, state: Array, y: Array, sign: Array) -> npt.NDArray[np.bool_]:
+        """Whether plain iterations come back to a solution: to the other one, real too, they do not."""
+        here, size = state - NUDGE, np.full(y.size, NUDGE)
+        for _ in range(NUDGES):
+            here = here + self._step(here, y, sign)[0]
+            last, size = size, np.abs(here - state).max(axis=1)
+        return np.asarray((size < last) | (size < SOLVED))
+
+    def _step(self, state: Array, y: Array, sign: Array) -> tuple[Array, npt.NDArray[np.bool_]]:
+        """Return the change of states by the equations, and whether all of ω has the sign of m."""
+        layers, count = self._e2.shape
+        p, q = np.split(sign * np.exp(state), 2, axis=1)
+        r = np.ones((layers + 1, y.size, count))
+        for i in range(layers):
+            r[i + 1] = p[:, i, None] * self._e2[i] + r[i] / (1 - q[:, i, None] * self._d2[i] * r[i])
+        s = np.broadcast_to(np.exp(-y)[:, None], r[0].shape)
+        alpha, beta = np.empty((2, y.size, layers))
+        omega = 1 / (1 - r[-1] * s)
+        alike = (sign * omega > 0).all(axis=1)
+        for i in range(layers - 1, -1, -1):
+            alpha[:, i] = (s * omega) @ self._e2[i] / count
+            s = q[:, i, None] * self._d2[i] + s / (1 - p[:, i, None] * self._e2[i] * s)
+            omega = 1 / (1 - r[i] * s)
+            alike &= (sign * omega > 0).all(axis=1)
+            beta[:, i] = (r[i] * omega) @ self._d2[i] / count
+        psi = 2 / (1 + np.sqrt(1 + 4 * self.paths.v * alpha * beta)) if self.paths.orthogonal else 1.0
+        image = np.concatenate((psi * beta, psi * alpha), axis=1) * (self.paths.v * sign)
+        return np.log(image) - state, alike
 
     def at(self, y: float, p: Array, q: Array) -> Shot:
-        """Return it at one place."""
-        couplings, p, q = self.couplings(y, p, q)
+        """Return it at one place, in units of what weights that know nothing of the gates have there."""
+        couplings = self.couplings(y, p, q)
         sign, log = np.linalg.slogdet(np.eye(couplings.shape[0]) - couplings)
+        if self.paths.orthogonal:
+            log += np.log(np.abs(1 - p * q / self.paths.v)).sum()
         return Shot(np.asarray(sign), np.asarray(log))
 
-    def couplings(self, y: float, p_hat: Array, q_hat: Array) -> tuple[Array, Array, Array]:
+    def couplings(self, y: float, p_hat: Array, q_hat: Array) -> Array:
         """Return K, shape (2L, 2L)."""
         paths = self.paths
         layers, count = paths.e.shape
@@ -216,7 +278,20 @@ class Determinant:
         root, back = math.sqrt(paths.v), p_hat if paths.orthogonal else 0 * p_hat
         top = np.concatenate((root * xf - xg * q_hat, root * xg - xf * back), axis=1)
         bottom = np.concatenate((root * ef - eg * q_hat, root * eg - ef * back), axis=1)
-        return np.concatenate((top, bottom)), p, q
+        return np.concatenate((top, bottom))
+
+
+def _accelerated(states: list[Array], steps: list[Array]) -> Array:
+    """Return what follows the last of some states, shape (n, k), by Anderson's acceleration."""
+    if len(states) == 1:
+        return states[0] + steps[0]
+    changes = np.stack([new - old for old, new in itertools.pairwise(steps)], axis=2)
+    moves = np.stack([new - old for old, new in itertools.pairwise(states)], axis=2) + changes
+    square = changes.transpose(0, 2, 1) @ changes
+    ridge = RIDGE * np.trace(square, axis1=1, axis2=2)[:, None, None] * np.eye(square.shape[1])
+    right = changes.transpose(0, 2, 1) @ steps[-1][..., None]
+    share = np.linalg.solve(square + ridge + np.finfo(float).tiny * np.eye(square.shape[1]), right)
+    return np.asarray(states[-1] + steps[-1] - (moves @ share)[..., 0])
 
 
 def _spectral(y: Array, c: float) -> Array:
@@ -232,14 +307,6 @@ def _spectral(y: Array, c: float) -> Array:
     return np.asarray(np.where(y > 0, m, -1 - m))
 
 
-class Found(NamedTuple):
-    """Logarithms of outliers above and below the bulk, and the limit of N (E λ − m₁)."""
-
-    above: tuple[float, ...]
-    below: tuple[float, ...]
-    excess: float
-
-
 def outliers_of(network: ResNet, signal: Propagation, law: Law) -> Found:
     """Return the outliers of a residual network of one-matrix blocks, whose bulk has the law given.
 
@@ -249,16 +316,22 @@ def outliers_of(network: ResNet, signal: Propagation, law: Law) -> Found:
     scale = 2 * network.depth * math.log(abs(network.skip))
     bands = law.using("log").support()
     sides: list[tuple[float, ...]] = [(), ()]
-    strengths = np.log1p(np.abs(determinant.paths.couplings_at_infinity()))
-    reach = 2 * float(strengths.sum()) + signal.c + REACH
-    for side, edge in enumerate((2 * bands[-1][1] - scale, 2 * bands[0][0] - scale) if bands else ()):
-        if math.isfinite(edge):
+    stretches = determinant.paths.stretches
+    reach = 2 * float(np.log1p(np.abs(stretches)).sum()) + signal.c + REACH
+    edges = (2 * bands[-1][1] - scale, 2 * bands[0][0] - scale) if bands else ()
+    for side, edge in enumerate(edges):
+        if math.isfinite(edge) and (side == 0 or lessens(network, stretches)):
             roots = _roots(determinant, signal.c, edge, reach if side == 0 else -reach)
             sides[side] = tuple(sorted((root + scale for root in roots), reverse=side == 0))
     far = np.array([reach + FAR_OUT])
     out, p, q = determinant.near(far, signal.c)
     excess = -float(determinant.at(far[0], p[0], q[0]).log) * math.exp(far[0] + scale) if out[0] else math.nan
     return Found(sides[0], sides[1], excess)
+
+
+def lessens(network: ResNet, stretches: Array) -> bool:
+    """Whether some layer of a post-activation network shortens the direction of the signal."""
+    return network.branch.acts_on_stream or bool((stretches < -SHORTENED).any())
 
 
 def _roots(determinant: Determinant, c: float, edge: float, end: float) -> list[float]:

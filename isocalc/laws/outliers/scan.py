@@ -22,6 +22,17 @@ class Shot(NamedTuple):
     log: Array
 
 
+class Found(NamedTuple):
+    """Outliers of a network.
+
+    ``above`` and ``below``: log λ of those on either side of the bulk; ``excess``: the limit of N (E λ − m₁).
+    """
+
+    above: tuple[float, ...]
+    below: tuple[float, ...]
+    excess: float
+
+
 def crossings(det: Callable[[Array], Shot], edge: float, end: float) -> list[float]:
     """Return every place between ``edge`` and ``end`` where a determinant of x crosses 0, from the end on.
 
