@@ -122,9 +122,15 @@ def findings(log_s: Array, law: WidthLaw, whole: Array | None = None) -> tuple[F
     if law.vanishes or min(map(len, rest)) < 2:
         names = [name for name in NAMES if name != "mass_at_zero"]
         return (*found, *(Finding(name, None, None, None, None, _ALL_ZERO) for name in names))
-    if whole is not None and law.excess is not None:
+    outside = whole is not None and law.excess is not None
+    if whole is not None and outside:
         values["log_mean_lambda"] = log_mean_lambda(law.snapped(whole))
-    found += [_mean_lambda(values, law), *_moments(values, law), *_quantiles(values, law), *edges(rest, law)]
+    found += [
+        _mean_lambda(values, law, outside=outside),
+        *_moments(values, law),
+        *_quantiles(values, law),
+        *edges(rest, law),
+    ]
     return (*found, _ks(log_s, law), _wasserstein(rest, law))
 
 
@@ -182,15 +188,16 @@ def _zeros(share: Array, law: WidthLaw) -> Iterator[Finding]:
         yield _over_trials("mass_at_zero", law.zero_mass, share, allowance, scale=_HALF)
 
 
-def _mean_lambda(values: Mapping[str, Array], law: WidthLaw) -> Finding:
+def _mean_lambda(values: Mapping[str, Array], law: WidthLaw, *, outside: bool) -> Finding:
+    theory = law.mean_at_width if outside else law.log_mean_lambda
     obstacle = "" if law.width > 2 * law.participation else _FEW_VALUES
-    if law.mean_at_width is None:
+    if theory is None:
         obstacle = obstacle or _NO_DOUBLE
     allowance = MEAN_PLACES * 2 * _length(law) / law.width + law.rounding
     # What outliers add to the mean may be off as much as they are.
-    allowance += law.outliers_share * OUTLIER_IN_MEAN / math.sqrt(law.width)
+    allowance += outside * law.outliers_share * OUTLIER_IN_MEAN / math.sqrt(law.width)
     displaced = 2 * law.error * _length(law)
-    name, theory, scale = "log_mean_lambda", law.mean_at_width, 2 * _seen_from(law)
+    name, scale = "log_mean_lambda", 2 * _seen_from(law)
     return _over_trials(
         name, theory, values[name], allowance, obstacle=obstacle, displaced=displaced, scale=scale
     )
