@@ -37,8 +37,7 @@ LEAST_LOG_M, MOST_LOG_M, PLACES, ROUNDS = -16.0, 10.0, 41, 5
 STEPS, SOLVED = 60, 1e-14
 # Panels towards the largest gate, each a quarter as long.
 GRADED = 11
-# Relative difference of q of layers taken for the same, and of those where there are more kinds of layers than
-# this.
+# Relative difference of q of layers taken for the same, and where there are more kinds of layers than that.
 ALIKE, NEARLY_ALIKE, MOST_KINDS = 1e-10, 0.02, 40
 # Gates that are closed but for rounding.
 SMALL_GATE = 1e-6
