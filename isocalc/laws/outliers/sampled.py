@@ -38,7 +38,7 @@ FIRST, LONGER = 0.01, 1.2
 REACH, FAR_OUT = 3.0, 6.0
 # Layers from which they are taken in groups, and how many groups.
 MOST_LAYERS, GROUPS = 40, 28
-# How near to the edge, in units of it, places may be that are not solved: they are inside of the bulk of paths.
+# How near to the edge, in units of it, places that are not solved may be: inside of the bulk of these paths.
 BESIDE = 0.2
 # κ M of a layer that rounding makes of 0.
 SHORTENED = 1e-6
