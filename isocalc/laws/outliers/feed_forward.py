@@ -37,8 +37,7 @@ LEAST_LOG_M, MOST_LOG_M, PLACES, ROUNDS = -16.0, 10.0, 41, 5
 STEPS, SOLVED = 60, 1e-14
 # Panels towards the largest gate, each a quarter as long.
 GRADED = 11
-# Relative difference of q of layers taken for the same, and of those where there are more kinds of layers than
-# this.
+# Relative difference of q of layers taken for the same, and where there are more kinds of layers than that.
 ALIKE, NEARLY_ALIKE, MOST_KINDS = 1e-10, 0.02, 40
 # Gates that are closed but for rounding.
 SMALL_GATE = 1e-6
@@ -123,19 +122,19 @@ class Chain(NamedTuple):
 def argument(layer: Layer, m: Array) -> Array:
     """Return t with E d t/(1 − d t) = m: m > 0, or m below −P(d > 0) where gates have a least one."""
     most, mean = float(layer.gate.max()), float(layer.gate @ layer.weights)
-    positive = layer.gate > 0
     above = m > 0
-    low = np.where(above, 0.0, 1 / layer.gate[positive].min())
+    # By the largest gate, and by the mean of them (Jensen).
+    low = np.where(above, m / (mean + most * m), 1 / layer.gate[layer.gate > 0].min())
     high = np.where(above, np.minimum(1 / most, m / ((1 + m) * mean)), np.inf)
-    t = np.where(above, high * (1 - 1e-12), 2 * low)
+    t = np.where(above, low, 2 * low)
     for _ in range(STEPS):
         rest = 1 - t[:, None] * layer.gate
         value = (t[:, None] * layer.gate / rest) @ layer.weights - m
         slope = (layer.gate / rest**2) @ layer.weights
-        low, high = np.where(value < 0, t, low), np.where(value < 0, high, t)
+        low, high = np.where(value <= 0, t, low), np.where(value < 0, high, t)
         following = t - value / slope
         middle = np.where(np.isinf(high), 4 * t, (low + high) / 2)
-        following = np.where((following > low) & (following < high), following, middle)
+        following = np.where((following >= low) & (following <= high), following, middle)
         done = np.abs(following - t) <= SOLVED * t
         t = following
         if done.all():

@@ -20,8 +20,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from isocalc.errors import NoAnswerError
 from isocalc.laws.law import Law
 from isocalc.laws.outliers.scan import Found, Shot
+from isocalc.laws.tolerances import SAFE_LOG
 from isocalc.networks.descriptions import ResNet
 from isocalc.signal.propagation import Propagation
 
@@ -34,6 +36,10 @@ FIRST, LONGER = 0.01, 1.2
 # log z beyond which no outlier is looked for, more than the signal's direction is stretched; and beyond that,
 # where 1 − det(1 − K) is its first term.
 REACH, FAR_OUT = 3.0, 6.0
+# Layers from which they are taken in groups, and how many groups.
+MOST_LAYERS, GROUPS = 40, 28
+# How near to the edge, in units of it, places that are not solved may be: inside of the bulk of these paths.
+BESIDE = 0.2
 # κ M of a layer that rounding makes of 0.
 SHORTENED = 1e-6
 # Relative change of α and β to which they are solved, and from which they are lost.
@@ -68,13 +74,19 @@ class Paths(NamedTuple):
 
 
 def paths_of(network: ResNet, seed: int = 1) -> Paths:
-    """Return paths of a network of one-matrix blocks."""
-    act, skip, depth = network.act, network.skip, network.depth
+    """Return paths of a network of one-matrix blocks.
+
+    Many layers are taken in groups of equal gates, each a layer of all their weights: pre-activation ones,
+    whose stream changes little from layer to layer.
+    """
+    act = network.act
+    depth = network.depth if network.depth < MOST_LAYERS else GROUPS
+    skip = math.copysign(abs(network.skip) ** (network.depth / depth), network.skip)
     normal = _normal(orthogonal_array(depth + 1, seed))
     count = normal.shape[1]
     pre = network.branch.acts_on_stream
     weight = network.sigma_w**2 / depth
-    bias = network.sigma_b**2
+    bias = network.sigma_b**2 * (network.depth / depth)
     x = math.sqrt(network.input_variance) * _fresh(normal[0], np.ones((1, count)) / math.sqrt(count))
     basis = np.stack((np.ones(count), x / np.linalg.norm(x)))
     basis[0] /= np.linalg.norm(basis[0])
@@ -152,20 +164,15 @@ class Determinant:
         self.paths = paths
         self._e2, self._d2 = paths.e**2, paths.d**2
 
-    def near(self, y: Array, c: float) -> tuple[npt.NDArray[np.bool_], Array, Array]:
+    def near(self, y: Array) -> tuple[npt.NDArray[np.bool_], Array, Array]:
         """Return whether y = log z is outside of the bulk, and p̂ and q̂ there, shape (places, L).
 
-        ``y`` of one side of the bulk, c the network's parameter. Solved from what they are in the limit of
-        depth, and where that leads nowhere from what they are at the next place outwards. Inside of the bulk
-        there is nothing real that iterations converge to.
+        Of y on one side of the bulk. Iterations start from what there is far out, which is less, and come to
+        the least solution; where that leads nowhere they start from the next place outwards. Inside of the
+        bulk there is nothing real that they converge to.
         """
-        layers = self._e2.shape[0]
-        m = _spectral(y, c)[:, None]
-        sign = np.sign(m)
-        rate = c / layers * np.arange(layers + 1)
-        log_p = np.log(np.abs(1 + m)) + (1 + 2 * m) * rate[:-1]
-        log_q = np.log(np.abs(m)) - (1 + 2 * m) * rate[1:]
-        state = np.concatenate((log_p, log_q), axis=1) + math.log(self.paths.v)
+        sign = np.full((y.size, 1), 1.0 if y.max() > 0 else -1.0)
+        state = self._far(y)
         done = np.zeros(y.size, dtype=bool)
         places = np.arange(y.size)
         for _ in range(1 + CONTINUED):
@@ -183,6 +190,27 @@ class Determinant:
                 state[place] = state[other[np.argmin(np.abs(y[other] - y[place]))]]
         p, q = np.split(sign * np.exp(state), 2, axis=1)
         return done, p, q
+
+    def _far(self, y: Array) -> Array:
+        """Return the states as z → ∞ or z → 0, at large or small z.
+
+        There 1 − r s is 1, or −r s: the sums of r and s, or of their inverses, are explicit.
+        """
+        gates = list(zip(self._e2, self._d2, strict=True))
+        inside = self.paths.v * (self._e2 * self._d2).mean(axis=1) if y.max() <= 0 else np.zeros(len(gates))
+        p, q = np.empty((2, len(gates)))
+        r, s = np.ones((2, self._e2.shape[1]))
+        for i, (e2, d2) in enumerate(gates):
+            first, then = (e2, d2) if y.max() <= 0 else (d2, e2)
+            p[i] = self.paths.v * np.mean(first * r) / (1 - inside[i])
+            r = r + p[i] * then
+        for i, (e2, d2) in reversed(list(enumerate(gates))):
+            first, then = (d2, e2) if y.max() <= 0 else (e2, d2)
+            q[i] = self.paths.v * np.mean(first * s) / (1 - inside[i])
+            s = s + q[i] * then
+        p, q = (q, p) if y.max() <= 0 else (p, q)
+        slopes = np.repeat([1.0, 0.0] if y.max() <= 0 else [0.0, -1.0], p.size)
+        return np.asarray(np.log(np.concatenate((p, q))) + np.outer(y, slopes))
 
     def _iterated(self, state: Array, y: Array, sign: Array) -> tuple[Array, npt.NDArray[np.bool_]]:
         """Iterate with Anderson's acceleration; return states and whether they solve and are outside."""
@@ -294,19 +322,6 @@ def _accelerated(states: list[Array], steps: list[Array]) -> Array:
     return np.asarray(states[-1] + steps[-1] - (moves @ share)[..., 0])
 
 
-def _spectral(y: Array, c: float) -> Array:
-    """Return m of the universal law at y = log z, that of its edges inside of it."""
-    edge = (math.sqrt(1 + 2 / c) - 1) / 2
-    low, high = np.full(y.size, math.log(edge) - np.abs(y).max() - 2 * c - 5), np.full(y.size, math.log(edge))
-    for _ in range(40):
-        x = (low + high) / 2
-        m = np.exp(x)
-        beyond = np.log1p(1 / m) + c * (1 + 2 * m) > np.abs(y)
-        low, high = np.where(beyond, x, low), np.where(beyond, high, x)
-    m = np.exp(high)
-    return np.asarray(np.where(y > 0, m, -1 - m))
-
-
 def outliers_of(network: ResNet, signal: Propagation, law: Law) -> Found:
     """Return the outliers of a residual network of one-matrix blocks, whose bulk has the law given.
 
@@ -317,16 +332,21 @@ def outliers_of(network: ResNet, signal: Propagation, law: Law) -> Found:
     bands = law.using("log").support()
     sides: list[tuple[float, ...]] = [(), ()]
     stretches = determinant.paths.stretches
-    reach = 2 * float(np.log1p(np.abs(stretches)).sum()) + signal.c + REACH
+    reach = 2 * float(np.log1p(np.abs(stretches)).sum()) + REACH
     edges = (2 * bands[-1][1] - scale, 2 * bands[0][0] - scale) if bands else ()
     for side, edge in enumerate(edges):
         if math.isfinite(edge) and (side == 0 or lessens(network, stretches)):
-            roots = _roots(determinant, signal.c, edge, reach if side == 0 else -reach)
+            roots = _roots(determinant, edge, edge + (reach if side == 0 else -reach))
             sides[side] = tuple(sorted((root + scale for root in roots), reverse=side == 0))
-    far = np.array([reach + FAR_OUT])
-    out, p, q = determinant.near(far, signal.c)
-    excess = -float(determinant.at(far[0], p[0], q[0]).log) * math.exp(far[0] + scale) if out[0] else math.nan
-    return Found(sides[0], sides[1], excess)
+    log_mean = signal.log_mean_lambda - scale
+    return Found(sides[0], sides[1], _excess(determinant, log_mean + reach + FAR_OUT, scale))
+
+
+def _excess(determinant: Determinant, y: float, scale: float) -> float:
+    out, p, q = determinant.near(np.array([y]))
+    if not out[0] or y + scale > SAFE_LOG:
+        return math.nan
+    return -float(determinant.at(y, p[0], q[0]).log) * math.exp(y + scale)
 
 
 def lessens(network: ResNet, stretches: Array) -> bool:
@@ -334,11 +354,13 @@ def lessens(network: ResNet, stretches: Array) -> bool:
     return network.branch.acts_on_stream or bool((stretches < -SHORTENED).any())
 
 
-def _roots(determinant: Determinant, c: float, edge: float, end: float) -> list[float]:
+def _roots(determinant: Determinant, edge: float, end: float) -> list[float]:
     """Return log z where the determinant is 0, between the edge of the bulk and ``end``."""
 
     def at(y: Array) -> tuple[Array, Array]:
-        out, p, q = determinant.near(y, c)
+        out, p, q = determinant.near(y)
+        if (~out & (np.abs(y - edge) > BESIDE * max(1.0, abs(edge) / 2))).any():
+            raise NoAnswerError(f"the determinant is not known at log λ = {float(y[~out][-1]):.4g}")
         shots = [determinant.at(*place) for place in zip(y[out].tolist(), p[out], q[out], strict=True)]
         return y[out], np.array([float(shot.sign) * math.exp(float(shot.log)) for shot in shots])
 

@@ -62,5 +62,6 @@ def crossings(det: Callable[[Array], Shot], edge: float, end: float) -> list[flo
 
 
 def _brackets(x: Array, sign: Array) -> tuple[Array, Array]:
-    row, column = np.nonzero(sign[:, 1:] * sign[:, :-1] < 0)
+    side = np.where(sign == 0, 1.0, sign)
+    row, column = np.nonzero(side[:, 1:] * side[:, :-1] < 0)
     return x[row, column], x[row, column + 1]
