@@ -402,7 +402,7 @@ def test_rare_gates_leave_the_edges_unjudged():
     network = ResNet("tanhshrink", depth=40)
     found = {s.name: s for s in judge(spectra(network, 60, 4, 1), network).statistics}
     assert "a single neuron" in found["log_s_max"].obstacle
-    for name in ("log_s_min", "log_s_max", "outlier_1"):
+    for name in ("log_s_min", "log_s_max", "outlier_below_1"):
         assert found.pop(name).verdict == "not judged"
     assert {s.verdict for s in found.values()} == {"agrees"}
 

@@ -49,11 +49,11 @@ def _options(function: Function) -> Function:
     epilog="""\b
 Columns of a ResNet: activation, depth, sigma_w, sigma_b, c, edge_lower, edge_upper,
 bulk_condition_number (their ratio), q_first, q_last, mean_lambda, universal_error (see
-isocalc param), law (whose edges they are: what isocalc density --law auto takes), outliers, s_min, s_max,
-condition_number, status; with --block preln sigma_w2, which is found at the given
-sigma_w; with --compare scheme, branch_factor (0: ReZero, SkipInit), status. --schemes:
-activation, depth, scheme, branch_scale (of block l of L; GPT-2's L counts layers of
-two branches: by branches it is inverse_sqrt_depth), and the spectrum.
+isocalc param), law (whose edges they are: what isocalc density --law auto takes); with
+--block preln sigma_w2, which is found at the given sigma_w; with --compare scheme,
+branch_factor (0: ReZero, SkipInit); outliers, s_min, s_max, condition_number, status.
+--schemes: activation, depth, scheme, branch_scale (of block l of L; GPT-2's L counts
+layers of two branches: by branches it is inverse_sqrt_depth), and the spectrum.
 Feed-forward: activation, sigma_w, sigma_b, q_star, chi, xi_q, weights, depth,
 relative_variance (of one layer), sigma2_jjt (of all), stability (of q_star; half-stable:
 the variance tends to it from one side alone, as at ends of critical lines; neutral: every
