@@ -130,7 +130,7 @@ def _finding(outlier: Outlier, log_s: Array, law: WidthLaw, side: int, place: in
     predicted = (law.below, law.above)[side]
     length = law.reach[1] - law.reach[0]
     if place <= len(predicted):
-        theory = predicted[place - 1] / 2
+        theory = predicted[place - 1]
         allowed = _allowance(theory, values, law, side)
         return Finding(outlier.name, theory, mean, error, allowed, scale=max(length / 2, law.rounding))
     obstacle = _why_not_judged(law, side)

@@ -252,7 +252,7 @@ class WidthLaw:
     error : float
         Mass by which the law's distribution function may be off.
     above, below : tuple of float
-        Log λ of the outliers that are predicted, N → ∞, from either end inwards.
+        Log s of the outliers that are predicted, N → ∞, from either end inwards.
     excess : float or None
         The limit of N (E λ at width N − E λ of the law); ``None`` where it is not derived.
     not_derived : str or None
@@ -322,13 +322,10 @@ class WidthLaw:
         try:
             if law.not_derived is not None:
                 return replace(self, not_derived=law.not_derived)
-            log_lambda = 2 * law.using("log").outliers
-            edge = law.log_edge_upper
+            above, below = law.log_s_of_outliers
         except NoAnswerError as error:
             return replace(self, not_derived=str(error))
-        above = tuple(log_lambda[log_lambda > 2 * edge].tolist())
-        below = tuple(reversed(log_lambda[len(above) :].tolist()))
-        strays = max(self.strays, int(bool(log_lambda.size)))
+        strays = max(self.strays, int(bool(above or below)))
         return replace(self, above=above, below=below, excess=law.excess, strays=strays)
 
     @property

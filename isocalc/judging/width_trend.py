@@ -167,7 +167,7 @@ def limits(law: WidthLaw) -> dict[str, float | None]:
     values += [*limit.ppf(QUANTILES).tolist(), *limit.edges, 0.0, 0.0]
     named = dict(zip(NAMES, values, strict=True))
     for end, places in (("outlier", limit.above), ("outlier_below", limit.below)):
-        named |= {f"{end}_{number}": place / 2 for number, place in enumerate(places, start=1)}
+        named |= {f"{end}_{number}": place for number, place in enumerate(places, start=1)}
     return {
         name: value if value is not None and math.isfinite(value) else None for name, value in named.items()
     }

@@ -379,9 +379,14 @@ class Law(ABC):
         NoAnswerError
             They are not derived for the network, which `not_derived` says, or not found.
         """
+        above, below = self.log_s_of_outliers
+        return Scale(((1.0, 1.0),), self.variable).uncentred(2 * np.array([*above, *reversed(below)]))
+
+    @property
+    def log_s_of_outliers(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Log s of the outliers above the law, from the top, and of those below it, from the bottom."""
         found = self._left
-        log_lambda = np.array([*found.above, *reversed(found.below)])
-        return Scale(((1.0, 1.0),), self.variable).uncentred(log_lambda)
+        return tuple(place / 2 for place in found.above), tuple(place / 2 for place in found.below)
 
     @property
     def excess(self) -> float | None:
@@ -407,12 +412,12 @@ class Law(ABC):
     @property
     def log_s_max(self) -> float:
         """Logarithm of `s_max`."""
-        return max([self.log_edge_upper, *(place / 2 for place in self._left.above)])
+        return max([self.log_edge_upper, *self.log_s_of_outliers[0]])
 
     @property
     def log_s_min(self) -> float:
         """Logarithm of `s_min`."""
-        return min([self.log_edge_lower, *(place / 2 for place in self._left.below)])
+        return min([self.log_edge_lower, *self.log_s_of_outliers[1]])
 
     @property
     def condition_number(self) -> float:

@@ -151,7 +151,7 @@ def test_the_direction_of_the_signal_is_set_aside():
     assert judgement.outliers == outliers
     row = judgement.statistics[-1]
     assert (row.name, row.verdict) == ("outlier_1", "agrees")
-    assert row.theory == pytest.approx(law.above[0] / 2)
+    assert row.theory == law.above[0]
     assert row.simulation == pytest.approx(log_s[:, -1].mean(), rel=1e-14)
     assert row.standard_error == pytest.approx(log_s[:, -1].std(ddof=1) / math.sqrt(8), rel=1e-12)
     assert not rejected(bulk, law)
@@ -165,7 +165,7 @@ def test_wrong_outliers_are_rejected():
     law = WidthLaw.of(network, 100)
     assert judged_by(log_s, law).disagrees == ()
     (theory,) = law.above
-    for above, name in [((theory + 0.6,), "outlier_1"), ((), "outlier_1"), ((theory, 2.8), "outlier_2")]:
+    for above, name in [((theory + 0.3,), "outlier_1"), ((), "outlier_1"), ((theory, 1.4), "outlier_2")]:
         assert name in judged_by(log_s, replace(law, above=above)).disagrees
     unknown = replace(law, above=(), excess=None, not_derived="outliers are not derived")
     row = judged_by(log_s, unknown).statistics[-1]

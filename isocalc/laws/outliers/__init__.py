@@ -4,7 +4,7 @@ Given the forward pass, each weight matrix is a free one but in one direction, w
 signal is known: a perturbation of rank one, correlated with the gates. The outliers are the zeros of a
 determinant, 1 − K of these perturbations, at real z outside of the bulk. `depth_limit` has it for deep
 post-activation networks, `sampled` at the network's depth on paths of gates, `feed_forward` by averages over
-one layer at a time; `scan` finds where it changes its sign. Theory (49) to (55).
+one layer at a time; `scan` finds where it changes its sign. Theory (49a) to (49c).
 """
 # ruff: noqa: PLC0415 - where there is none for sure nothing is loaded
 

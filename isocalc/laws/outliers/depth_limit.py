@@ -35,6 +35,10 @@ SLOWLY = 32
 LONGEST = 4.0
 # log z beyond the largest outlier at which 1 − det(1 − K) is its first term to what is asked for.
 FAR_OUT = 9.0
+# q beyond which averages are what they are there, to 1e-5, in units of the square of φ's longest length.
+FAR_Q = 1e10
+# κ M of a layer that rounding makes of 0.
+SHORTENED = 1e-12
 # The same, to look for them.
 BEYOND = 4.0
 
@@ -74,7 +78,13 @@ def gate_averages(act: Activation, q: Array) -> tuple[Array, Array, Array]:
         kappa, second = (right - left) / math.sqrt(2 * math.pi), (left * left + right * right) / 2
         ones = np.ones_like(q)
         return kappa * ones, (second - kappa * kappa) * ones, second * ones
-    found = by_octaves(lambda some: _by_quadrature(act, some), np.maximum(q, SMALLEST_Q), relative=False)
+    # So far out φ is as it is farther out.
+    far = FAR_Q * max(act.lengths) ** 2
+    near = q < far
+    at = np.append(np.maximum(q[near], SMALLEST_Q), np.full(int(not near.all()), far))
+    values = by_octaves(lambda some: _by_quadrature(act, some), at, relative=False)
+    found = np.broadcast_to(values[-1], (q.size, values.shape[1])).copy()
+    found[near] = values[: near.sum()]
     return found[:, 0], found[:, 1], found[:, 2]
 
 
@@ -253,8 +263,12 @@ def outliers_of(network: ResNet, signal: Propagation) -> Found:
     layers = coefficients(network, signal)
     edge, stretched = math.log(highest_m(layers.total)), 2 * float(layers.steps.sum())
     scale = 2 * network.depth * math.log(abs(network.skip))
-    sides = []
+    sides: list[tuple[float, ...]] = []
+    shortens = bool((layers.kappa * layers.mean < -SHORTENED).any())
     for above, end in ((True, -stretched - layers.total - BEYOND), (False, edge - BEYOND)):
+        if not (above or shortens):
+            sides.append(())
+            continue
 
         def det(x: Array, above: bool = above) -> Shot:  # noqa: FBT001 - bound here
             return shoot(layers, Spectral.of(x, above=above))

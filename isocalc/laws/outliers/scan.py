@@ -11,8 +11,8 @@ Array = npt.NDArray[np.float64]
 # Steps in x, the logarithm of a spectral m: the first beside the edge, where log z is quadratic in x, and by
 # how much each is longer than the last.
 FIRST_STEP, LONGER = 0.04, 1.12
-# Parts of a bracket that one round looks at, and rounds: the last step is a secant.
-PARTS, ROUNDS = 16, 3
+# Parts of a bracket that each round looks at: the last step is a secant.
+PARTS = (24, 24)
 
 
 class Shot(NamedTuple):
@@ -47,21 +47,23 @@ def crossings(det: Callable[[Array], Shot], edge: float, end: float) -> list[flo
     away = np.append(0.0, np.cumsum(steps))
     x = edge + np.copysign(away[away < abs(end - edge)], end - edge)
     x = np.append(x, end)
-    values = det(x)
-    low, high = _brackets(x[None], values.sign[None])
-    if not low.size:
-        return []
-    for _ in range(ROUNDS):
-        inner = low[:, None] + (high - low)[:, None] * np.linspace(0, 1, PARTS + 1)
-        values = Shot(*(part.reshape(inner.shape) for part in det(inner.ravel())))
-        low, high = _brackets(inner, values.sign)
-    inner = np.stack((low, high), axis=1)
-    values = Shot(*(part.reshape(inner.shape) for part in det(inner.ravel())))
-    share = 1 / (1 + np.exp(values.log[:, 1] - values.log[:, 0]))
+    x = x[None]
+    values = Shot(*(part[None] for part in det(x[0])))
+    for parts in PARTS:
+        row, column = _changes(values.sign)
+        if not row.size:
+            return []
+        low, high = x[row, column], x[row, column + 1]
+        x = low[:, None] + (high - low)[:, None] * np.linspace(0, 1, parts + 1)
+        values = Shot(*(part.reshape(x.shape) for part in det(x.ravel())))
+    row, column = _changes(values.sign)
+    low, high = x[row, column], x[row, column + 1]
+    share = 1 / (1 + np.exp(values.log[row, column + 1] - values.log[row, column]))
     return sorted((low + share * (high - low)).tolist(), key=lambda place: abs(place - end))
 
 
-def _brackets(x: Array, sign: Array) -> tuple[Array, Array]:
+def _changes(sign: Array) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Return where in rows the sign is another than at the next place."""
     side = np.where(sign == 0, 1.0, sign)
     row, column = np.nonzero(side[:, 1:] * side[:, :-1] < 0)
-    return x[row, column], x[row, column + 1]
+    return row, column
