@@ -16,6 +16,7 @@ NextStep = Literal[
     "measure a part",
     "read the language",
     "simulate",
+    "take the edges of the law",
     "take the exact law",
     "take the layered law",
     "take the universal law",

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from isocalc.errors import NextStep
     from isocalc.networks.descriptions import FeedForward, ResNet
-    from isocalc.signal.propagation import Propagation
 
 
 # Of options whose name is not that of the argument.
@@ -43,6 +42,7 @@ ADVICE: "dict[NextStep, str]" = {
     "measure a part": "--module measures a part of it alone",
     "read the language": "'isocalc acts --help' has the language",
     "simulate": "simulate with isocalc mc",
+    "take the edges of the law": "--bulk takes the edges of the law instead",
     "take the exact law": "see isocalc density --law exact --summary",
     "take the layered law": "take --law layered",
     "take the universal law": "or take --law universal",
@@ -87,18 +87,23 @@ _SHOWN_IN_LOG = {
     "edge_lower",
     "edge_upper",
     "bulk_condition_number",
+    "outliers",
+    "s_min",
+    "s_max",
+    "condition_number",
 }
 
 
 class Caveats:
     """Remembers what a table leaves out, and says it once, below everything else.
 
-    Numbers that do not fit a double are empty cells; a singular value far outside of the law is not in it.
+    Numbers that do not fit a double are empty cells, and so are outliers that are not derived.
     """
 
     def __init__(self) -> None:
         self._lost: dict[str, None] = {}
-        self._beyond: dict[str, None] = {}
+        self._not_derived: dict[str, None] = {}
+        self._beside: dict[str, dict[str, None]] = {}
 
     def positive(self, name: str, value: float) -> float | None:
         """Return a number that is positive and finite if nothing was lost, ``None`` if it was."""
@@ -115,12 +120,16 @@ class Caveats:
         self._lost[name] = None
         return None
 
-    def look_at(self, network: "ResNet | FeedForward", signal: "Propagation | None" = None) -> None:
-        """Take a network whose law is shown, which may not tell its largest singular value."""
-        from isocalc.signal.propagation import can_leave_law
+    def not_derived(self, why: str | None) -> str | None:
+        """Return the status of a row without outliers, for the reason that they are not derived."""
+        if why is not None:
+            self._not_derived[why] = None
+        return why
 
-        if network.act.name not in self._beyond and can_leave_law(network, signal):
-            self._beyond[network.act.name] = None
+    def beside(self, name: str, about: str, outliers: str) -> None:
+        """Take what lies outside of the law of a network, in words, where a column is of the law alone."""
+        if outliers:
+            self._beside.setdefault(name, {})[f"{about}: {outliers}"] = None
 
     def report(self, beside: str | None = None) -> None:
         """Say on standard error what is left out, if anything is; ``beside`` is the column that has it."""
@@ -130,11 +139,11 @@ class Caveats:
             advice = f"; for {shown} see {where}" if shown else ""
             names = ", ".join(self._lost)
             say(f"{names}: some values do not fit a double and are left empty{advice}")
-        if self._beyond:
-            say(
-                f"{', '.join(self._beyond)}: E phi is not 0, so that one singular value can lie far outside "
-                "of the law's edges; isocalc mc --spectrum shows it"
-            )
+        for name, told in self._beside.items():
+            say(f"{name} leaves out single values outside of the law; {'; '.join(told)}")
+        if self._not_derived:
+            reasons = "; ".join(self._not_derived)
+            say(f"{reasons}; outliers, s_min, s_max, condition_number are left empty")
 
 
 def explain_start(network: "ResNet | FeedForward") -> None:

@@ -109,8 +109,8 @@ class LawPictures:
 
         title, swept = title_of(self._ctx, self._sweep), self._sweep.swept
         if self._summary and swept:
-            upper, _, lower = SPECTRUM.quantities
-            chart = Chart(SPECTRUM.label, (upper, Quantity("mean", "mean_s"), lower), log=True)
+            upper, largest, _, lower = SPECTRUM.quantities
+            chart = Chart(SPECTRUM.label, (upper, largest, Quantity("mean", "mean_s"), lower), log=True)
             figure = table_figure(table, self._sweep.axes, (chart,), title)
             return replace(figure, caption=table.caption)
         names = [named(subject_record(subject, swept), swept) for subject, _ in self._laws]

@@ -120,15 +120,18 @@ def like(network: ResNet, other: ResNet) -> tuple[ResNet, ...]:
     return for_c(network, c)
 
 
-def for_condition(network: ResNet, condition: float) -> tuple[Solution, ...]:
-    """Return the networks that differ from one in the scale of their weights and have a ratio of edges.
+def for_condition(network: ResNet, condition: float, *, bulk: bool = False) -> tuple[Solution, ...]:
+    """Return the networks that differ from one in the scale of their weights and have a condition number.
 
     Parameters
     ----------
     network : ResNet
         Its ``sigma_w``, of two matrices its ``sigma_w2``, is what is looked for.
     condition : float
-        ``bulk_condition_number``, the ratio of the edges of the law, from 1.00001 to 1e300.
+        ``condition_number`` of the law's network, the ratio of its extreme singular values, from 1.00001 to
+        1e300.
+    bulk : bool
+        Whether it is ``bulk_condition_number``, the ratio of the edges of the law, outliers left out.
 
     Returns
     -------
@@ -141,30 +144,30 @@ def for_condition(network: ResNet, condition: float) -> tuple[Solution, ...]:
     InvalidInputError
         An argument breaks its rule.
     NoAnswerError
-        There is none, or it takes an exact law that is not solved within seconds.
+        There is none, it takes an exact law that is not solved within seconds, or outliers are not derived.
 
     Notes
     -----
     The universal law, theory (33) and (36), says where to start; secants on the edges
-    of the network's own law go on from there.
+    of the network's own law go on from there, and on its outliers where it has some.
     """
-    edge = _Edge(
-        "bulk_condition_number",
-        condition,
-        math.log(condition),
-        lambda law: law.log_edge_upper - law.log_edge_lower,
-    )
-    return _solutions(network, c_of_condition(condition), edge)
+    c = c_of_condition(condition)
+    wanted = condition, math.log(condition)
+    edge = _Edge("bulk_condition_number", *wanted, lambda law: law.log_edge_upper - law.log_edge_lower)
+    own = _Edge("condition_number", *wanted, lambda law: law.log_s_max - law.log_s_min)
+    return _solutions(network, c, edge, None if bulk else own)
 
 
-def for_s_max(network: ResNet, s_max: float) -> tuple[Solution, ...]:
-    """Return the networks that differ from one in the scale of their weights and have an upper edge.
+def for_s_max(network: ResNet, s_max: float, *, bulk: bool = False) -> tuple[Solution, ...]:
+    """Return the networks that differ from one in the scale of their weights and have this largest s.
 
     Parameters
     ----------
     network : ResNet
     s_max : float
-        ``edge_upper`` of the law, greater than |skip|^depth.
+        ``s_max`` of the law's network, greater than |skip|^depth.
+    bulk : bool
+        Whether it is ``edge_upper``, the upper edge of the law, outliers left out.
 
     Returns
     -------
@@ -173,8 +176,10 @@ def for_s_max(network: ResNet, s_max: float) -> tuple[Solution, ...]:
     """
     c = c_of_s_max(s_max, depth=network.depth, skip=network.skip)
     centre = network.depth * math.log(abs(network.skip))
-    edge = _Edge("edge_upper", s_max, math.log(s_max) - centre, lambda law: law.log_edge_upper - centre)
-    return _solutions(network, c, edge)
+    wanted = s_max, math.log(s_max) - centre
+    edge = _Edge("edge_upper", *wanted, lambda law: law.log_edge_upper - centre)
+    own = _Edge("s_max", *wanted, lambda law: law.log_s_max - centre)
+    return _solutions(network, c, edge, None if bulk else own)
 
 
 def c_of_condition(condition: float) -> float:
@@ -368,10 +373,12 @@ class _Edge(NamedTuple):
     of: Callable[[Law], float]
 
 
-def _solutions(network: ResNet, c: float, edge: _Edge) -> tuple[Solution, ...]:
+def _solutions(network: ResNet, c: float, edge: _Edge, own: _Edge | None) -> tuple[Solution, ...]:
     found: dict[float, Solution] = {}
     for start in for_c(network, c):
         solution = _own(start, edge)
+        if own is not None:
+            solution = _with_outliers(solution, own)
         found.setdefault(round(math.log(solution.network.branch_scale), 6), solution)
     return tuple(found[place] for place in sorted(found))
 
@@ -387,6 +394,21 @@ def _own(start: ResNet, edge: _Edge) -> Solution:
         if _DEARER.index(own.law) <= _DEARER.index(choice.law):
             return solution
         start, choice = solution.network, own
+
+
+def _with_outliers(solution: Solution, edge: _Edge) -> Solution:
+    """Return the network near one that the edges of its law give, where it has outliers."""
+    if solution.law.not_derived is not None:
+        raise NoAnswerError(
+            f"{edge.name} is not known: {solution.law.not_derived}", ("take the edges of the law",)
+        )
+    if not solution.law.outliers.size:
+        return solution
+    laws = set[str]()
+    while (choice := choose(solution.network)).law not in laws:
+        laws.add(choice.law)
+        solution = _refined(solution.network, edge, choice)
+    return solution
 
 
 def _refined(start: ResNet, edge: _Edge, choice: Choice) -> Solution:

@@ -150,6 +150,8 @@ def legend(panel: Panel, *, symbols: bool) -> Iterator[Spans]:
         elif isinstance(mark, Line | Stem | Bars) and mark.label:
             colour = None if isinstance(mark, Bars) else mark.colour
             yield [(f"{_key(mark, symbols=symbols)} ", colour), (mark.label, colour)]
+        elif isinstance(mark, Rule) and mark.axis == "x" and mark.label and not panel.rows:
+            yield [(f"{'|' if symbols else '⡇'} ", mark.colour), (mark.label, mark.colour)]
         elif isinstance(mark, Field):
             lower = [f"{shade} below {end:g}" for shade, end in zip(SHADES, SHADED_FROM[:2], strict=False)]
             upper = [f"{shade} from {end:g}" for shade, end in zip(SHADES[2:], SHADED_FROM[1:], strict=True)]
@@ -339,6 +341,9 @@ def _draw_rule(canvas: Canvas, rule: Rule, panel: Panel) -> None:
     if rule.axis == "y" and not panel.rows:
         (left, right), at = _ends(panel, "x"), _scaled(rule.at, log=panel.y.log)
         canvas.line([left, right], [at, at], rule.colour, 1, "-")
+    elif rule.axis == "x" and rule.label and not panel.rows:
+        (low, high), at = _ends(panel, "y"), _scaled(rule.at, log=panel.x.log)
+        canvas.line([at, at], [low, high], rule.colour, 0, "|")
 
 
 def _draw_field(canvas: Canvas, field: Field, panel: Panel) -> None:

@@ -145,8 +145,8 @@ AXES = {
     "c": "parameter c",
     "q_star": "variance q* of φ's input",
     "target_c": "parameter c that is wanted",
-    "target_condition": "ratio of the edges that is wanted",
-    "target_smax": "upper edge that is wanted",
+    "target_condition": "condition number that is wanted",
+    "target_smax": "largest singular value that is wanted",
     "target_variance": "variance of s² that is wanted",
 }
 # What tells curves apart but is no quantity to draw along.
@@ -180,6 +180,7 @@ SPECTRUM = Chart(
     "singular value s",
     (
         Quantity("upper edge", "edge_upper", "dashed"),
+        Quantity("largest, with outliers", "s_max", "dashdot"),
         Quantity("root mean square", lambda row: _root(row.get("mean_lambda"))),
         Quantity("lower edge", "edge_lower", "dotted"),
     ),

@@ -18,6 +18,9 @@ PLACES, MEAN_PLACES, VARIANCE_PLACES = 0.9, 1.2, 0.5
 RANK_PLACES, RANK_MEAN_PLACES, RANK_VARIANCE_PLACES = 0.8, 1.5, 2.5
 # Spacings: of the extremes; from where on a singular value of the signal's direction is set aside.
 EDGE_SPACINGS, FURTHEST = 1.3, 4.0
+# What the mean log s of an outlier may be off by: of its standard deviation, and over √N; √N times what the
+# log of the mean λ may be, where outliers make all of it.
+OUTLIER_DEVIATIONS, OUTLIER_SCALE, OUTLIER_IN_MEAN = 0.5, 0.25, 1.0
 # The mass of a point mass fluctuates like a binomial count, at most so many times as much.
 ATOM_DEVIATIONS = 1.5
 # The direction of the signal adds at most as much to the variance as so many values at an end of the law.

@@ -21,13 +21,13 @@ networks were rejected in 8 of 8 groups each.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from isocalc.errors import InvalidInputError, require_choice, require_network, require_number
-from isocalc.judging.allowances import FALSE_ALARM_RATE, FURTHEST
+from isocalc.judging.allowances import FALSE_ALARM_RATE
+from isocalc.judging.outliers import Outlier, outlier_findings, set_aside
 from isocalc.judging.statistics import Finding, Verdict, findings, student_quantile
 from isocalc.judging.width_law import WidthLaw
 from isocalc.laws.law import Law
@@ -36,8 +36,6 @@ from isocalc.networks.descriptions import FeedForward, ResNet
 from isocalc.simulation.simulate import DTYPES, GATES, Dtype, Gates
 
 Array = npt.NDArray[np.float64]
-
-_NOT_OF_THE_LAW = "it was set aside"
 
 
 @dataclass(frozen=True)
@@ -55,28 +53,6 @@ class Statistic(Finding):
     verdict: Verdict = "not judged"
 
 
-class Outlier(NamedTuple):
-    """A singular value that was set aside, by its place among those at one end.
-
-    Attributes
-    ----------
-    name : str
-        ``"outlier_1"``, the largest, and so on; ``"outlier_below_1"``, the smallest, and so on.
-    log_s : tuple of float
-        Its logarithm in each trial that has it.
-    """
-
-    name: str
-    log_s: tuple[float, ...]
-
-    @property
-    def statistic(self) -> Statistic:
-        """The mean over the trials that have it, which no law judges."""
-        values = np.array(self.log_s)
-        error = float(values.std(ddof=1)) / math.sqrt(values.size) if values.size > 1 else None
-        return Statistic(self.name, None, float(values.mean()), error, None, _NOT_OF_THE_LAW)
-
-
 @dataclass(frozen=True)
 class Judgement:
     """The statistics of replicates, and the singular values that were set aside before.
@@ -84,18 +60,13 @@ class Judgement:
     Attributes
     ----------
     statistics : tuple of Statistic
-        What the law was asked about.
+        What theory was asked about, the outliers last.
     outliers : tuple of Outlier
         From the top, then from the bottom.
     """
 
     statistics: tuple[Statistic, ...]
     outliers: tuple[Outlier, ...] = ()
-
-    @property
-    def rows(self) -> tuple[Statistic, ...]:
-        """All statistics, those of the outliers last."""
-        return (*self.statistics, *(outlier.statistic for outlier in self.outliers))
 
     @property
     def verdicts(self) -> dict[str, Verdict]:
@@ -157,8 +128,23 @@ def judge(
         raise InvalidInputError("law", "a Law", law)
     rows = _required_replicates(log_s, chain[0] if chain else None)
     seen = WidthLaw.of(network, rows.shape[1], gates=gates, dtype=dtype, law=law)
-    bulk, outliers = set_aside(rows, seen)
-    return Judgement(compare(bulk, seen, false_alarm_rate=false_alarm_rate), outliers)
+    return judged_by(rows, seen, false_alarm_rate)
+
+
+def judged_by(log_s: Array, law: WidthLaw, false_alarm_rate: float = FALSE_ALARM_RATE) -> Judgement:
+    """Judge replicates by a law and the outliers that are predicted beside it.
+
+    Parameters
+    ----------
+    log_s : array, shape (trials, N_0)
+        Log singular values, each row ascending; at least 2 trials.
+    law : WidthLaw
+    false_alarm_rate : float
+        Probability α that a right law is rejected by at least one statistic, in (0, 1).
+    """
+    bulk, outliers = set_aside(log_s, law)
+    found = [*findings(bulk, law, log_s), *outlier_findings(log_s, outliers, law)]
+    return Judgement(judged(found, len(log_s), false_alarm_rate), outliers)
 
 
 def _required_replicates(log_s: npt.ArrayLike, width: int | None) -> Array:
@@ -234,6 +220,8 @@ def _enough_trials(finding: Finding, trials: int, rate: float) -> int:
 
 
 def _judge(finding: Finding, t: float) -> Statistic:
+    if finding.unpredicted:
+        return Statistic(**vars(finding), verdict="disagrees")
     known = finding.theory, finding.simulation, finding.standard_error, finding.allowance
     theory, simulation, error, allowance = known
     if theory is None or simulation is None or error is None or allowance is None:
@@ -247,52 +235,3 @@ def enough_judged(verdicts: Mapping[str, Verdict]) -> bool:
     """Return whether agreement means something: a distance, or half of the statistics, could be judged."""
     judged = [name for name, verdict in verdicts.items() if verdict != "not judged"]
     return 2 * len(judged) >= len(verdicts) or any(name.endswith("_distance") for name in judged)
-
-
-def set_aside(log_s: Array, law: WidthLaw) -> tuple[Array, tuple[Outlier, ...]]:
-    """Set aside the singular values of the signal's direction where they have left the law.
-
-    The gates of a network say what its weights do in one direction, that of the signal. The gain there is
-    its own: where E φ ≠ 0, or φ grows faster than linearly, it can be far beyond the edges (a residual ReLU
-    network with σ_w = 1, L = 100: s = e^3.7, the edge being e^1.04). A perturbation of rank one sends at
-    most one singular value beyond each edge, a weight of 1/N that no limiting law knows; LayerNorm, which
-    blocks the signal and the mean, two. Where the law ends
-    in a long tail, its own extremes fluctuate more than that and nothing is set aside.
-
-    Parameters
-    ----------
-    log_s : array, shape (trials, N)
-        Log singular values, each row ascending.
-    law : WidthLaw
-
-    Returns
-    -------
-    bulk : array, shape (trials, N)
-        Every trial without its smallest and largest singular values where they are more than four spacings
-        (and rounding) outside the expected extremes; the others are interpolated to N.
-    outliers : tuple of Outlier
-        The values set aside, at most ``law.strays`` at each end.
-    """
-    width = log_s.shape[1]
-    if not law.strays or law.vanishes:
-        return log_s, ()
-    above: dict[int, list[float]] = {}
-    below: dict[int, list[float]] = {}
-    lowest = law.extremes[0] - FURTHEST * law.spacings[0] - law.rounding
-    highest = law.extremes[1] + FURTHEST * law.spacings[1] + law.rounding
-    bulk = log_s.copy()
-    for trial in bulk:
-        zeros = int(np.count_nonzero(trial == -math.inf))
-        first = int(np.count_nonzero(trial[: law.strays] < lowest)) if zeros == 0 else 0
-        last = width - int(np.count_nonzero(trial[-law.strays :] > highest))
-        if first + zeros < last - 1 and last - first < width:
-            for place, value in enumerate(reversed(trial[last:].tolist()), start=1):
-                above.setdefault(place, []).append(value)
-            for place, value in enumerate(trial[:first].tolist(), start=1):
-                below.setdefault(place, []).append(value)
-            kept = trial[first + zeros : last]
-            places = (np.arange(width - zeros) + 0.5) / (width - zeros)
-            trial[zeros:] = np.quantile(kept, places, method="hazen")
-    found = [(f"outlier_{place}", above[place]) for place in sorted(above)]
-    found += [(f"outlier_below_{place}", below[place]) for place in sorted(below)]
-    return bulk, tuple(Outlier(name, tuple(values)) for name, values in found)

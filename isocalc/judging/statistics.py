@@ -30,6 +30,7 @@ from isocalc.judging.allowances import (
     LONE_SQUARES,
     MEAN_PLACES,
     MOST_MASS_ROUNDED,
+    OUTLIER_IN_MEAN,
     PLACES,
     QUANTILES,
     RANK_MEAN_PLACES,
@@ -83,6 +84,8 @@ class Finding:
     scale : float
         Largest part of a tolerance that chance may make, so that a wrong law can be found: what the statistic
         differs by where a law is moved by half of its length.
+    unpredicted : bool
+        Whether it is there although theory has none, which is a disagreement.
     """
 
     name: str
@@ -93,9 +96,10 @@ class Finding:
     obstacle: str = ""
     displaced: float = 0.0
     scale: float = math.inf
+    unpredicted: bool = False
 
 
-def findings(log_s: Array, law: WidthLaw) -> tuple[Finding, ...]:
+def findings(log_s: Array, law: WidthLaw, whole: Array | None = None) -> tuple[Finding, ...]:
     """Compute every statistic of replicates and what the law says of it.
 
     Parameters
@@ -103,6 +107,8 @@ def findings(log_s: Array, law: WidthLaw) -> tuple[Finding, ...]:
     log_s : array, shape (trials, N)
         Log singular values, each row ascending, −inf for s = 0; at least 2 trials.
     law : WidthLaw
+    whole : array, shape (trials, N), optional
+        The same with the outliers that were set aside, of which the mean of λ is where theory knows it.
 
     Returns
     -------
@@ -116,7 +122,15 @@ def findings(log_s: Array, law: WidthLaw) -> tuple[Finding, ...]:
     if law.vanishes or min(map(len, rest)) < 2:
         names = [name for name in NAMES if name != "mass_at_zero"]
         return (*found, *(Finding(name, None, None, None, None, _ALL_ZERO) for name in names))
-    found += [_mean_lambda(values, law), *_moments(values, law), *_quantiles(values, law), *edges(rest, law)]
+    outside = whole is not None and law.excess is not None
+    if whole is not None and outside:
+        values["log_mean_lambda"] = log_mean_lambda(law.snapped(whole))
+    found += [
+        _mean_lambda(values, law, outside=outside),
+        *_moments(values, law),
+        *_quantiles(values, law),
+        *edges(rest, law),
+    ]
     return (*found, _ks(log_s, law), _wasserstein(rest, law))
 
 
@@ -174,13 +188,16 @@ def _zeros(share: Array, law: WidthLaw) -> Iterator[Finding]:
         yield _over_trials("mass_at_zero", law.zero_mass, share, allowance, scale=_HALF)
 
 
-def _mean_lambda(values: Mapping[str, Array], law: WidthLaw) -> Finding:
+def _mean_lambda(values: Mapping[str, Array], law: WidthLaw, *, outside: bool) -> Finding:
+    theory = law.mean_at_width if outside else law.log_mean_lambda
     obstacle = "" if law.width > 2 * law.participation else _FEW_VALUES
-    if law.log_mean_lambda is None:
+    if theory is None:
         obstacle = obstacle or _NO_DOUBLE
     allowance = MEAN_PLACES * 2 * _length(law) / law.width + law.rounding
+    # What outliers add to the mean may be off as much as they are.
+    allowance += outside * law.outliers_share * OUTLIER_IN_MEAN / math.sqrt(law.width)
     displaced = 2 * law.error * _length(law)
-    name, theory, scale = "log_mean_lambda", law.log_mean_lambda, 2 * _seen_from(law)
+    name, scale = "log_mean_lambda", 2 * _seen_from(law)
     return _over_trials(
         name, theory, values[name], allowance, obstacle=obstacle, displaced=displaced, scale=scale
     )

@@ -36,6 +36,7 @@ from isocalc.laws.spectrum import spectrum
 from isocalc.laws.tolerances import LARGEST
 from isocalc.limits import GOOD_ENOUGH
 from isocalc.networks.descriptions import FeedForward, ResNet
+from isocalc.numerics.special import exp_or_inf
 from isocalc.signal.propagation import propagate
 from isocalc.simulation.simulate import Dtype, Gates
 
@@ -250,6 +251,12 @@ class WidthLaw:
         Rounding of small singular values as a share of the largest: 0 for float64, which keeps them all.
     error : float
         Mass by which the law's distribution function may be off.
+    above, below : tuple of float
+        Log s of the outliers that are predicted, N → ∞, from either end inwards.
+    excess : float or None
+        The limit of N (E λ at width N − E λ of the law); ``None`` where it is not derived.
+    not_derived : str or None
+        Why outliers are not predicted, as a sentence; ``None`` where they are.
     """
 
     law: Law
@@ -260,6 +267,10 @@ class WidthLaw:
     lone_neurons: float = 0.0
     noise: float = 0.0
     error: float = 0.0
+    above: tuple[float, ...] = ()
+    below: tuple[float, ...] = ()
+    excess: float | None = None
+    not_derived: str | None = None
 
     @classmethod
     def of(
@@ -302,13 +313,48 @@ class WidthLaw:
             lone_neurons=lone_neurons(network),
             noise=SINGLE_NOISE * math.sqrt(network.depth) if dtype == "float32" else 0.0,
             error=law.error if law.error is not None and law.error <= GOOD_ENOUGH else 0.0,
-        )
+        ).expecting(law if gates == "own" else None)
+
+    def expecting(self, law: Law | None) -> Self:
+        """Return the same with the outliers that a law knows of; without a law there are none."""
+        if law is None:
+            return replace(self, excess=0.0)
+        try:
+            if law.not_derived is not None:
+                return replace(self, not_derived=law.not_derived)
+            above, below = law.log_s_of_outliers
+        except NoAnswerError as error:
+            return replace(self, not_derived=str(error))
+        strays = max(self.strays, int(bool(above or below)))
+        return replace(self, above=above, below=below, excess=law.excess, strays=strays)
 
     @property
     def limit(self) -> Self:
-        """The same as N → ∞, where the rank is that of the law."""
+        """The same as N → ∞, where the rank is that of the law, and outliers have no weight."""
         at_zero = sum(mass for where, mass in self.law.using("log").atoms if where == -math.inf)
-        return replace(self, rank=Rank(1 - at_zero, 0.0))
+        return replace(self, rank=Rank(1 - at_zero, 0.0), excess=0.0)
+
+    @property
+    def mean_at_width(self) -> float | None:
+        """Logarithm of the mean squared singular value at this width, with what outliers add."""
+        if self.log_mean_lambda is None or not self.excess:
+            return self.log_mean_lambda
+        ratio = self._excess_ratio
+        return self.log_mean_lambda + math.log1p(ratio) if -1 < ratio < math.inf else None
+
+    @property
+    def outliers_share(self) -> float:
+        """What part of the mean squared singular value at this width outliers make."""
+        if self.log_mean_lambda is None or not self.excess:
+            return 0.0
+        ratio = abs(self._excess_ratio)
+        return ratio / (1 + ratio) if ratio < math.inf else 1.0
+
+    @property
+    def _excess_ratio(self) -> float:
+        """The excess over N E λ of the law."""
+        excess, log_mean = self.excess or 0.0, self.log_mean_lambda or 0.0
+        return math.copysign(exp_or_inf(math.log(abs(excess) / self.width) - log_mean), excess)
 
     @property
     def count(self) -> float:

@@ -165,9 +165,11 @@ def limits(law: WidthLaw) -> dict[str, float | None]:
         return {"mass_at_zero": limit.zero_mass}
     values = [limit.zero_mass, limit.log_mean_lambda, 2 * limit.mean, 4 * limit.var]
     values += [*limit.ppf(QUANTILES).tolist(), *limit.edges, 0.0, 0.0]
+    named = dict(zip(NAMES, values, strict=True))
+    for end, places in (("outlier", limit.above), ("outlier_below", limit.below)):
+        named |= {f"{end}_{number}": place for number, place in enumerate(places, start=1)}
     return {
-        name: value if value is not None and math.isfinite(value) else None
-        for name, value in zip(NAMES, values, strict=True)
+        name: value if value is not None and math.isfinite(value) else None for name, value in named.items()
     }
 
 

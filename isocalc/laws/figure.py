@@ -1,4 +1,4 @@
-"""The picture of laws of singular values: densities over each other, their edges and point masses."""
+"""The picture of laws of singular values: densities over each other, edges, outliers and point masses."""
 
 import math
 from collections.abc import Sequence
@@ -64,7 +64,8 @@ def law_figure(
     shown = [law.using(variable) for _, law in laws]
     curves = [_curve(law, points) for law in shown]
     lost = any(law.support() and not curve.x.size for law, curve in zip(shown, curves, strict=True))
-    in_log = variable == "log" or lost or not (asked_for or _readable(curves, points // 2))
+    beyond = [place for law in shown for place in _outliers(law)]
+    in_log = variable == "log" or lost or not (asked_for or _readable(curves, points // 2, beyond))
     over_s = in_log and variable != "log"
     if over_s:
         shown = [law.using("log") for law in shown]
@@ -89,7 +90,7 @@ def law_figure(
 def law_marks(
     name: str, law: Law, curve: "_Curve | None" = None, colour: int = 0, *, over_s: bool, fill: bool = False
 ) -> list[Mark]:
-    """Return the density of a law, its edges and its point masses; ``over_s`` turns log s into s."""
+    """Return the density of a law, its edges, outliers and point masses; ``over_s`` turns log s into s."""
     curve = curve or _curve(law, CURVE_POINTS)
     place = np.exp if over_s else np.asarray
     marks: list[Mark] = []
@@ -101,6 +102,10 @@ def law_marks(
         low, high = float(curve.x[0]), float(curve.x[-1])
         inside = [end for end in edges if low - 1e-9 <= end <= high + 1e-9]
         marks += [Rule(float(place(end)), colour=colour) for end in inside if over_s or _off_axis(end, law)]
+    for at in _outliers(law):
+        s = float(place(at))
+        label = f"outlier {'s' if over_s else _SYMBOL[law.variable]} = {s:.4g}"
+        marks.append(Rule(s, label=f"{name}: {label}" if name else label, colour=colour))
     for at, mass in law.atoms:
         if math.isfinite(at):
             s = float(place(at))
@@ -110,6 +115,15 @@ def law_marks(
 
 
 _SYMBOL: dict[Variable, str] = {"singular": "s", "lambda": "λ", "log": "log s"}
+
+
+def _outliers(law: Law) -> list[float]:
+    """Return the places outside of the law that fit a double; none where they are not known."""
+    try:
+        places: list[float] = [] if law.not_derived else law.outliers.tolist()
+    except NoAnswerError:
+        return []
+    return [place for place in places if math.isfinite(place) and (place or law.variable == "log")]
 
 
 def _off_axis(end: float, law: Law) -> bool:
@@ -140,14 +154,15 @@ def _curve(law: Law, points: int) -> _Curve:
     return _Curve(x[keep], np.where(np.isfinite(density), density, np.nan), below[keep])
 
 
-def _readable(curves: Sequence[_Curve], least: int) -> bool:
-    """Whether densities are neither lost in doubles nor too steep to be seen beside each other."""
+def _readable(curves: Sequence[_Curve], least: int, beyond: Sequence[float]) -> bool:
+    """Whether densities are not lost in doubles, nor too steep to be seen beside each other and outliers."""
     full = [curve for curve in curves if curve.x.size]
     if not full:
         return True
     if any(curve.x.size < least or not np.isfinite(curve.density).all() for curve in full):
         return False
-    width = max(float(curve.x[-1]) for curve in full) - min(float(curve.x[0]) for curve in full)
+    places = [*(float(end) for curve in full for end in curve.x[[0, -1]]), *beyond]
+    width = max(places) - min(places)
     return width * max(float(curve.density.max()) for curve in full) <= STEEPEST
 
 

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Literal, Protocol, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,9 @@ import numpy.typing as npt
 from isocalc.errors import InvalidInputError, NoAnswerError, require_choice, require_number, require_whole
 from isocalc.laws.tolerances import MISSED_MASS, MOST_BEYOND, MOST_POINTS, SAFE_LOG, TAIL_MASS
 from isocalc.numerics.special import exp_or_inf
+
+if TYPE_CHECKING:
+    from isocalc.laws.outliers import Outliers
 
 Array = npt.NDArray[np.float64]
 Variable = Literal["singular", "lambda", "log"]
@@ -123,15 +126,28 @@ class Centred(Protocol):
         """Return so many values of y, fit for trapezoid sums of the density of λ^power, of y for 0."""
 
 
+class Leaving(Protocol):
+    """What leaves the law of a network."""
+
+    @property
+    def found(self) -> "Outliers":
+        """The outliers, or why they are not derived."""
+
+
 class Law(ABC):
     """A law of singular values, shaped like a frozen distribution of SciPy.
 
     Methods take arrays of any shape and return arrays of that shape; a scalar gives a float. What x is, the
     attribute ``variable`` says: a singular value s, its square λ, or log s.
+
+    A law is of all singular values of a network but a few. Those outside of it, `outliers`, are found when
+    they are first asked for, of a law that `isocalc.spectrum` made; the network's own extremes are `s_max`
+    and `s_min`.
     """
 
     name: ClassVar[str]
     variable: Variable
+    _leaving: Leaving | str = "outliers are of a network, which c alone is not"
 
     @property
     def error(self) -> float | None:
@@ -374,6 +390,78 @@ class Law(ABC):
         """Mean of log s, −inf where s = 0 has a mass."""
         return self._scale.log_s + self._centred.mean / 2
 
+    def leave(self, leaving: Leaving | str) -> None:
+        """Take what leaves the law of the network that it was made for, or why that is not known."""
+        object.__setattr__(self, "_leaving", leaving)
+
+    @property
+    def not_derived(self) -> str | None:
+        """Why `outliers` are not derived, as a sentence; ``None`` where they are."""
+        return self._leaving if isinstance(self._leaving, str) else self._leaving.found.missing
+
+    @property
+    def _left(self) -> "Outliers":
+        if isinstance(self._leaving, str) or self._leaving.found.missing is not None:
+            raise NoAnswerError(str(self.not_derived), ("simulate",))
+        return self._leaving.found
+
+    @property
+    def outliers(self) -> Array:
+        """Singular values of the network outside of the law, N → ∞, in its variable, descending.
+
+        Raises
+        ------
+        NoAnswerError
+            They are not derived for the network, which `not_derived` says, or not found.
+        """
+        above, below = self.log_s_of_outliers
+        return Scale(((1.0, 1.0),), self.variable).uncentred(2 * np.array([*above, *reversed(below)]))
+
+    @property
+    def log_s_of_outliers(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Log s of the outliers above the law, from the top, and of those below it, from the bottom."""
+        found = self._left
+        return tuple(place / 2 for place in found.above), tuple(place / 2 for place in found.below)
+
+    @property
+    def excess(self) -> float | None:
+        """The limit of N (E λ at width N − E λ of the law); ``None`` where it is not derived."""
+        return None if isinstance(self._leaving, str) else self._leaving.found.excess
+
+    @property
+    def s_max(self) -> float:
+        """Largest singular value of the network, N → ∞: the largest outlier or `edge_upper`.
+
+        Raises
+        ------
+        NoAnswerError
+            `outliers` are not derived.
+        """
+        return exp_or_inf(self.log_s_max) if self._left.above else self.edge_upper
+
+    @property
+    def s_min(self) -> float:
+        """Smallest singular value of the network that is not 0: as `s_max`."""
+        return math.exp(self.log_s_min) if self._left.below else self.edge_lower
+
+    @property
+    def log_s_max(self) -> float:
+        """Logarithm of `s_max`."""
+        return max([self.log_edge_upper, *self.log_s_of_outliers[0]])
+
+    @property
+    def log_s_min(self) -> float:
+        """Logarithm of `s_min`."""
+        return min([self.log_edge_lower, *self.log_s_of_outliers[1]])
+
+    @property
+    def condition_number(self) -> float:
+        """Ratio ``s_max / s_min``, ``inf`` where there is none; errors are those of `s_max`."""
+        if not (self._left.above or self._left.below):
+            return self.bulk_condition_number
+        low = self.log_s_min
+        return exp_or_inf(self.log_s_max - low) if math.isfinite(low) else math.inf
+
     @property
     def log_edge_upper(self) -> float:
         """Logarithm of `edge_upper`."""
@@ -386,12 +474,12 @@ class Law(ABC):
 
     @property
     def edge_upper(self) -> float:
-        """Upper end of the law; networks whose φ has a mean can have one singular value far above it."""
+        """Upper end of the law, outliers left out."""
         return self._in_s(self._ends[1])
 
     @property
     def edge_lower(self) -> float:
-        """Lower end of the part of the law that is not at 0."""
+        """Lower end of the part of the law that is not at 0, outliers left out."""
         return self._in_s(self._ends[0])
 
     @property

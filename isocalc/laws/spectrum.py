@@ -5,6 +5,8 @@
 # ruff: noqa: PLC0415 - universal densities need not load the solvers
 
 import math
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from isocalc.errors import InvalidInputError, NoAnswerError, require_choice, require_network, require_whole
@@ -24,6 +26,7 @@ from isocalc.networks.descriptions import FeedForward, ResNet
 from isocalc.signal.propagation import Propagation, propagate
 
 if TYPE_CHECKING:
+    from isocalc.laws.outliers import Outliers
     from isocalc.laws.universal_error import LawErrors
 
 
@@ -269,6 +272,26 @@ def law_of(
     paths: int | None = None,
 ) -> Law:
     """Return the law of a network that was chosen, `spectrum.choose`."""
+    law = _solver(network, choice, variable, paths)
+    law.leave(_Leaving(network, law))
+    return law
+
+
+@dataclass(eq=False)
+class _Leaving:
+    """What leaves the law of a network, found once for all variables of it."""
+
+    network: ResNet | FeedForward
+    law: Law
+
+    @cached_property
+    def found(self) -> "Outliers":
+        from isocalc.laws.outliers import outliers
+
+        return outliers(self.network, law=self.law)
+
+
+def _solver(network: ResNet | FeedForward, choice: Choice, variable: Variable, paths: int | None) -> Law:
     if isinstance(network, FeedForward) or choice.law == "layered":
         from isocalc.laws.free.law import LayeredLaw
 

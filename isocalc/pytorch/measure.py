@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from isocalc.errors import InvalidInputError, NextStep
 from isocalc.judging.allowances import SINGLE_NOISE
-from isocalc.judging.judge import Judgement, Outlier, Statistic, compare, judged, set_aside
+from isocalc.judging.judge import Judgement, Statistic, judged, judged_by
+from isocalc.judging.outliers import Outlier, outlier_findings
 from isocalc.judging.statistics import Finding, edges, plain_finding, plain_findings
 from isocalc.judging.width_law import WidthLaw
 from isocalc.laws.law import Law
@@ -128,16 +129,21 @@ class Measurement:
         if law is None or (self.method == "lanczos" and not np.isfinite(self.log_s[:, -1]).all()):
             return Judgement(tuple(plain.values()))
         seen = self._seen(law)
-        outliers: tuple[Outlier, ...] = ()
-        if self.method == "dense":
-            bulk, outliers = set_aside(self.log_s, seen)
-            statistics = compare(bulk, seen)
-        else:
-            statistics = judged(list(edges(list(self.log_s), seen))[1:], len(self.log_s))
-        statistics = tuple(_completed(statistic, plain.get(statistic.name)) for statistic in statistics)
+        judgement = judged_by(self.log_s, seen) if self.method == "dense" else self._judged_at_the_top(seen)
+        statistics = tuple(_completed(one, plain.get(one.name)) for one in judgement.statistics)
         if why := self._not_judged:
             statistics = tuple(replace(s, verdict="not judged", obstacle=why) for s in statistics)
-        return Judgement(statistics, outliers)
+        return Judgement(statistics, judgement.outliers)
+
+    def _judged_at_the_top(self, law: WidthLaw) -> Judgement:
+        """Judge the largest singular values alone: the outliers that are predicted, then the edge."""
+        values = self.log_s[:, ::-1].T[: len(law.above)]
+        outliers = tuple(
+            Outlier(f"outlier_{place}", tuple(found.tolist())) for place, found in enumerate(values, start=1)
+        )
+        rest = self.log_s[:, : self.log_s.shape[1] - len(outliers)]
+        found = list(edges(list(rest), law))[1:] if rest.size else []
+        return Judgement(judged([*found, *outlier_findings(self.log_s, outliers, law)], len(rest)), outliers)
 
     @property
     def _not_judged(self) -> str:

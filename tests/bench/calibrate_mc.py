@@ -12,7 +12,8 @@ import sys
 import time
 from dataclasses import replace
 
-from isocalc.judging.judge import compare, set_aside
+from isocalc.judging.judge import compare
+from isocalc.judging.outliers import set_aside
 from isocalc.judging.statistics import findings
 from isocalc.judging.width_law import WidthLaw
 from isocalc.networks.descriptions import FeedForward, ResNet

@@ -10,7 +10,7 @@ from running import call, refusal, table
 
 SUMMARY = (
     "law,law_error,c,support,atoms,mass_at_zero,mean_s,mean_lambda,second_moment_lambda,sigma2_jjt,mean_log_s,"
-    "edge_lower,edge_upper,bulk_condition_number"
+    "edge_lower,edge_upper,bulk_condition_number,outliers,s_min,s_max,condition_number,status"
 )
 
 
@@ -159,7 +159,7 @@ def test_summary_of_a_given_c():
 
 def test_summaries_of_a_sweep():
     rows = table("density", "--act", "relu,tanh", "--sigma-w", "0.5,1", "--summary")
-    assert ",".join(rows[0]) == "activation,sigma_w,depth," + SUMMARY + ",status"
+    assert ",".join(rows[0]) == "activation,sigma_w,depth," + SUMMARY
     assert len(rows) == 4
 
 

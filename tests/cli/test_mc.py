@@ -72,16 +72,10 @@ def test_independent_gates_make_pre_activation_blocks_agree():
     assert (result.exit_code, result.stderr) == (0, "")
 
 
-def test_the_direction_of_the_signal_is_said():
-    result = call("mc", "--act", "relu", "--depth", 50, "--sigma-w", 2, "--width", 60, "--seed", 3)
-    assert result.exit_code == 0
-    assert result.stderr.startswith("isocalc: 8 singular values in 8 trials are set aside, log s from ")
-
-
 OUTLIER = ("--act", "relu", "--depth", 20, "--seed", 1)
 
 
-def test_what_is_set_aside_has_rows():
+def test_outliers_are_judged():
     """The outlier of ReLU, L = 20, sigma_w = 1: log lambda 3.228, and 0.05 over networks at N = 400."""
     network = (*OUTLIER, "--width", 200)
     row = table("mc", *network)[-1]
@@ -89,17 +83,29 @@ def test_what_is_set_aside_has_rows():
     assert row["statistic"] == "outlier_1"
     assert float(row["simulation"]) == pytest.approx(statistics.mean(top), rel=1e-12)
     assert float(row["standard_error"]) == pytest.approx(statistics.stdev(top) / math.sqrt(8), rel=1e-9)
-    assert float(row["simulation"]) == pytest.approx(3.228 / 2, abs=4 * float(row["standard_error"]))
-    assert (row["theory"], row["tolerance"], row["verdict"]) == ("", "", "not judged")
+    assert float(row["theory"]) == pytest.approx(3.228 / 2, abs=0.01)
+    assert row["verdict"] == "agrees"
+    (law,) = table("density", *OUTLIER[:4], "--summary")
+    assert float(row["theory"]) == pytest.approx(math.log(float(law["outliers"])), abs=1e-9)
 
 
-def test_what_is_set_aside_has_rows_at_every_width_and_in_every_format():
+def test_outliers_have_rows_at_every_width_and_in_every_format():
     rows = table("mc", *OUTLIER, "--width", "40,80")
-    assert [row["width"] for row in rows if row["statistic"] == "outlier_1"] == ["40", "80"]
-    assert {row["verdict"] for row in rows if row["statistic"] == "outlier_1"} == {"not judged"}
+    rows = {row["width"]: row for row in rows if row["statistic"] == "outlier_1"}
+    assert {width: row["verdict"] for width, row in rows.items()} == {
+        "40": "agrees",
+        "80": "agrees",
+        "inf": "agrees",
+    }
+    assert rows["inf"]["theory"] == rows["40"]["theory"]
     row = json.loads(call("mc", *OUTLIER, "--width", 40, "--format", "json").stdout)[-1]
-    assert (row["statistic"], row["theory"], row["tolerance"]) == ("outlier_1", None, None)
+    assert (row["statistic"], row["verdict"]) == ("outlier_1", "agrees")
     assert "outlier_1" in call("mc", *OUTLIER, "--width", 40, "--format", "table").stdout
+
+
+def test_independent_gates_have_no_outlier():
+    names = [row["statistic"] for row in table("mc", *OUTLIER, "--width", 100, "--gates", "independent")]
+    assert "outlier_1" not in names
 
 
 def test_the_tolerance_is_what_agreement_means():
@@ -118,7 +124,10 @@ def test_the_tolerance_is_what_agreement_means():
 def test_what_is_not_judged_is_said():
     result = call("mc", "--act", "tanhshrink", "--depth", 40, "--width", 30, "--seed", 1)
     assert result.exit_code == 0
-    assert "isocalc: not judged: log_s_min, log_s_max (at this depth a single neuron " in result.stderr
+    assert (
+        "isocalc: not judged: log_s_min, log_s_max, outlier_1 (at this depth a single neuron "
+        in result.stderr
+    )
     result = call("mc", "--act", "relu", "--sigma-w", 0, "--width", 20, "--seed", 1)
     assert result.exit_code == 0
     assert result.stderr == "isocalc: not judged: ks_distance (the law is a point mass)\n"

@@ -7,6 +7,7 @@ from scipy.optimize import minimize_scalar
 
 from isocalc import InvalidInputError, NoAnswerError, ResNet, spectrum
 from isocalc.design.initialize import for_condition, for_s_max
+from isocalc.laws.outliers import Outliers
 
 
 @pytest.mark.slow
@@ -23,11 +24,37 @@ from isocalc.design.initialize import for_condition, for_s_max
     ],
 )
 def test_edges_are_those_of_the_law_that_spectrum_takes(network, law):
-    (found,) = for_condition(network, 9.0)
+    (found,) = for_condition(network, 9.0, bulk=True)
     assert found.law.name == law
     assert spectrum(found.network).bulk_condition_number == pytest.approx(9, rel=1e-8)
-    (found,) = for_s_max(network, 2.0)
+    (found,) = for_s_max(network, 2.0, bulk=True)
     assert spectrum(found.network).edge_upper == pytest.approx(2, rel=1e-8)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("network", "law"),
+    [
+        (ResNet("relu", depth=100), "universal"),
+        (ResNet("softplus", depth=12, sigma_b=0.2), "layered"),
+        (ResNet("gelu", depth=12, block="preln"), "layered"),
+    ],
+)
+def test_extremes_are_those_of_the_network(network, law):
+    (found,) = for_condition(network, 30.0)
+    assert found.law.name == law
+    assert spectrum(found.network).condition_number == pytest.approx(30, rel=1e-8)
+    (found,) = for_s_max(network, 6.0)
+    assert spectrum(found.network).s_max == pytest.approx(6, rel=1e-8)
+
+
+def test_extremes_that_are_not_derived_are_refused(monkeypatch):
+    monkeypatch.setattr(
+        "isocalc.laws.outliers.outliers", lambda *_, **__: Outliers(missing="outliers are open")
+    )
+    with pytest.raises(NoAnswerError, match="s_max is not known: outliers are open"):
+        for_s_max(ResNet("tanh"), 3.0)
+    for_s_max(ResNet("tanh"), 3.0, bulk=True)
 
 
 @pytest.mark.parametrize("s_max", [1.2, 2.5, 40.0])

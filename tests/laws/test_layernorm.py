@@ -14,7 +14,8 @@ from naive.layernorm import NaiveLayerNorm
 from scipy import integrate
 
 from isocalc import NoAnswerError, ResNet, propagate, spectrum
-from isocalc.judging.judge import judge, set_aside
+from isocalc.judging.judge import judge
+from isocalc.judging.outliers import set_aside
 from isocalc.judging.width_law import WidthLaw
 from isocalc.laws.free.network_factors import layers
 from isocalc.simulation.simulate import spectra

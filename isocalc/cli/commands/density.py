@@ -23,7 +23,7 @@ from isocalc.cli.rows.laws import (
     law_summary,
     summary_row,
 )
-from isocalc.cli.sweep import Row, Sweep, run
+from isocalc.cli.sweep import PartialRow, Sweep, run
 from isocalc.errors import InvalidInputError, NoFixedPointError
 from isocalc.limits import MOST_ROWS, MOST_VALUES
 
@@ -35,8 +35,10 @@ from isocalc.limits import MOST_ROWS, MOST_VALUES
 Columns: singular_value (or squared_singular_value, log_singular_value), density, cdf.
 With --summary: law, law_error, c, support, atoms, mass_at_zero, moments, edge_lower,
 edge_upper and bulk_condition_number: edges of the law apart from s = 0, and their ratio.
-The law is that of all singular values but a few. Where E phi is not 0, one can lie far
-outside of the edges (isocalc mc --spectrum shows it).
+The law is that of all singular values but a few: outliers has those that lie outside of
+it (one far above where E phi is not 0), joined by ;, empty where there is none, and s_min,
+s_max, condition_number are the network's own extremes, with them. Where they are not
+derived all four are empty, and status says why.
 NUMBERS: a value, a list 0.5,1,2 or a range start:stop:count; several make a sweep.
 
 \b
@@ -77,7 +79,7 @@ Examples:
     metavar="VALUES",
     help="These values instead: a comma list, or - for standard input.",
 )
-@click.option("--summary", is_flag=True, help="One row for each law: support, atoms, moments.")
+@click.option("--summary", is_flag=True, help="One row for each law: support, atoms, moments, outliers.")
 @picture_options
 @click.pass_context
 def command(ctx: click.Context, /, networks: Sweep, output: Output, *, summary: bool, **given: Any) -> None:
@@ -104,15 +106,13 @@ def command(ctx: click.Context, /, networks: Sweep, output: Output, *, summary: 
     used = LawsUsed(given["law"], given["paths"])
     pictures = LawPictures(ctx, networks, output.plot, summary=summary)
 
-    def rows(subject: Any) -> Iterator[Row]:
+    def rows(subject: Any) -> Iterator[PartialRow]:
         network = _with_a_law(subject)
         law = used.law_of(network) if hasattr(network, "act") else used.given(network)
         if summary:
             yield {**subject_record(subject, keys), **summary_row(law, caveats)}
         else:
             yield from density_rows(law.using(given["variable"]), given["points"], values, caveats)
-        if (summary or alone) and hasattr(network, "act"):
-            caveats.look_at(network)
         pictures.add(subject, law)
 
     table, failed = run(networks, columns, rows)

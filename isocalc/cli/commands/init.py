@@ -17,6 +17,7 @@ from isocalc.cli.rows.init import (
     COMPARED,
     FEEDFORWARD,
     GAIN,
+    OF_NETWORK,
     RESNET,
     SCHEMES,
     compared_rows,
@@ -48,11 +49,11 @@ def _options(function: Function) -> Function:
     epilog="""\b
 Columns of a ResNet: activation, depth, sigma_w, sigma_b, c, edge_lower, edge_upper,
 bulk_condition_number (their ratio), q_first, q_last, mean_lambda, universal_error (see
-isocalc param), law (whose edges they are, and which the targets are of: what isocalc
-density --law auto takes); with --block preln sigma_w2, which is found at the given
-sigma_w; with --compare scheme, branch_factor (0: ReZero, SkipInit), status. --schemes:
-activation, depth, scheme, branch_scale (of block l of L; GPT-2's L counts layers of
-two branches: by branches it is inverse_sqrt_depth), and the spectrum.
+isocalc param), law (whose edges they are: what isocalc density --law auto takes); with
+--block preln sigma_w2, which is found at the given sigma_w; with --compare scheme,
+branch_factor (0: ReZero, SkipInit); outliers, s_min, s_max, condition_number, status.
+--schemes: activation, depth, scheme, branch_scale (of block l of L; GPT-2's L counts
+layers of two branches: by branches it is inverse_sqrt_depth), and the spectrum.
 Feed-forward: activation, sigma_w, sigma_b, q_star, chi, xi_q, weights, depth,
 relative_variance (of one layer), sigma2_jjt (of all), stability (of q_star; half-stable:
 the variance tends to it from one side alone, as at ends of critical lines; neutral: every
@@ -60,10 +61,11 @@ q is a fixed point), other_q_star (its further stable fixed points). --gain: act
 forward_gain 1/sqrt(E phi^2), backward_gain 1/sqrt(E phi'^2), critical_gain (the same,
 where sigma_b >= 0 keeps the variance, stably), critical_sigma_b, pytorch_gain (of
 torch.nn.init.calculate_gain), status (why there is no critical_gain).
-Edges are those of the law, N -> infinity: of all singular values but a few. Where
-E phi is not 0, one can lie far outside (isocalc mc --spectrum shows it).
-A row without edges says why in status; rows of --compare and --schemes have the exact
-law with 256 gate paths.
+Edges are those of the law, N -> infinity: of all singular values but a few. outliers has
+those few, joined by ;, empty where there are none; s_min, s_max and condition_number are
+of the network itself, with them, and so are --target-smax and --target-condition.
+A row without edges or without s_max says why in status; rows of --compare and --schemes
+have the exact law with 256 gate paths.
 Every solution has a row. NUMBERS: a value, a list 0.5,1,2 or a range start:stop:count.
 
 \b
@@ -85,8 +87,8 @@ Examples:
 def command(ctx: click.Context, /, output: Output, **given: Any) -> None:
     """Find the initialisation that gives the spectrum of gradients which is wanted.
 
-    Of a residual network, sigma_w from 1e-6 to 1e6 with the parameter c, the upper edge of the bulk of
-    singular values, the ratio of its edges or the isometry of another network; of a feed-forward one,
+    Of a residual network, sigma_w from 1e-6 to 1e6 with the parameter c, the largest singular value, its
+    ratio to the smallest or the isometry of another network; of a feed-forward one,
     sigma_w and sigma_b at the edge of chaos, chi = 1, with given biases, weights, q* or variance of the
     squared singular values.
     """
@@ -119,7 +121,7 @@ class View(NamedTuple):
 
 
 OF_GAIN = "sigma_w of weights of variance sigma_w^2/N, for pre-activations of variance q_star"
-OF_RESNET = "ResNet; edges of the bulk by the law named: see isocalc density --law"
+OF_RESNET = "ResNet; edges of the bulk by the law named, extremes of the network with its outliers"
 OF_FEEDFORWARD = "Feed-forward networks at the edge of chaos; the mean of s^2 is 1"
 
 
@@ -136,7 +138,8 @@ def _view(ctx: click.Context, question: str, given: dict[str, Any], caveats: Cav
         return View(FEEDFORWARD, of_points, OF_FEEDFORWARD)
     scheme = COMPARED if given["compare"] else ()
     rows = partial(_of_networks, solutions=solutions, caveats=caveats, compare=given["compare"])
-    return View((*RESNET, *BRANCHES[given["block"]].scales[1:], *scheme), rows, OF_RESNET)
+    columns = (*RESNET, *BRANCHES[given["block"]].scales[1:], *scheme, *OF_NETWORK)
+    return View(columns, rows, OF_RESNET)
 
 
 def _of_networks(
@@ -172,7 +175,7 @@ def _solutions(ctx: click.Context, question: str, given: dict[str, Any]) -> Call
     if question == "like":
         scale = BRANCHES[given["block"]].scale
         return partial(_alike, activation=given["like"][0], **{scale: given[scale][0]})
-    return _with_target
+    return partial(_with_target, bulk=given["bulk"])
 
 
 def _alike(net: "ResNet", **other: Any) -> tuple["ResNet", ...]:
@@ -183,13 +186,13 @@ def _alike(net: "ResNet", **other: Any) -> tuple["ResNet", ...]:
     return like(net, replace(net, **other))
 
 
-def _with_target(net: "ResNet", **target: float) -> "tuple[ResNet | Solution, ...]":
+def _with_target(net: "ResNet", *, bulk: bool, **target: float) -> "tuple[ResNet | Solution, ...]":
     from isocalc.design.initialize import for_c, for_condition, for_s_max
 
     ((name, value),) = target.items()
     if name == "target_c":
         return for_c(net, value)
-    return (for_condition if name == "target_condition" else for_s_max)(net, value)
+    return (for_condition if name == "target_condition" else for_s_max)(net, value, bulk=bulk)
 
 
 def _critical(net: "FeedForward", *, known: str, q_star: float | None = None) -> Sequence["CriticalPoint"]:
@@ -252,28 +255,29 @@ def _about_residual(net: "ResNet", law: "Law | None") -> str:
                 require_quick(net, signal)
             law, _ = taken(net, choice)
         ends = f"from {law.edge_lower:.6g} to {law.edge_upper:.6g} ({law.name} law)"
-        edges = f", singular values of the Jacobian {ends}"
+        edges = f", singular values of the Jacobian {ends}{_beyond(law)}"
     except NoAnswerError as error:
         edges = f"; the singular values of the Jacobian are not known: {told(error)}"
     return (
         f"{net.depth} residual blocks x + {net.branch.formula()}, phi = {net.act.name}, "
         f"{net.weights} weights:\n"
         f"c = {signal.c:.6g}{edges},\n"
-        f"for inputs whose entries have mean square {net.input_variance:.6g}{_beyond(net)}."
+        f"for inputs whose entries have mean square {net.input_variance:.6g}."
     )
 
 
-def _beyond(net: "ResNet | FeedForward") -> str:
-    """Say what the law leaves out where φ has a mean, which the signals of all neurons then share."""
-    from isocalc.signal.propagation import can_leave_law
+def _beyond(law: "Law") -> str:
+    """Say which singular values lie outside of the law, where there are some, or that it is not known."""
+    from isocalc.cli.rows.laws import outliers_told
 
-    if not can_leave_law(net):
-        return ""
-    return ";\nbut one, in the signal's direction, can lie far outside (isocalc mc --spectrum shows it)"
+    told = outliers_told(law)
+    return f",\n{told}" if told else ""
 
 
 def _about_critical(net: "FeedForward", point: "CriticalPoint") -> str:
     from dataclasses import replace
+
+    from isocalc.laws.spectrum import spectrum
 
     spread = point.sigma2_jjt(net.depth, net.weights)
     place = "chi = 1" if net.act.jumps else "edge of chaos"
@@ -291,4 +295,4 @@ def _about_critical(net: "FeedForward", point: "CriticalPoint") -> str:
             inputs = f",\nfor inputs whose entries have a mean square of at {from_where} {start:.10g}"
     elif point.q_star is not None:
         inputs = ", for small inputs"
-    return f"{text}{inputs}{_beyond(network)}."
+    return f"{text}{inputs}{_beyond(spectrum(network))}."

@@ -28,7 +28,6 @@ from isocalc.cli.rows.simulations import (
     row_of,
     spectrum_rows,
     told_ks,
-    told_of_outliers,
 )
 from isocalc.errors import InvalidInputError, NoAnswerError
 from isocalc.limits import MOST_ROWS
@@ -251,14 +250,12 @@ def _judged(found: "Measurement") -> "tuple[list[Row], Law | None, bool]":
     except NoAnswerError as error:
         say(f"its law is not known: {error}")
         law, judgement = None, found.judged_by(None)
-    if judgement.outliers:
-        say(told_of_outliers(judgement.outliers, len(found.log_s)))
     reasons = "; ".join(reasons_of(judgement.statistics)) if law is not None else ""
     if reasons:
         say(f"not judged: {reasons}")
     if judgement.disagrees:
         say(f"the module disagrees with the law: {', '.join(judgement.disagrees)}")
-    return [row_of(statistic) for statistic in judgement.rows], law, bool(judgement.disagrees)
+    return [row_of(statistic) for statistic in judgement.statistics], law, bool(judgement.disagrees)
 
 
 def _law(found: "Measurement") -> "Law | None":

@@ -27,16 +27,17 @@ if TYPE_CHECKING:
 Columns of a ResNet: activation, depth, c (the parameter), q_first and q_last
 (variance of the pre-activations), output_second_moment, mean_lambda (of the
 squared singular values), edge_lower, edge_upper, bulk_condition_number (edges of the
-bulk of singular values and their ratio, by the universal law, that of infinite depth:
-isocalc density --summary has those at this depth), kappa (by which correlated gates
-raise the relative variance of lambda over 2 c), universal_error (predicted KS distance
-of the universal law from the network's). Where E phi is not 0, one singular value can
-lie far outside of the edges (isocalc mc --spectrum shows it).
+bulk of singular values and their ratio, by the law at this depth that isocalc density
+takes, named in the column law), kappa (by which correlated gates raise the relative
+variance of lambda over 2 c), universal_error (predicted KS distance of the universal law
+from the network's), outliers (singular values outside of the bulk, joined by ;, empty
+where there is none), s_min, s_max, condition_number (of the network, outliers included),
+status: where outliers are not derived, these four are empty, and it says why.
 Feed-forward, one row for each stable fixed point (with --input-variance the one
 that this start reaches): activation, q_star, chi, phase (by chi; chaotic at every chi
 where the activation jumps, as two inputs part there), xi_q, xi_c, and per layer
 mean_lambda, relative_variance. With --depth, of the product of so many layers at
-the fixed point: depth, lambda_max (upper edge, squared), sigma2_jjt
+the fixed point: depth, lambda_max (upper edge, squared; outliers are said), sigma2_jjt
 (variance of the squared singular values).
 NUMBERS: a value, a list 0.5,1,2 or a range start:stop:count; several make a sweep.
 
@@ -44,6 +45,7 @@ NUMBERS: a value, a list 0.5,1,2 or a range start:stop:count; several make a swe
 Examples:
   isocalc param --act relu
   isocalc param --act relu,tanh,gelu --depth 10,100,1000
+  isocalc param --act relu --depth 100:1000:10 | cut -d, -f1,16
   isocalc param --act all --arch feedforward --sigma-w 1.5 --format csv | sort -t, -k3 -g
   isocalc param --act linear,tanh --arch feedforward --weights gaussian,orthogonal --depth 100
   isocalc param --act tanh --sigma-w 0.5:2:16 -o sweep.csv

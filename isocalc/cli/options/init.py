@@ -53,14 +53,18 @@ OPTIONS = (
         "--target-condition",
         type=Numbers(),
         metavar="NUMBERS",
-        help="ResNet: edge_upper/edge_lower, the ratio of the edges of the bulk of singular values.",
+        help="ResNet: condition_number = s_max/s_min, outliers included.",
     ),
     click.option(
         "--target-smax",
         type=Numbers(),
         metavar="NUMBERS",
-        help="ResNet: edge_upper, the upper edge of the bulk; where E phi is not 0 one singular value can "
-        "lie far above it.",
+        help="ResNet: s_max, the largest singular value, outliers included.",
+    ),
+    click.option(
+        "--bulk",
+        is_flag=True,
+        help="With these two: edge_upper and bulk_condition_number instead, of the bulk of singular values.",
     ),
     click.option(
         "--like",
@@ -123,6 +127,8 @@ def _refuse_beside(ctx: click.Context, question: str) -> None:
         refuse(ctx, ["q_star"], f"with {option}, but with --critical or --gain")
     if question not in {"target_c", "target_condition", "target_smax", "like"}:
         refuse(ctx, ["compare"], f"with {option}, but with a target of a residual network")
+    if question not in {"target_condition", "target_smax"}:
+        refuse(ctx, ["bulk"], f"with {option}, but with --target-condition or --target-smax")
     if question in {"schemes", "gain"}:
         refuse(ctx, ["emit"], f"with {option}, which describes many networks")
     if is_given(ctx, "emit"):

@@ -1,19 +1,18 @@
 """The rows of ``isocalc init``: the networks that were looked for."""
 # ruff: noqa: PLC0415 - numerics load when a command computes
 
-import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
 from isocalc.cli.amounts import FEW_PATHS
 from isocalc.cli.messages import Caveats, has_signal, say
+from isocalc.cli.rows.laws import EXTREMES, law_cells, own_law
 from isocalc.cli.sweep import Cell, PartialRow, Row
 from isocalc.errors import NoAnswerError
 
 if TYPE_CHECKING:
     from isocalc.laws.law import Law
-    from isocalc.laws.spectrum import Choice
     from isocalc.networks.descriptions import FeedForward, ResNet
     from isocalc.signal.criticality import CriticalPoint
     from isocalc.signal.propagation import Propagation
@@ -31,9 +30,9 @@ SPECTRUM = (
     "law",
 )
 RESNET = ("activation", "depth", "sigma_w", "sigma_b", *SPECTRUM)
-SCHEMES = ("activation", "depth", "scheme", "branch_scale", *SPECTRUM, "status")
-COMPARED = ("scheme", "branch_factor", "status")
-EDGES = ("edge_lower", "edge_upper", "bulk_condition_number")
+COMPARED = ("scheme", "branch_factor")
+OF_NETWORK = (*EXTREMES, "status")
+SCHEMES = ("activation", "depth", "scheme", "branch_scale", *SPECTRUM, *OF_NETWORK)
 FEEDFORWARD = (
     "activation",
     "sigma_w",
@@ -67,15 +66,7 @@ def solved_row(
 
     signal = propagate(net)
     known = {"sigma_w": net.sigma_w, "sigma_b": net.sigma_b, "sigma_w2": net.sigma_w2}
-    return _row(net, signal, caveats, law or partial(_own_law, net, paths=paths)) | known
-
-
-def _own_law(net: "ResNet", signal: "Propagation", choice: "Choice", paths: int | None) -> "Law":
-    from isocalc.laws.spectrum import require_quick, taken
-
-    if choice.law == "exact":
-        require_quick(net, signal)
-    return taken(net, choice, paths=paths)[0]
+    return _row(net, signal, caveats, law or partial(own_law, net, paths=paths)) | known
 
 
 def _row(
@@ -85,36 +76,18 @@ def _row(
     from isocalc.laws.spectrum import choose
 
     variance = caveats.positive if has_signal(net) else caveats.finite
-    row: dict[str, Cell] = dict.fromkeys(RESNET) | {
+    row: dict[str, Cell] = dict.fromkeys((*RESNET, *OF_NETWORK)) | {
         "activation": net.act.name,
         "depth": net.depth,
         "c": caveats.positive("c", signal.c) if net.has_weights else 0.0,
         "q_first": variance("q_first", signal.q_first),
         "q_last": variance("q_last", signal.q_last),
         "mean_lambda": caveats.positive("mean_lambda", signal.mean_lambda),
-        "status": "ok",
     }
-    try:
-        choice = choose(net, signal=signal)
-        row["universal_error"] = choice.errors and choice.errors.universal
-        law = law(signal=signal, choice=choice) if callable(law) else law
-        row["law"] = law.name
-        row |= _edges(law, caveats)
-        caveats.look_at(net, signal)
-    except NoAnswerError as error:
-        row["law"] = None
-        row["status"] = NoAnswerError(f"{', '.join(EDGES)} are not known: {error}", error.next_steps)
-    return row
-
-
-def _edges(law: "Law", caveats: Caveats) -> dict[str, float | None]:
-    ends = law.log_edge_lower, law.log_edge_upper
-    width = ends[1] - ends[0] if -math.inf not in ends else math.inf
-    return {
-        "edge_lower": caveats.at("edge_lower", law.edge_lower, ends[0]),
-        "edge_upper": caveats.at("edge_upper", law.edge_upper, ends[1]),
-        "bulk_condition_number": caveats.at("bulk_condition_number", law.bulk_condition_number, width),
-    }
+    choice = choose(net, signal=signal)
+    row["universal_error"] = choice.errors and choice.errors.universal
+    found = partial(law, signal=signal, choice=choice) if callable(law) else law
+    return row | law_cells(found, caveats)
 
 
 def compared_rows(net: "ResNet", caveats: Caveats) -> Iterator[PartialRow]:
@@ -123,7 +96,7 @@ def compared_rows(net: "ResNet", caveats: Caveats) -> Iterator[PartialRow]:
 
     for scheme in INITIALISATIONS:
         start, branch = initialised(net, scheme), initialised(net, scheme._replace(last=1.0))
-        row: dict[str, Cell] = dict.fromkeys(RESNET) | {"activation": net.act.name}
+        row: dict[str, Cell] = dict.fromkeys((*RESNET, *OF_NETWORK)) | {"activation": net.act.name}
         row |= {"depth": net.depth, "sigma_b": start.sigma_b, "sigma_w": start.sigma_w}
         try:
             row |= solved_row(start, caveats, paths=FEW_PATHS)

@@ -2,18 +2,22 @@
 # ruff: noqa: PLC0415 - numerics load when a command computes
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from isocalc.cli.amounts import OFF_BY, TRAPEZOIDS
 from isocalc.cli.messages import Caveats, say
-from isocalc.cli.sweep import Row
+from isocalc.cli.sweep import Cell, PartialRow, Row
+from isocalc.errors import NoAnswerError
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
     from isocalc.laws.law import Law
+    from isocalc.laws.spectrum import Choice
+    from isocalc.networks.descriptions import ResNet
+    from isocalc.signal.propagation import Propagation
 
     Array = npt.NDArray[np.float64]
 
@@ -34,7 +38,40 @@ SUMMARY = (
     "edge_lower",
     "edge_upper",
     "bulk_condition_number",
+    "outliers",
+    "s_min",
+    "s_max",
+    "condition_number",
+    "status",
 )
+# Of the network itself: the singular values outside of the law, and the ends with them.
+EXTREMES = ("outliers", "s_min", "s_max", "condition_number")
+
+
+def own_law(net: "ResNet", signal: "Propagation", choice: "Choice", paths: int | None = None) -> "Law":
+    """Return the law of a residual network that auto takes.
+
+    Raises
+    ------
+    NoAnswerError
+        It is one that may take minutes, or is not solved.
+    """
+    from isocalc.laws.spectrum import require_quick, taken
+
+    if choice.law == "exact":
+        require_quick(net, signal)
+    return taken(net, choice, paths=paths)[0]
+
+
+def law_cells(law: "Law | Callable[[], Law]", caveats: Caveats) -> dict[str, Cell]:
+    """Return a network's law, its edges and its extremes; empty, with a status, where they are not known."""
+    try:
+        law = law() if callable(law) else law
+        return {"law": law.name, **edges_of(law, caveats), **extremes_of(law, caveats)}
+    except NoAnswerError as error:
+        names = ("edge_lower", "edge_upper", "bulk_condition_number", *EXTREMES)
+        why = NoAnswerError(f"{', '.join(names)} are not known: {error}", error.next_steps)
+        return {**dict.fromkeys(("law", *names)), "status": why}
 
 
 def described_atoms(law: "Law") -> list[str]:
@@ -112,13 +149,12 @@ def variance_of_lambda(law: "Law", caveats: Caveats) -> float | None:
     return caveats.positive("sigma2_jjt", law.using("lambda").var())
 
 
-def summary_row(law: "Law", caveats: Caveats) -> Row:
+def summary_row(law: "Law", caveats: Caveats) -> PartialRow:
     """Return the row that sums up a law of singular values."""
-    squared, log_edges = law.using("lambda"), (law.log_edge_lower, law.log_edge_upper)
+    squared = law.using("lambda")
     at_zero = math.fsum(mass for place, mass in law.using("log").atoms if place == -math.inf)
     moments = {"mean_s": (law, 1), "mean_lambda": (squared, 1), "second_moment_lambda": (squared, 2)}
     vanishes = at_zero == 1
-    log_ratio = math.inf if vanishes else log_edges[1] - log_edges[0]
     return {
         "law": law.name,
         "law_error": law.error,
@@ -130,11 +166,43 @@ def summary_row(law: "Law", caveats: Caveats) -> Row:
         },
         "sigma2_jjt": variance_of_lambda(law, caveats),
         "mean_log_s": law.mean_log_s,
-        "edge_lower": caveats.at("edge_lower", law.edge_lower, log_edges[0]),
-        "edge_upper": caveats.at("edge_upper", law.edge_upper, log_edges[1]),
-        "bulk_condition_number": caveats.at("bulk_condition_number", law.bulk_condition_number, log_ratio),
+        **edges_of(law, caveats),
         **_places(law, caveats),
+        **extremes_of(law, caveats),
     }
+
+
+def edges_of(law: "Law", caveats: Caveats) -> dict[str, float | None]:
+    """Return the ends of a law apart from s = 0, and their ratio."""
+    low, high = law.log_edge_lower, law.log_edge_upper
+    width = high - low if -math.inf not in {low, high} else math.inf
+    return {
+        "edge_lower": caveats.at("edge_lower", law.edge_lower, low),
+        "edge_upper": caveats.at("edge_upper", law.edge_upper, high),
+        "bulk_condition_number": caveats.at("bulk_condition_number", law.bulk_condition_number, width),
+    }
+
+
+def extremes_of(law: "Law", caveats: Caveats) -> dict[str, Cell]:
+    """Return the outliers and the network's extremes; all empty, with a status, where they are not known."""
+    empty: dict[str, Cell] = dict.fromkeys(EXTREMES)
+    try:
+        if why := caveats.not_derived(law.not_derived):
+            return empty | {"status": why}
+        s, log_s = law.using("singular").outliers.tolist(), law.using("log").outliers.tolist()
+        low, high = law.log_s_min, law.log_s_max
+        width = high - low if -math.inf not in {low, high} else math.inf
+        places = [caveats.at("outliers", *place) for place in zip(s, log_s, strict=True)]
+        return {
+            "outliers": None if None in places else ";".join(map(repr, places)) or None,
+            "s_min": caveats.at("s_min", law.s_min, low),
+            "s_max": caveats.at("s_max", law.s_max, high),
+            "condition_number": caveats.at("condition_number", law.condition_number, width),
+            "status": "ok",
+        }
+    except NoAnswerError as error:
+        why = f"{', '.join(EXTREMES)} are not known: {error}"
+        return empty | {"status": NoAnswerError(why, error.next_steps)}
 
 
 def _places(law: "Law", caveats: Caveats) -> dict[str, str | None]:
@@ -157,7 +225,7 @@ def _places(law: "Law", caveats: Caveats) -> dict[str, str | None]:
 
 
 def law_summary(law: "Law") -> str:
-    """Return in one line how far a law reaches, and its moments."""
+    """Return in one line how far a law reaches, its moments, and what lies outside of it."""
     row = summary_row(law, Caveats())
     names = {
         "edge_lower": "lower edge {}",
@@ -166,4 +234,21 @@ def law_summary(law: "Law") -> str:
         "mean_s": "mean s {}",
         "mean_lambda": "mean s^2 {}",
     }
-    return ", ".join(text.format(f"{row[name]:.4g}") for name, text in names.items() if row[name] is not None)
+    told = [text.format(f"{row[name]:.4g}") for name, text in names.items() if row[name] is not None]
+    return ", ".join([*told, outliers_told(law) or "no outlier"])
+
+
+def outliers_told(law: "Law") -> str:
+    """Say which singular values lie outside of a law, in terms of log s where s does not fit a double."""
+    try:
+        if law.not_derived:
+            return "outliers not derived"
+        found = _places_outside(law)
+    except NoAnswerError:
+        return "outliers not found"
+    return f"outlier{'s' * (len(found) > 1)} at {' and '.join(found)}" if found else ""
+
+
+def _places_outside(law: "Law") -> list[str]:
+    places = zip(law.using("singular").outliers.tolist(), law.using("log").outliers.tolist(), strict=True)
+    return [f"s = {s:.4g}" if 0 < s < math.inf else f"log s = {log_s:.6g}" for s, log_s in places]

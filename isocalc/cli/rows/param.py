@@ -3,20 +3,20 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from isocalc.cli.amounts import LONG
-from isocalc.cli.messages import Caveats, has_signal, say, told
-from isocalc.cli.rows.laws import variance_of_lambda
-from isocalc.cli.sweep import Row, Sweep
+from isocalc.cli.messages import Caveats, has_signal, say
+from isocalc.cli.rows.laws import EXTREMES, law_cells, outliers_told, own_law, variance_of_lambda
+from isocalc.cli.sweep import Cell, PartialRow, Row, Sweep
 from isocalc.errors import IsocalcError, NoAnswerError
-from isocalc.limits import MOST_C
 from isocalc.signal.tolerances import AT_ONCE
 
 if TYPE_CHECKING:
+    from isocalc.laws.spectrum import Choice
     from isocalc.networks.descriptions import FeedForward, ResNet
     from isocalc.signal.fixed_points import FixedPoint
-    from isocalc.signal.propagation import Propagation
 
 
 RESNET = (
@@ -32,6 +32,9 @@ RESNET = (
     "bulk_condition_number",
     "kappa",
     "universal_error",
+    "law",
+    *EXTREMES,
+    "status",
 )
 FEEDFORWARD = ("activation", "q_star", "chi", "phase", "xi_q", "xi_c", "mean_lambda", "relative_variance")
 RESNET_LAYERS = ("activation", "layer", "q", "c", "mean", "second_moment")
@@ -39,20 +42,18 @@ OF_DEPTH = ("depth", "lambda_max", "sigma2_jjt")
 FEEDFORWARD_LAYERS = ("activation", "layer", "q", "chi", "second_moment")
 
 
-def resnet_rows(net: "ResNet", *, columns: Sequence[str], caveats: Caveats) -> Iterator[Row]:
+def resnet_rows(
+    net: "ResNet",
+    *,
+    columns: Sequence[str],  # noqa: ARG001 - other views need them
+    caveats: Caveats,
+) -> Iterator[PartialRow]:
     """Yield the row of a residual network."""
-    from isocalc.laws.spectrum import UniversalLaw
+    from isocalc.laws.spectrum import choose
     from isocalc.signal.propagation import propagate
 
     signal = propagate(net)
-    law = UniversalLaw(signal.c, depth=net.depth, skip=net.skip)
-    of_law: dict[str, float | None] = dict.fromkeys(columns[-5:])
-    if signal.c > MOST_C:
-        say(f"{', '.join(of_law)}: not computed beyond c = {MOST_C:g}; here c is {signal.c:.6g}")
-    else:
-        of_law = {name: caveats.positive(name, getattr(law, name)) for name in columns[-5:-2]}
-        of_law |= _errors(net, signal)
-        caveats.look_at(net, signal)
+    choice = choose(net, signal=signal)
     variance = caveats.positive if has_signal(net) else caveats.finite
     yield {
         "activation": net.act.name,
@@ -62,18 +63,16 @@ def resnet_rows(net: "ResNet", *, columns: Sequence[str], caveats: Caveats) -> I
         "q_last": variance("q_last", signal.q_last),
         "output_second_moment": caveats.positive("output_second_moment", signal.output_second_moment),
         "mean_lambda": caveats.positive("mean_lambda", signal.mean_lambda),
-        **of_law,
+        **_errors(choice),
+        **law_cells(partial(own_law, net, signal, choice), caveats),
     }
 
 
-def _errors(net: "ResNet", signal: "Propagation") -> dict[str, float | None]:
+def _errors(choice: "Choice") -> dict[str, Cell]:
     """Return κ and the error of the universal law, nothing with a message where they are not known."""
-    from isocalc.laws.universal_error import law_errors
-
-    try:
-        errors = law_errors(net, signal)
-    except NoAnswerError as error:
-        say(f"kappa, universal_error: not computed: {told(error)}")
+    errors = choice.errors
+    if errors is None:
+        say(f"kappa, universal_error: not computed: {choice.why}")
         return {"kappa": None, "universal_error": None}
     if errors.universal is None:
         say("universal_error: not predicted where a layer's own c/L is above 0.3 and gates are correlated")
@@ -132,7 +131,7 @@ def fixed_point_rows(
     columns: Sequence[str],
     caveats: Caveats,
     find: "Callable[[FeedForward], Sequence[FixedPoint]]",
-) -> Iterator[Row]:
+) -> Iterator[PartialRow]:
     """Yield a row for each stable fixed point of a feed-forward network, or for the one that it reaches."""
     try:
         found = points = find(net)
@@ -171,7 +170,7 @@ def of_depth(net: "FeedForward", point: "FixedPoint", found: "Sequence[FixedPoin
         start = (point.q_star - net.sigma_b * net.sigma_b) / (net.sigma_w * net.sigma_w)
     net = replace(net, input_variance=start)
     law = spectrum(net)
-    caveats.look_at(net)
+    caveats.beside("lambda_max", net.act.name, outliers_told(law))
     return {
         "depth": net.depth,
         "lambda_max": caveats.at("lambda_max", law.edge_upper * law.edge_upper, 2 * law.log_edge_upper),
@@ -226,13 +225,13 @@ class View(NamedTuple):
     """A table of ``param``: its columns, what yields its rows, its caption."""
 
     columns: Sequence[str]
-    rows: Callable[..., Iterator[Row]]
+    rows: Callable[..., Iterator[PartialRow]]
     caption: str
 
 
 VIEWS = {
     "resnet": View(
-        RESNET, resnet_rows, "ResNet; edges of the bulk and their ratio of infinite depth (universal law)"
+        RESNET, resnet_rows, "ResNet; edges of the law named; extremes of the network, with its outliers"
     ),
     "resnet --layers": View(RESNET_LAYERS, layer_rows, "ResNet, layer by layer"),
     "feedforward": View(

@@ -13,7 +13,7 @@ from isocalc.cli.sweep import Row, Sweep
 from isocalc.errors import NoAnswerError
 
 if TYPE_CHECKING:
-    from isocalc.judging.judge import Array, Judgement, Outlier, Statistic
+    from isocalc.judging.judge import Array, Judgement, Statistic
     from isocalc.judging.width_trend import Trend
     from isocalc.laws.law import Law
     from isocalc.networks.descriptions import FeedForward, ResNet
@@ -123,12 +123,10 @@ class Verdicts:
         judgement = judge(log_s, network, gates=self._gates, dtype=self._dtype, law=law)
         trials, width = log_s.shape
         self._judgements[width], self._trials[width] = judgement, trials
-        if judgement.outliers:
-            tell(told_of_outliers(judgement.outliers, trials))
         status = self._status(judgement, tell)
         if judgement.disagrees and not self._several:
             self._disagree(", ".join(judgement.disagrees), network, tell)
-        return ({**row_of(statistic), **status} for statistic in judgement.rows)
+        return ({**row_of(statistic), **status} for statistic in judgement.statistics)
 
     def conclude(self, network: "ResNet | FeedForward", tell: Tell) -> Iterator[Row]:
         """Judge a network by what its widths say together of N → ∞, where they are two or more."""
@@ -199,9 +197,10 @@ def _unresolved(widest: "Judgement", trends: "Sequence[Trend]") -> list[str]:
         one.name
         for one in widest.statistics
         if one.verdict == "disagrees"
-        and one.simulation is not None
-        and one.theory is not None
-        and abs(one.simulation - one.theory) <= tolerance.get(one.name, math.inf)
+        and (
+            one.unpredicted
+            or abs((one.simulation or 0.0) - (one.theory or 0.0)) <= tolerance.get(one.name, math.inf)
+        )
     ]
 
 
@@ -232,17 +231,7 @@ def _row_of_limit(trend: "Trend") -> Row:
 
 
 def _told(judged: "Statistic | Trend") -> float | None:
-    return None if judged.verdict == "not judged" else judged.tolerance
-
-
-def told_of_outliers(outliers: "Sequence[Outlier]", trials: int) -> str:
-    """Say which singular values were set aside."""
-    values = [value for outlier in outliers for value in outlier.log_s]
-    return (
-        f"{len(values)} singular values in {trials} trials are set aside, log s from "
-        f"{min(values):.6g} to {max(values):.6g}: in the direction of its signal a network with its "
-        "own gates, or with LayerNorm, can leave the law"
-    )
+    return judged.tolerance if judged.verdict != "not judged" and math.isfinite(judged.tolerance) else None
 
 
 def reasons_of(statistics: "Sequence[Statistic]") -> Iterator[str]:
