@@ -191,8 +191,9 @@ def twin_errors(network):
     if not law.support() or not x.size:
         return {}
     try:
-        twin = 2 * np.array(products.densities(network, 2 * x))
-    except products.OutOfReachError:
+        with np.errstate(all="ignore"):
+            twin = 2 * np.array(products.densities(network, 2 * x))
+    except (products.OutOfReachError, KeyError):  # some gates, and expressions
         return {"beyond the twin": 1.0}
     error = float(np.abs(twin / law.pdf(x) - 1).max())
     return {"twin": math.inf if math.isnan(error) else error}

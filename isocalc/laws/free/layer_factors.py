@@ -356,7 +356,7 @@ class ResidualLayersAlike:
         t, coth, product = beyond * m_a, beyond + m_a, m * one_plus_m
         # Of m, m_a and m_X, or of what they are more than −1, those that are small.
         is_small = np.abs(b) < 0.5
-        above = np.where(is_small, beyond + b, m_a + (1 - self._kappa + self._kappa * a))
+        above = np.where(is_small | (self._kappa != 1), beyond + b, m_a + a)
         miss = np.where(np.abs(m) < 0.5, m_a + b - m, above - one_plus_m)
         log_t = _log_t(xi)
         tie = u[0] - self._log_scale + self._power * np.log(a) - log_t
@@ -367,13 +367,14 @@ class ResidualLayersAlike:
         # S = T(ξ)/T(ζ), by the sum of m_a and m_X where that has more digits.
         exact = log_t - _log_t(zeta)
         excess = miss * (1 + 2 * m) / product
-        log_s = excess - log1p_like(b * (coth + b) / t, excess - exact)
+        log_s = excess - log1p_like(b * (m_a + above) / t, excess - exact)
         log_s = np.where(np.abs(excess) < _NEAR, log_s, exact)
         rate = 1 + 2 * m - coth * growth * product / common
         direction = np.stack((-coth, growth)) * (product / common * seen_slope)
         log_s = log_s - coth * drift[1]
         drift[1] -= moved / t_before
-        rounding = np.where(is_small, np.abs(b), self._kappa + np.abs(b)) * np.abs(growth / common)
+        cancels = np.where(self._kappa == 1, self._gates.closed + np.abs(a), self._kappa + np.abs(b))
+        rounding = np.where(is_small, np.abs(b), cancels) * np.abs(growth / common)
         return Tangent(log_s, rate * seen_slope, drift, direction, (np.abs(coth) * rounding, rounding))
 
     @staticmethod
