@@ -20,6 +20,8 @@ from isocalc.signal.propagation import Propagation, propagate
 # Layers from which the limit of depth is taken, or groups of layers, and those it wants for each unit of c:
 # the limit is off by 0.3/L to 0.8/L in log λ at c from 1/2 to 1, by 1.5/L at c = 5.
 DEEP, PER_C = 40, 5
+# Layers of a negative skip, whose direction alternates.
+MOST_ALTERNATING = 2000
 # |log a^L| of the skip connections up to which layers are taken in groups.
 FORGETS = 1.0
 
@@ -107,26 +109,35 @@ def _of_feed_forward(network: FeedForward, signal: Propagation | None) -> Outlie
 
 def _of_residual(network: ResNet, signal: Propagation, law: Law | None) -> Outliers:
     deep, pre = network.depth >= DEEP, network.branch.acts_on_stream
-    any_scale = network.act.scale_free and not network.sigma_b and not pre
-    if deep and signal.c > network.depth / PER_C:
-        return Outliers(missing=f"outliers are not derived for {network.depth} layers as strong as these")
+    if deep and (why := _not_derived(network, signal)):
+        return Outliers(missing=why)
+    exact = network.act.scale_free and not network.sigma_b and not pre
     if deep and not pre:
         if network.act.odd:
             return Outliers()
         from isocalc.laws.outliers.depth_limit import outliers_of as in_limit
 
         found = in_limit(network, signal)
-        return Outliers(found.above, found.below, None, _known(found.excess, any_scale))
-    if deep and (network.skip < 0 or network.depth * abs(math.log(network.skip)) > FORGETS):
-        return Outliers(missing="outliers are not derived for many gates that forget the input")
+        return Outliers(found.above, found.below, None, _known(found.excess, exact))
     from isocalc.laws.outliers.sampled import outliers_of
 
     try:
         found = outliers_of(network, signal, _law(network) if law is None else law)
     except NoAnswerError as error:
         return Outliers(missing=str(error))
-    exact = any_scale or (network.depth == 1 and not pre)
+    exact |= network.depth == 1 and not pre
     return Outliers(found.above, found.below, None, _known(found.excess, exact))
+
+
+def _not_derived(network: ResNet, signal: Propagation) -> str:
+    """Return why a deep network has no limit that is taken here, "" where it has."""
+    if signal.c > network.depth / PER_C:
+        return f"outliers are not derived for {network.depth} layers as strong as these"
+    if network.branch.acts_on_stream:
+        forgets = network.depth * abs(math.log(abs(network.skip))) > FORGETS
+        return "outliers are not derived for many gates that forget the input" if forgets else ""
+    many = network.skip < 0 and network.depth > MOST_ALTERNATING
+    return "outliers are not derived for thousands of layers of a negative skip" if many else ""
 
 
 def _known(excess: float, exact: bool) -> float | None:  # noqa: FBT001 - private, and always given

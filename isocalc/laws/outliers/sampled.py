@@ -40,6 +40,8 @@ REACH, FAR_OUT = 3.0, 6.0
 MOST_LAYERS, GROUPS = 40, 28
 # How near to the edge, in units of it, places that are not solved may be: inside of the bulk of these paths.
 BESIDE = 0.2
+# Share of c that paths may miss.
+MISSED = 0.05
 # κ M of a layer that rounding makes of 0.
 SHORTENED = 1e-6
 # Relative change of α and β to which they are solved, and from which they are lost.
@@ -73,7 +75,7 @@ class Paths(NamedTuple):
         return np.asarray(math.sqrt(self.v) * (self.k.mean(axis=1) * self.n.mean(axis=1)))
 
 
-def paths_of(network: ResNet, seed: int = 1) -> Paths:
+def paths_of(network: ResNet, signal: Propagation, seed: int = 1) -> Paths:
     """Return paths of a network of one-matrix blocks.
 
     Many layers are taken in groups of equal gates, each a layer of all their weights: pre-activation ones,
@@ -97,7 +99,7 @@ def paths_of(network: ResNet, seed: int = 1) -> Paths:
         y = act.phi(x) if pre else x
         power = float(np.mean(y * y))
         h_variance = weight * power + bias
-        share = weight * power / h_variance
+        share = weight * power / h_variance if power else 0.0
         z = _fresh(normal[layer + 1], _with(basis, x, y))
         basis = np.concatenate((basis, z[None] / np.linalg.norm(z)))
         h = math.sqrt(h_variance) * z
@@ -105,12 +107,25 @@ def paths_of(network: ResNet, seed: int = 1) -> Paths:
             d[layer] = act.dphi(x)
         else:
             e[layer] = act.dphi(h)
-        n[layer] = d[layer] * y / math.sqrt(power)
-        k[layer] = e[layer] * z * math.sqrt(share)
+        n[layer] = d[layer] * y / math.sqrt(power) if power else 0.0
+        # In units of a^l, a < 0, what weights make of n has the other sign.
+        k[layer] = e[layer] * z * math.copysign(math.sqrt(share), skip)
         rest[layer] = 1 - share
         x = skip * x + (h if pre else act.phi(h))
     v = weight / skip**2
-    return Paths(e, d, n, k, rest, v, not pre, network.weights == "orthogonal")
+    _require_all(network, signal, float(v * (e * d**2 * e).mean(axis=1).sum()))
+    # Where gates are closed on all paths a layer is its skip connection.
+    kept = (e * d).any(axis=1)
+    e, d, n, k = (array[kept] for array in (e, d, n, k))
+    return Paths(e, d, n, k, rest[kept], v, not pre, network.weights == "orthogonal")
+
+
+def _require_all(network: ResNet, signal: Propagation, c: float) -> None:
+    """Refuse paths that miss much of the gates: those that are rarely open, or unbounded."""
+    if not abs(c - signal.c) < MISSED * signal.c:
+        raise NoAnswerError(
+            f"outliers are not derived for gates as rare or as large as those of {network.act.name}"
+        )
 
 
 def orthogonal_array(columns: int, seed: int) -> Array:
@@ -327,7 +342,7 @@ def outliers_of(network: ResNet, signal: Propagation, law: Law) -> Found:
 
     Places are solved from the edge of the law outwards, from what the states are in the limit of depth.
     """
-    determinant = Determinant(paths_of(network))
+    determinant = Determinant(paths_of(network, signal))
     scale = 2 * network.depth * math.log(abs(network.skip))
     bands = law.using("log").support()
     sides: list[tuple[float, ...]] = [(), ()]
