@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from isocalc.display.figure import Axis, Bars, Figure, Line, Mark, Panel
+from isocalc.display.figure import Axis, Bars, Figure, Line, Mark, Panel, Rule
 from isocalc.judging.allowances import LEAST_BARS, MOST_BARS, ROOM
 from isocalc.laws.figure import LABEL, law_marks
 from isocalc.laws.law import Law
@@ -84,7 +84,8 @@ def _panel(one: Simulated, kinds: Sequence[str]) -> Panel:
         )
         top = max(top, min(ROOM * most, 3 * top))
     title = one.name + (f": {one.caption}" if one.name and one.caption else "")
-    ends = (float(edges[0]), float(edges[-1]))
+    lines = [mark.at for mark in marks if isinstance(mark, Rule) and mark.label]  # outliers
+    ends = (min([float(edges[0]), *lines]), max([float(edges[-1]), *lines]))
     room = 0.03 * (ends[1] - ends[0])
     x_axis = Axis(LABEL["log"][0], ends=(ends[0] - room, ends[1] + room))
     return Panel(x_axis, Axis(LABEL["log"][1], ends=(0.0, top)), marks, title)

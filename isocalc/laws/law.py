@@ -419,9 +419,14 @@ class Law(ABC):
 
     @property
     def log_s_of_outliers(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Log s of the outliers above the law, from the top, and of those below it, from the bottom."""
+        """Log s of the outliers above the law, from the top, and of those below it, from the bottom.
+
+        Where the law has no end nothing is outside of it.
+        """
         found = self._left
-        return tuple(place / 2 for place in found.above), tuple(place / 2 for place in found.below)
+        above = found.above if found.above and self.log_edge_upper < math.inf else ()
+        below = found.below if found.below and self.log_edge_lower > -math.inf else ()
+        return tuple(place / 2 for place in above), tuple(place / 2 for place in below)
 
     @property
     def excess(self) -> float | None:
@@ -437,12 +442,12 @@ class Law(ABC):
         NoAnswerError
             `outliers` are not derived.
         """
-        return exp_or_inf(self.log_s_max) if self._left.above else self.edge_upper
+        return exp_or_inf(self.log_s_max) if self.log_s_of_outliers[0] else self.edge_upper
 
     @property
     def s_min(self) -> float:
         """Smallest singular value of the network that is not 0: as `s_max`."""
-        return math.exp(self.log_s_min) if self._left.below else self.edge_lower
+        return math.exp(self.log_s_min) if self.log_s_of_outliers[1] else self.edge_lower
 
     @property
     def log_s_max(self) -> float:
@@ -457,7 +462,7 @@ class Law(ABC):
     @property
     def condition_number(self) -> float:
         """Ratio ``s_max / s_min``, ``inf`` where there is none; errors are those of `s_max`."""
-        if not (self._left.above or self._left.below):
+        if not any(self.log_s_of_outliers):
             return self.bulk_condition_number
         low = self.log_s_min
         return exp_or_inf(self.log_s_max - low) if math.isfinite(low) else math.inf

@@ -240,6 +240,7 @@ def taken(
     variable: Variable = "singular",
     *,
     paths: int | None = None,
+    signal: Propagation | None = None,
 ) -> tuple[Law, Choice]:
     """Return the law of a network and the choice that it is of.
 
@@ -247,10 +248,10 @@ def taken(
     measured, is the smaller one.
     """
     if choice.instead is None:
-        return law_of(network, choice, variable, paths=paths), choice
+        return law_of(network, choice, variable, paths=paths, signal=signal), choice
     others = choice.instead.error
     try:
-        law = law_of(network, choice, variable, paths=paths)
+        law = law_of(network, choice, variable, paths=paths, signal=signal)
         law.support()  # solved here, or not at all
         measured = law.error
         if measured is None or others is None or measured < others:
@@ -261,7 +262,7 @@ def taken(
         if others is None:
             why += "; how far this one is off is not known"
     choice = choice.instead._replace(why=f"{choice.instead.why}, {why}")
-    return law_of(network, choice, variable, paths=paths), choice
+    return law_of(network, choice, variable, paths=paths, signal=signal), choice
 
 
 def law_of(
@@ -270,10 +271,11 @@ def law_of(
     variable: Variable = "singular",
     *,
     paths: int | None = None,
+    signal: Propagation | None = None,
 ) -> Law:
-    """Return the law of a network that was chosen, `spectrum.choose`."""
+    """Return the law of a network that was chosen, `spectrum.choose`; its signal, where it is known."""
     law = _solver(network, choice, variable, paths)
-    law.leave(_Leaving(network, law))
+    law.leave(_Leaving(network, law, signal))
     return law
 
 
@@ -283,12 +285,22 @@ class _Leaving:
 
     network: ResNet | FeedForward
     law: Law
+    signal: Propagation | None
+    own_gates: bool = True
 
     @cached_property
     def found(self) -> "Outliers":
-        from isocalc.laws.outliers import outliers
+        from isocalc.laws.outliers import Outliers, outliers
 
-        return outliers(self.network, law=self.law)
+        if not self.own_gates:  # which alone know what the weights do to the signal
+            return Outliers(excess=0.0)
+        return outliers(self.network, signal=self.signal, law=self.law)
+
+
+def of_independent_gates(law: Law, network: ResNet | FeedForward) -> Law:
+    """Return a law of a network, its outliers those of gates that are independent of the weights: none."""
+    law.leave(_Leaving(network, law, None, own_gates=False))
+    return law
 
 
 def _solver(network: ResNet | FeedForward, choice: Choice, variable: Variable, paths: int | None) -> Law:

@@ -141,9 +141,9 @@ def test_a_sweep_of_failures_does_not_flood_the_terminal():
 
 def test_all_activations_that_need_no_parameters():
     listed = [row for row in table("acts") if row["name"] != "threshold"]
-    rows = table("param", "--act", "all", "--depth", 10)
+    rows = table("param", "--act", "all", "--depth", 100)
     assert [row["activation"] for row in rows] == [row["name"] for row in listed]
-    assert len(table("param", "--act", "all,threshold:0.1:0.5", "--depth", 10)) == len(rows) + 1
+    assert len(table("param", "--act", "all,threshold:0.1:0.5", "--depth", 100)) == len(rows) + 1
 
 
 def test_names_are_canonical():

@@ -179,7 +179,7 @@ PICTURES = [
     (("density", "--act", "tanh", "--depth", "10,50", "--summary"), ("depth (layers)", "upper edge")),
     (("param", "--act", "relu,tanh", "--depth", "10:100:4"), ("parameter c", "relu", "root mean square")),
     (("param", "--act", "tanh", "--layers"), ("layer", "c of the layer")),
-    (("param", "--act", "all", "--depth", "10"), ("squared_relu", "lower edge")),
+    (("param", "--act", "all", "--depth", "100"), ("squared_relu", "lower edge")),
     (
         ("param", "--arch", "feedforward", "--act", "erf", "--sigma-w", "1:2:4", "--sigma-b", "0:1:3"),
         ("ordered", "chaotic", "critical line χ = 1", "σ_b, scale of the biases"),

@@ -9,6 +9,7 @@ import pytest
 from isocalc import FeedForward, ResNet, propagate
 from isocalc.laws.outliers import depth_limit, outliers, sampled
 from isocalc.laws.outliers.scan import Shot, crossings
+from isocalc.laws.universal import UniversalLaw
 from isocalc.simulation.simulate import spectra
 
 
@@ -81,6 +82,11 @@ def test_deep_networks_of_two_slopes_have_the_closed_form(depth, act, left, weig
     assert in_limit(post(act, depth, weights=weights)).above == pytest.approx([expected], abs=0.01)
 
 
+def test_alternating_signs_of_the_stream_cancel():
+    # ReLU with a = −1: seen in no network; 1.05 and −1.01 if signs of W x were those of a = 1.
+    assert in_limit(post("leaky_relu:0.2", 100, 0.09, skip=-1.0))[:2] == ((), ())
+
+
 def test_mean_of_lambda_of_deep_networks():
     # lim z tr K of the derivation: 20.9 and 111 at the network's depth, to O(1/L).
     assert in_limit(post("relu", 20)).excess == pytest.approx(20.9, rel=0.02)
@@ -95,10 +101,10 @@ def test_skip_connections_only_scale_what_depends_on_their_ratio():
 
 
 def dense(network, y):
-    paths = sampled.paths_of(network)
+    paths = sampled.paths_of(network, propagate(network))
     few = paths._replace(**{name: getattr(paths, name)[:, :40] for name in ("e", "d", "n", "k")})
     determinant = sampled.Determinant(few)
-    out, p, q = determinant.near(np.array([y]))
+    out, p, q = determinant.near(np.array([y]), above=y > 0)
     assert out.all()
     return determinant, few, p[0], q[0]
 
@@ -115,9 +121,9 @@ def test_couplings_are_those_of_dense_equations(block, weights, y):
 def test_weights_that_know_nothing_of_the_gates_have_a_determinant_of_1():
     for weights in ("gaussian", "orthogonal"):
         network = post("linear", 6, weights=weights)
-        determinant = sampled.Determinant(sampled.paths_of(network))
+        determinant = sampled.Determinant(sampled.paths_of(network, propagate(network)))
         y = np.array([3.0, 4.0, 6.0])
-        out, p, q = determinant.near(y)
+        out, p, q = determinant.near(y, above=True)
         assert out.all()
         logs = [float(determinant.at(*place).log) for place in zip(y.tolist(), p, q, strict=True)]
         assert logs == pytest.approx([0.0] * 3, abs=1e-6)
@@ -175,12 +181,19 @@ def test_networks_without_any_for_sure(network):
         FeedForward("relu", depth=3, tied=True, input_variance=1.0),
         FeedForward("relu", layer_widths=[3, 2, 3], weights="orthogonal", input_variance=1.0),
         ResNet("gelu", depth=50, block="pre", skip=0.5),
+        ResNet("gelu", block="preln", weights="orthogonal"),
     ],
 )
 def test_what_is_not_derived_is_said(network):
     found = outliers(network)
     assert "not derived" in found.missing
     assert (found.above, found.below, found.excess) == ((), (), None)
+
+
+def test_outliers_of_the_limit_are_beyond_the_edges_of_the_law():
+    network = post("relu", 100)
+    assert outliers(network, law=UniversalLaw(0.5, depth=100)).above
+    assert not outliers(network, law=UniversalLaw(5.0, depth=100)).above
 
 
 def test_every_change_of_sign_is_found_near_the_edge_too():

@@ -36,9 +36,9 @@ Columns: singular_value (or squared_singular_value, log_singular_value), density
 With --summary: law, law_error, c, support, atoms, mass_at_zero, moments, edge_lower,
 edge_upper and bulk_condition_number: edges of the law apart from s = 0, and their ratio.
 The law is that of all singular values but a few: outliers has those that lie outside of
-it (one far above where E phi is not 0), joined by ;, empty where there is none, and s_min,
-s_max, condition_number are the network's own extremes, with them. Where they are not
-derived all four are empty, and status says why.
+it (for ReLU one, far above), joined by ;, empty where there is none, and s_min, s_max,
+condition_number are the network's own extremes, with them. Where they are not derived all
+four are empty, and status says why.
 NUMBERS: a value, a list 0.5,1,2 or a range start:stop:count; several make a sweep.
 
 \b

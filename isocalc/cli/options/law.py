@@ -86,13 +86,15 @@ class LawsUsed:
 
     def law_of(self, network: "ResNet | FeedForward") -> "Law":
         """Return the law of a network."""
-        from isocalc.laws.spectrum import choose, taken  # noqa: PLC0415 - numerics load when a command computes
+        from isocalc.laws.spectrum import choose, of_independent_gates, taken  # noqa: PLC0415 - numerics load when a command computes
         from isocalc.networks.descriptions import ResNet  # noqa: PLC0415
 
         choice = choose(network, self._law, own_gates=self._own_gates)
         if choice.law == "exact" and isinstance(network, ResNet) and not self.laws and on_terminal():
             self._foretell(network)
         law, choice = taken(network, choice, paths=self._paths)
+        if not self._own_gates:
+            law = of_independent_gates(law, network)
         self.laws.append(law)
         if isinstance(network, ResNet):
             self._choices.append(choice)

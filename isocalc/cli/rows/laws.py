@@ -60,7 +60,7 @@ def own_law(net: "ResNet", signal: "Propagation", choice: "Choice", paths: int |
 
     if choice.law == "exact":
         require_quick(net, signal)
-    return taken(net, choice, paths=paths)[0]
+    return taken(net, choice, paths=paths, signal=signal)[0]
 
 
 def law_cells(law: "Law | Callable[[], Law]", caveats: Caveats) -> dict[str, Cell]:

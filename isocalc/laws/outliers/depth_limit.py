@@ -101,6 +101,8 @@ def _by_quadrature(act: Activation, q: Array) -> Array:
 
 def coefficients(network: ResNet, signal: Propagation) -> Coefficients:
     """Return the coefficients of a post-activation network, layers of a deep one in groups."""
+    if network.skip < 0:
+        return _grouped(network, signal, 1)
     grouped = _grouped(network, signal, network.depth)
     steepest = float((grouped.steps / grouped.counts).max())
     most = max(1, int(LONGEST / steepest)) if steepest else network.depth
@@ -125,12 +127,14 @@ def _grouped(network: ResNet, signal: Propagation, most: int) -> Coefficients:
     slope, overlap, second = gate_averages(network.act, q)
     v, weight = (network.sigma_w / skip) ** 2 / depth, network.sigma_w**2 / depth
     share = np.minimum(1.0, weight * np.interp(place, layers, p_in[:-1]) / q)
+    # In units of a^l, a < 0, x and W x change their sign from layer to layer.
+    signs = np.sign(skip) ** starts
     return Coefficients(
         c,
-        network.sigma_w / skip / math.sqrt(depth) * np.sqrt(share) * slope,
+        signs * network.sigma_w / skip / math.sqrt(depth) * np.sqrt(share) * slope,
         v * overlap,
         share * (v * second - c),
-        np.sign(skip) ** starts * np.interp(place, layers, mean),
+        signs * np.interp(place, layers, mean),
         (growth[ends] - growth[starts]) / counts - math.log(abs(skip)),
         summed[starts] + (counts - 1) / 2 * c,
         counts,

@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from isocalc.activations.averages import normal_rule, reach_of
 from isocalc.activations.definition import Activation
+from isocalc.activations.tolerances import SMALLEST_Q
 from isocalc.errors import NoAnswerError
 from isocalc.laws.outliers.scan import Found, Shot, crossings
 from isocalc.networks.descriptions import FeedForward
@@ -39,6 +40,8 @@ STEPS, SOLVED = 60, 1e-14
 GRADED = 11
 # Relative difference of q of layers taken for the same, and where there are more kinds of layers than that.
 ALIKE, NEARLY_ALIKE, MOST_KINDS = 1e-10, 0.02, 40
+# 1 − t d down to which gates d near the largest one are resolved.
+BESIDE_POLE = 1e-11
 # Gates that are closed but for rounding.
 SMALL_GATE = 1e-6
 
@@ -80,6 +83,14 @@ class Chain(NamedTuple):
     def solved(self, m: Array) -> list[Array]:
         """Return t of each layer."""
         return [argument(layer, layer.share * m) for layer in self.layers]
+
+    def resolved(self, m: Array) -> npt.NDArray[np.bool_]:
+        """Whether no t is next to the pole of an extreme gate, where nodes do not stand for the others."""
+        poles = []
+        for layer, t in zip(self.layers, self.solved(m), strict=True):
+            gate = layer.gate[layer.gate > 0]
+            poles.append(np.abs(1 - t * np.where(m > 0, gate.max(), gate.min())))
+        return np.asarray(np.min(poles, axis=0) > BESIDE_POLE)
 
     def det(self, m: Array, t: list[Array]) -> Shot:
         """Return det(1 − K), in units of what weights that know nothing of the gates have there."""
@@ -124,28 +135,32 @@ def argument(layer: Layer, m: Array) -> Array:
     most, mean = float(layer.gate.max()), float(layer.gate @ layer.weights)
     above = m > 0
     # By the largest gate, and by the mean of them (Jensen).
-    low = np.where(above, m / (mean + most * m), 1 / layer.gate[layer.gate > 0].min())
+    least = 1.0 if above.all() else float(layer.gate[layer.gate > 0].min())
+    low = np.where(above, m / (mean + most * m), 1 / least)
     high = np.where(above, np.minimum(1 / most, m / ((1 + m) * mean)), np.inf)
     t = np.where(above, low, 2 * low)
-    for _ in range(STEPS):
-        rest = 1 - t[:, None] * layer.gate
-        value = (t[:, None] * layer.gate / rest) @ layer.weights - m
-        slope = (layer.gate / rest**2) @ layer.weights
-        low, high = np.where(value <= 0, t, low), np.where(value < 0, high, t)
-        following = t - value / slope
-        middle = np.where(np.isinf(high), 4 * t, (low + high) / 2)
-        following = np.where((following >= low) & (following <= high), following, middle)
-        done = np.abs(following - t) <= SOLVED * t
-        t = following
-        if done.all():
-            break
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        for _ in range(STEPS):
+            rest = 1 - t[:, None] * layer.gate
+            value = (t[:, None] * layer.gate / rest) @ layer.weights - m
+            slope = (layer.gate / rest**2) @ layer.weights
+            low, high = np.where(value <= 0, t, low), np.where(value < 0, high, t)
+            following = t - value / slope
+            middle = np.where(np.isinf(high), 4 * t, (low + high) / 2)
+            following = np.where((following >= low) & (following <= high), following, middle)
+            done = np.abs(following - t) <= SOLVED * t
+            t = following
+            if done.all():
+                break
     return np.asarray(t)
 
 
 def layers_of(network: FeedForward, signal: Propagation) -> Chain:
     """Return the layers of a network, runs of equal ones together."""
     bias, depth = network.sigma_b**2, network.depth
-    q = np.ones(depth) if network.act.scale_free and not bias else signal.q
+    q = np.ones(depth) if network.act.scale_free and not bias else np.maximum(signal.q, SMALLEST_Q)
+    if not np.isfinite(q).all():
+        raise NoAnswerError(f"the signal overflows, so that the gates of {network.act.name} are not known")
     widths = np.array(network.layer_widths or [1] * (depth + 1), dtype=float)
     starts = _starts(q, widths, ALIKE)
     if len(starts) > MOST_KINDS:
@@ -178,13 +193,13 @@ def _layer(act: Activation, q: float, known: float) -> Layer:
     second = float(weights @ phi**2)
     gate = slope * slope
     k = math.sqrt(known) * z
-    root = math.sqrt(second) if second else math.inf
+    unit = phi / math.sqrt(second) if second else np.zeros_like(phi)
     return Layer(
         gate,
         weights,
         gate * (k * k + 1 - known),
-        phi * slope * k / root,
-        phi * phi * gate / (root * root),
+        unit * slope * k,
+        unit * unit * gate,
         log_variance=0.0,
         share=1.0,
         run=1,
@@ -244,7 +259,7 @@ def _edge(chain: Chain, spectral: Callable[[Array], Array], sign: float) -> floa
         m = spectral(x)
         with np.errstate(all="ignore"):
             log_z = sign * chain.log_z(m, chain.solved(m))
-        falls = np.append(np.diff(log_z) < 0, False)
+        falls = np.append((np.diff(log_z) < 0) & chain.resolved(m)[1:], False)
         i = int(np.argmin(falls))
         low, high = x[max(i - 1, 0)], x[min(i + 1, PLACES - 1)]
     return float(x[i])

@@ -40,6 +40,8 @@ REACH, FAR_OUT = 3.0, 6.0
 MOST_LAYERS, GROUPS = 40, 28
 # How near to the edge, in units of it, places that are not solved may be: inside of the bulk of these paths.
 BESIDE = 0.2
+# Share of c that paths may miss.
+MISSED = 0.05
 # κ M of a layer that rounding makes of 0.
 SHORTENED = 1e-6
 # Relative change of α and β to which they are solved, and from which they are lost.
@@ -73,44 +75,65 @@ class Paths(NamedTuple):
         return np.asarray(math.sqrt(self.v) * (self.k.mean(axis=1) * self.n.mean(axis=1)))
 
 
-def paths_of(network: ResNet, seed: int = 1) -> Paths:
+class _Scales(NamedTuple):
+    """Of a network with its layers in groups: their number, and of each the skip and variances."""
+
+    depth: int
+    skip: float
+    weight: float
+    bias: float
+
+    @classmethod
+    def of(cls, network: ResNet) -> "_Scales":
+        depth = network.depth if network.depth < MOST_LAYERS else GROUPS
+        run = network.depth / depth
+        skip = math.copysign(abs(network.skip) ** run, network.skip)
+        return cls(depth, skip, network.sigma_w**2 / depth, network.sigma_b**2 * run)
+
+
+def paths_of(network: ResNet, signal: Propagation, seed: int = 1) -> Paths:
     """Return paths of a network of one-matrix blocks.
 
     Many layers are taken in groups of equal gates, each a layer of all their weights: pre-activation ones,
     whose stream changes little from layer to layer.
     """
-    act = network.act
-    depth = network.depth if network.depth < MOST_LAYERS else GROUPS
-    skip = math.copysign(abs(network.skip) ** (network.depth / depth), network.skip)
+    act, pre = network.act, network.branch.acts_on_stream
+    depth, skip, weight, bias = _Scales.of(network)
     normal = _normal(orthogonal_array(depth + 1, seed))
     count = normal.shape[1]
-    pre = network.branch.acts_on_stream
-    weight = network.sigma_w**2 / depth
-    bias = network.sigma_b**2 * (network.depth / depth)
-    x = math.sqrt(network.input_variance) * _fresh(normal[0], np.ones((1, count)) / math.sqrt(count))
-    basis = np.stack((np.ones(count), x / np.linalg.norm(x)))
-    basis[0] /= np.linalg.norm(basis[0])
-    e, d = np.ones((2, depth, count))
-    n, k = np.empty((2, depth, count))
+    basis = np.full((1, count), 1 / math.sqrt(count))
+    x = math.sqrt(network.input_variance) * _fresh(normal[0], basis)
+    e, d, n, k = np.ones((4, depth, count))
     rest = np.zeros(depth)
     for layer in range(depth):
         y = act.phi(x) if pre else x
         power = float(np.mean(y * y))
-        h_variance = weight * power + bias
-        share = weight * power / h_variance
+        variance = weight * power + bias
+        share = weight * power / variance if power else 0.0
         z = _fresh(normal[layer + 1], _with(basis, x, y))
         basis = np.concatenate((basis, z[None] / np.linalg.norm(z)))
-        h = math.sqrt(h_variance) * z
-        if pre:
-            d[layer] = act.dphi(x)
-        else:
-            e[layer] = act.dphi(h)
-        n[layer] = d[layer] * y / math.sqrt(power)
-        k[layer] = e[layer] * z * math.sqrt(share)
+        h = math.sqrt(variance) * z
+        gates = d if pre else e
+        gates[layer] = act.dphi(x if pre else h)
+        n[layer] = d[layer] * y / math.sqrt(power) if power else 0.0
+        # In units of a^l, a < 0, what weights make of n has the other sign.
+        k[layer] = e[layer] * z * math.copysign(math.sqrt(share), skip)
         rest[layer] = 1 - share
         x = skip * x + (h if pre else act.phi(h))
-    v = weight / skip**2
-    return Paths(e, d, n, k, rest, v, not pre, network.weights == "orthogonal")
+    v, gates = weight / skip**2, e * d
+    _require_all(network, signal, v * float((gates**2).mean(axis=1).sum()))
+    # Where gates are closed on all paths a layer is its skip connection.
+    kept = gates.any(axis=1)
+    orthogonal = network.weights == "orthogonal"
+    return Paths(e[kept], d[kept], n[kept], k[kept], rest[kept], v, not pre, orthogonal)
+
+
+def _require_all(network: ResNet, signal: Propagation, c: float) -> None:
+    """Refuse paths that miss much of the gates: those that are rarely open, or unbounded."""
+    if not abs(c - signal.c) < MISSED * signal.c:
+        raise NoAnswerError(
+            f"outliers are not derived for gates as rare or as large as those of {network.act.name}"
+        )
 
 
 def orthogonal_array(columns: int, seed: int) -> Array:
@@ -164,23 +187,22 @@ class Determinant:
         self.paths = paths
         self._e2, self._d2 = paths.e**2, paths.d**2
 
-    def near(self, y: Array) -> tuple[npt.NDArray[np.bool_], Array, Array]:
+    def near(self, y: Array, *, above: bool) -> tuple[npt.NDArray[np.bool_], Array, Array]:
         """Return whether y = log z is outside of the bulk, and p̂ and q̂ there, shape (places, L).
 
         Of y on one side of the bulk. Iterations start from what there is far out, which is less, and come to
         the least solution; where that leads nowhere they start from the next place outwards. Inside of the
         bulk there is nothing real that they converge to.
         """
-        sign = np.full((y.size, 1), 1.0 if y.max() > 0 else -1.0)
-        state = self._far(y)
+        sign = np.full((y.size, 1), 1.0 if above else -1.0)
+        state = self._far(y, above=above)
         done = np.zeros(y.size, dtype=bool)
         places = np.arange(y.size)
         for _ in range(1 + CONTINUED):
             with np.errstate(all="ignore"):
                 state[places], done[places] = self._iterated(state[places], y[places], sign[places])
-            further = [
-                np.flatnonzero(done & (np.abs(y) > abs(y[place]))) for place in np.flatnonzero(~done).tolist()
-            ]
+            out = sign[0, 0] * y
+            further = [np.flatnonzero(done & (out > out[place])) for place in np.flatnonzero(~done).tolist()]
             places = np.flatnonzero(~done)
             known = [bool(other.size) for other in further]
             places, further = places[known], [other for other in further if other.size]
@@ -191,26 +213,25 @@ class Determinant:
         p, q = np.split(sign * np.exp(state), 2, axis=1)
         return done, p, q
 
-    def _far(self, y: Array) -> Array:
+    def _far(self, y: Array, *, above: bool) -> Array:
         """Return the states as z → ∞ or z → 0, at large or small z.
 
         There 1 − r s is 1, or −r s: the sums of r and s, or of their inverses, are explicit.
         """
-        gates = list(zip(self._e2, self._d2, strict=True))
-        inside = self.paths.v * (self._e2 * self._d2).mean(axis=1) if y.max() <= 0 else np.zeros(len(gates))
-        p, q = np.empty((2, len(gates)))
-        r, s = np.ones((2, self._e2.shape[1]))
-        for i, (e2, d2) in enumerate(gates):
-            first, then = (e2, d2) if y.max() <= 0 else (d2, e2)
-            p[i] = self.paths.v * np.mean(first * r) / (1 - inside[i])
-            r = r + p[i] * then
-        for i, (e2, d2) in reversed(list(enumerate(gates))):
-            first, then = (d2, e2) if y.max() <= 0 else (e2, d2)
-            q[i] = self.paths.v * np.mean(first * s) / (1 - inside[i])
-            s = s + q[i] * then
-        p, q = (q, p) if y.max() <= 0 else (p, q)
-        slopes = np.repeat([1.0, 0.0] if y.max() <= 0 else [0.0, -1.0], p.size)
-        return np.asarray(np.log(np.concatenate((p, q))) + np.outer(y, slopes))
+        inner, outer = (self._d2, self._e2) if above else (self._e2, self._d2)
+        own = 1 - (0.0 if above else self.paths.v) * (inner * outer).mean(axis=1)
+        p, q = np.empty((2, inner.shape[0]))
+        r, s = np.ones((2, inner.shape[1]))
+        for i in range(p.size):
+            p[i] = np.mean(inner[i] * r) / own[i]
+            r = r + self.paths.v * p[i] * outer[i]
+        for i in reversed(range(q.size)):
+            q[i] = np.mean(outer[i] * s) / own[i]
+            s = s + self.paths.v * q[i] * inner[i]
+        p, q = (p, q) if above else (q, p)
+        slopes = np.repeat([0.0, -1.0] if above else [1.0, 0.0], p.size)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray(np.log(self.paths.v * np.concatenate((p, q))) + np.outer(y, slopes))
 
     def _iterated(self, state: Array, y: Array, sign: Array) -> tuple[Array, npt.NDArray[np.bool_]]:
         """Iterate with Anderson's acceleration; return states and whether they solve and are outside."""
@@ -325,9 +346,9 @@ def _accelerated(states: list[Array], steps: list[Array]) -> Array:
 def outliers_of(network: ResNet, signal: Propagation, law: Law) -> Found:
     """Return the outliers of a residual network of one-matrix blocks, whose bulk has the law given.
 
-    Places are solved from the edge of the law outwards, from what the states are in the limit of depth.
+    They are looked for from the edges of the law outwards.
     """
-    determinant = Determinant(paths_of(network))
+    determinant = Determinant(paths_of(network, signal))
     scale = 2 * network.depth * math.log(abs(network.skip))
     bands = law.using("log").support()
     sides: list[tuple[float, ...]] = [(), ()]
@@ -343,7 +364,7 @@ def outliers_of(network: ResNet, signal: Propagation, law: Law) -> Found:
 
 
 def _excess(determinant: Determinant, y: float, scale: float) -> float:
-    out, p, q = determinant.near(np.array([y]))
+    out, p, q = determinant.near(np.array([y]), above=True)
     if not out[0] or y + scale > SAFE_LOG:
         return math.nan
     return -float(determinant.at(y, p[0], q[0]).log) * math.exp(y + scale)
@@ -358,7 +379,7 @@ def _roots(determinant: Determinant, edge: float, end: float) -> list[float]:
     """Return log z where the determinant is 0, between the edge of the bulk and ``end``."""
 
     def at(y: Array) -> tuple[Array, Array]:
-        out, p, q = determinant.near(y)
+        out, p, q = determinant.near(y, above=end > edge)
         if (~out & (np.abs(y - edge) > BESIDE * max(1.0, abs(edge) / 2))).any():
             raise NoAnswerError(f"the determinant is not known at log λ = {float(y[~out][-1]):.4g}")
         shots = [determinant.at(*place) for place in zip(y[out].tolist(), p[out], q[out], strict=True)]
