@@ -26,7 +26,7 @@ _INSIDE = 1e-14
 # below the inverse of _FLATTEST slopes of log z are those of shorter steps.
 _TIES, _SETTLED, _TIED, _STRAIGHT, _FLATTEST = 8, 1e-8, 1e-7, 1e-6, 1e4
 # Steps of a walk to an edge in units of ζ: far from it, while d log z/dζ is above _STEEP, near it, in a gap.
-_FAR, _TOWARDS, _NEAR, _BESIDE, _STEEP = 0.5, 0.3, 0.12, 0.02, 0.9
+_FAR, _TOWARDS, _NEAR, _BESIDE, _STEEP, _STEEPEST = 0.5, 0.3, 0.12, 0.02, 0.9, 1.01
 # What a step may miss of log z by the mean of both slopes, over that, where these are the same.
 _SMOOTH = 1e-4
 _STEPS, _SHORTEST, _SECANTS, _CLOSE = 200, 1e-9, 20, 1e-8
@@ -355,6 +355,8 @@ class FreeProduct(FreeSolver):
             missed = abs(y1 - y - way * step * (slope + slope1).real / 2)
             bends = abs((slope1 - slope).real) / (2 if far and slope1.real > _STEEP else 4)
             good &= bool(missed <= (_SMOOTH * steepest + bends) * step)
+            # Outside of the law slopes fall from 1 to 0.
+            good &= not far or slope1.real < _STEEPEST
             if good:
                 if slope1.real * slope.real <= 0:
                     return self._turn(
