@@ -587,3 +587,23 @@ def test_a_narrow_gap_beside_what_the_skip_connection_leaves_alone(act):
     assert law.cdf([below, 1.003, above]) == pytest.approx([0.5, 0.5, 0.5], abs=1e-12)
     assert law.pdf(1.003) == 0
     assert (law.pdf([below - 1e-4, above + 1e-4]) > 0).all()
+
+
+def test_gates_that_are_all_but_constant_are_a_rotation():
+    """Hard sigmoid is x/6 + 1/2 where its input has a variance of 0.13: 1 + √v O, with its ends."""
+    law = layered(ResNet("hardsigmoid", depth=1, weights="orthogonal", block="pre", input_variance=0.13))
+    (low, high) = law.support()[0]
+    assert [low, high] == pytest.approx([5 / 6, 7 / 6], rel=1e-8)
+    s = np.linspace(5 / 6, 7 / 6, 7)[1:-1]
+    cosine = (s * s - 1 - 1 / 36) * 3
+    assert law.cdf(s) == pytest.approx(1 - np.arccos(cosine) / math.pi, abs=1e-8)
+
+
+def test_ranks_that_are_next_to_the_same_leave_an_edge_far_below():
+    """Of five Gaussian layers four are of rank 1/2 and one of 1/2 − 2e-7."""
+    net = FeedForward("relu6", depth=5, sigma_w=0.41, sigma_b=0.68, input_variance=5.4)
+    law = layered(net, "log")
+    low, high = law.support()[0]
+    assert -60 < low < -20
+    assert law.cdf(low - 0.01) == pytest.approx(law.atoms[0][1], abs=1e-12)
+    assert law.cdf(high) == pytest.approx(1, abs=1e-12)

@@ -307,7 +307,8 @@ class FreeProduct(FreeSolver):
             y, slope, drift, direction, *_ = self.equation(state)
             y, step = y + slope * (zeta - state[0]), (drift + direction * (zeta - state[0])).real
             state, size = state + step, float(np.abs(step).max() / (1 + np.abs(state).max()))
-            if size < max(_ROUNDING_OF_TIES, _SETTLED * min(1.0, _FLATTEST * abs(slope[0]))):
+            enough = _SETTLED * min(1.0, _FLATTEST * abs(slope[0]), float(abs(zeta[0])))
+            if size < max(_ROUNDING_OF_TIES, enough):
                 break
         return state, y[0], slope[0], size
 
