@@ -37,8 +37,6 @@ LONGEST = 4.0
 FAR_OUT = 9.0
 # q beyond which averages are what they are there, to 1e-5, in units of the square of φ's longest length.
 FAR_Q = 1e10
-# κ M of a layer that rounding makes of 0.
-SHORTENED = 1e-12
 # The same, to look for them.
 BEYOND = 4.0
 
@@ -268,11 +266,7 @@ def outliers_of(network: ResNet, signal: Propagation) -> Found:
     edge, stretched = math.log(highest_m(layers.total)), 2 * float(layers.steps.sum())
     scale = 2 * network.depth * math.log(abs(network.skip))
     sides: list[tuple[float, ...]] = []
-    shortens = bool((layers.kappa * layers.mean < -SHORTENED).any())
     for above, end in ((True, -stretched - layers.total - BEYOND), (False, edge - BEYOND)):
-        if not (above or shortens):
-            sides.append(())
-            continue
 
         def det(x: Array, above: bool = above) -> Shot:  # noqa: FBT001 - bound here
             return shoot(layers, Spectral.of(x, above=above))

@@ -42,8 +42,6 @@ MOST_LAYERS, GROUPS = 40, 28
 BESIDE = 0.2
 # Share of c that paths may miss.
 MISSED = 0.05
-# κ M of a layer that rounding makes of 0.
-SHORTENED = 1e-6
 # Relative change of α and β to which they are solved, and from which they are lost.
 SOLVED, LOST = 1e-7, 5.0
 # Iterations for that, states that they learn from, and how near to each other these may be.
@@ -356,7 +354,7 @@ def outliers_of(network: ResNet, signal: Propagation, law: Law) -> Found:
     reach = 2 * float(np.log1p(np.abs(stretches)).sum()) + REACH
     edges = (2 * bands[-1][1] - scale, 2 * bands[0][0] - scale) if bands else ()
     for side, edge in enumerate(edges):
-        if math.isfinite(edge) and (side == 0 or lessens(network, stretches)):
+        if math.isfinite(edge):
             roots = _roots(determinant, edge, edge + (reach if side == 0 else -reach))
             sides[side] = tuple(sorted((root + scale for root in roots), reverse=side == 0))
     log_mean = signal.log_mean_lambda - scale
@@ -368,11 +366,6 @@ def _excess(determinant: Determinant, y: float, scale: float) -> float:
     if not out[0] or y + scale > SAFE_LOG:
         return math.nan
     return -float(determinant.at(y, p[0], q[0]).log) * math.exp(y + scale)
-
-
-def lessens(network: ResNet, stretches: Array) -> bool:
-    """Whether some layer of a post-activation network shortens the direction of the signal."""
-    return network.branch.acts_on_stream or bool((stretches < -SHORTENED).any())
 
 
 def _roots(determinant: Determinant, edge: float, end: float) -> list[float]:
