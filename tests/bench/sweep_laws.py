@@ -184,11 +184,13 @@ TWIN_DEPTH, TWIN_SHARES = 4, np.array([0.25, 0.7])
 def twin_errors(network):
     """Return how far densities are from the twin's, relatively, or that it cannot do the network."""
     law = isocalc.spectrum(network, law="layered", variable="log")
+    if not law.support():
+        return {}
     zeros = sum(mass for place, mass in law.atoms if place == -math.inf)
     x = law.ppf(zeros + (1 - zeros) * TWIN_SHARES)
     for place, _ in law.atoms:
         x = x[np.abs(x - place) > 1e-6 * max(1.0, abs(place))]
-    if not law.support() or not x.size:
+    if not x.size:
         return {}
     try:
         with np.errstate(all="ignore"):
