@@ -277,7 +277,7 @@ def test_drawing_leaves_matplotlibs_settings_alone(tmp_path):
             "--plot must be of at most 6 simulations",
         ),
         (
-            ("param", "--act", "tanh", "--sigma-b", "0:1:9", "--skip", "0.1:1:10", "--plot", "-"),
+            ("param", "--act", "tanh", "--sigma-b", "0:1:9", "--sigma-w", "0.1:1:10", "--plot", "-"),
             "--plot must be of at most 8 curves, got 9",
         ),
         (("init", "--act", "relu", "--target-c", "1", "--emit", "torch", "--plot", "-"), "--plot cannot be"),
