@@ -103,7 +103,7 @@ def test_axes_beside_the_network_reach_the_computation():
     sweep = Sweep(lambda a: a, {"a": [1, 2]}).crossed(width=[10, 20])
     table, failed = run(sweep, ("product",), lambda a, width: [{"product": a * width}])
     assert table.columns == ["a", "width", "product", "status"]
-    assert table.rows == [[1, 10, 10, "ok"], [1, 20, 20, "ok"], [2, 10, 20, "ok"], [2, 20, 40, "ok"]]
+    assert table.rows == [(1, 10, 10, "ok"), (1, 20, 20, "ok"), (2, 10, 20, "ok"), (2, 20, 40, "ok")]
     assert not failed
 
 
@@ -127,7 +127,7 @@ def test_a_single_failure_is_raised_and_one_of_several_is_a_row(capsys):
         run(Sweep(lambda a: a, {"a": [2]}), ("x", "y"), compute)
     table, failed = run(Sweep(lambda a: a, {"a": [1, 2, 3]}), ("x", "y"), compute)
     assert failed
-    assert table.rows == [[1, 1, 2, "ok"], [2, None, None, "no answer"], [3, 3, 6, "ok"]]
+    assert table.rows == [(1, 1, 2, "ok"), (2, None, None, "no answer"), (3, 3, 6, "ok")]
     assert capsys.readouterr().err == "isocalc: a 2: no answer\n"
 
 

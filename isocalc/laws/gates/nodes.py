@@ -413,14 +413,15 @@ class Gates:
         above = u.imag < -np.pi - ON_AXIS
         u = np.where(above, u.conj() - 2j * np.pi, u)
         # Beyond all gates that are doubles t counts no more.
-        near = np.exp(np.where(u.real > 0, -np.minimum(u.real, 2 * FAR) - 1j * u.imag, 0))
+        log_t = np.minimum(u.real, 2 * FAR)
+        near = np.exp(np.where(u.real > 0, -log_t - 1j * u.imag, 0))
         far = np.exp(np.where(u.real > 0, 0, u))
         found = np.empty((3, *u.shape), complex)
         for nodes in self._parts:
             block = max(POINTS_AT_ONCE, CACHED_NUMBERS // (2 * nodes.d.shape[1] + 1))
             for start in range(0, u.shape[1], block):
                 at = nodes.gates, slice(start, start + block)
-                found[:, *at] = nodes.sums(u.real[at], near[at], far[at])
+                found[:, *at] = nodes.sums(log_t[at], near[at], far[at])
         if above.any():
             found[:, above] = found[:, above].conj()
             near, far = np.where(above, near.conj(), near), np.where(above, far.conj(), far)

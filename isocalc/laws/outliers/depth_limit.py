@@ -123,8 +123,8 @@ def _grouped(network: ResNet, signal: Propagation, most: int) -> Coefficients:
     c = (summed[ends] - summed[starts]) / counts
     q = np.interp(place, layers, signal.q[:last])
     slope, overlap, second = gate_averages(network.act, q)
-    v, weight = (network.sigma_w / skip) ** 2 / depth, network.sigma_w**2 / depth
-    share = np.minimum(1.0, weight * np.interp(place, layers, p_in[:-1]) / q)
+    v = (network.sigma_w / skip) ** 2 / depth
+    share = np.maximum(0.0, 1 - network.sigma_b**2 / q) if network.sigma_b else np.ones_like(q)
     # In units of a^l, a < 0, x and W x change their sign from layer to layer.
     signs = np.sign(skip) ** starts
     return Coefficients(
