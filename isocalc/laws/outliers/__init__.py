@@ -39,7 +39,7 @@ class Outliers(NamedTuple):
     below : tuple of float
         log λ of each below the non-zero part of the bulk, ascending.
     missing : str or None
-        In words: why they are not known for this network; ``None`` where they are.
+        In words: why they are not known for this network, or only on one side; ``None`` where they are.
     excess : float or None
         Limit of N (E λ − m₁) as N → ∞, m₁ the mean of the law: what outliers add, less what the bulk gives
         up. ``None`` where it is not a double, or not derived: where gates depend on the variance of
@@ -131,7 +131,7 @@ def _of_residual(network: ResNet, signal: Propagation, law: Law | None) -> Outli
     except NoAnswerError as error:
         return Outliers(missing=str(error))
     exact |= network.depth == 1 and not pre
-    return Outliers(found.above, found.below, None, _known(found.excess, exact))
+    return Outliers(found.above, found.below, found.missing, _known(found.excess, exact))
 
 
 def _beyond(found: "Found", law: Law | None) -> "Found":

@@ -185,6 +185,12 @@ class Determinant:
         self.paths = paths
         self._e2, self._d2 = paths.e**2, paths.d**2
 
+    @property
+    def outdoes_skip(self) -> bool:
+        """Whether some layer of orthogonal weights has v E e² d² of 1 or more."""
+        strongest = self.paths.v * (self._e2 * self._d2).mean(axis=1).max(initial=0.0)
+        return self.paths.orthogonal and bool(strongest >= 1)
+
     def near(self, y: Array, *, above: bool) -> tuple[npt.NDArray[np.bool_], Array, Array]:
         """Return whether y = log z is outside of the bulk, and p̂ and q̂ there, shape (places, L).
 
@@ -344,7 +350,8 @@ def _accelerated(states: list[Array], steps: list[Array]) -> Array:
 def outliers_of(network: ResNet, signal: Propagation, law: Law) -> Found:
     """Return the outliers of a residual network of one-matrix blocks, whose bulk has the law given.
 
-    They are looked for from the edges of the law outwards.
+    They are looked for from the edges of the law outwards. Below the bulk of orthogonal layers whose weights
+    outdo the skip connection the equations have another root, for which the determinant is not derived.
     """
     determinant = Determinant(paths_of(network, signal))
     scale = 2 * network.depth * math.log(abs(network.skip))
@@ -353,12 +360,15 @@ def outliers_of(network: ResNet, signal: Propagation, law: Law) -> Found:
     stretches = determinant.paths.stretches
     reach = 2 * float(np.log1p(np.abs(stretches)).sum()) + REACH
     edges = (2 * bands[-1][1] - scale, 2 * bands[0][0] - scale) if bands else ()
+    missing = None
     for side, edge in enumerate(edges):
-        if math.isfinite(edge):
+        if side and determinant.outdoes_skip and math.isfinite(edge):
+            missing = "outliers below are not derived for orthogonal layers that outdo the skip connection"
+        elif math.isfinite(edge):
             roots = _roots(determinant, edge, edge + (reach if side == 0 else -reach))
             sides[side] = tuple(sorted((root + scale for root in roots), reverse=side == 0))
     log_mean = signal.log_mean_lambda - scale
-    return Found(sides[0], sides[1], _excess(determinant, log_mean + reach + FAR_OUT, scale))
+    return Found(sides[0], sides[1], _excess(determinant, log_mean + reach + FAR_OUT, scale), missing)
 
 
 def _excess(determinant: Determinant, y: float, scale: float) -> float:

@@ -25,12 +25,14 @@ class Shot(NamedTuple):
 class Found(NamedTuple):
     """Outliers of a network.
 
-    ``above`` and ``below``: log λ of those on either side of the bulk; ``excess``: the limit of N (E λ − m₁).
+    ``above`` and ``below``: log λ of those on either side of the bulk; ``excess``: the limit of N (E λ − m₁);
+    ``missing``: why those on one side are not known.
     """
 
     above: tuple[float, ...]
     below: tuple[float, ...]
     excess: float
+    missing: str | None = None
 
 
 def crossings(det: Callable[[Array], Shot], edge: float, end: float) -> list[float]:
