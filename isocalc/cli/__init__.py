@@ -26,7 +26,8 @@ def main() -> None:
 
 def _leave(*_: object) -> None:
     """End the process at once and quietly."""
-    tidy = sys.modules.get("isocalc.files")
-    if tidy is not None:
-        tidy.tidy_up()
+    # Of a module that is being loaded there is nothing to tidy up yet.
+    tidy_up = getattr(sys.modules.get("isocalc.files"), "tidy_up", None)
+    if tidy_up is not None:
+        tidy_up()
     os._exit(130)
