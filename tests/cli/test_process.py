@@ -106,10 +106,7 @@ def interrupt(*_):
 
 class Finder:
     def find_spec(self, name, *_):
-        if where == "half of a module":
-            if "isocalc.files" in sys.modules:
-                interrupt()
-        elif name == "isocalc.cli.group" and where:
+        if name == "isocalc.cli.group" and where:
             sends = type("Sends", (), {where: interrupt})
             sends()
             type("Made", (), {"sends": sends()})
@@ -118,6 +115,8 @@ class Finder:
 
 sys.meta_path.insert(0, Finder())
 where = sys.argv.pop()
+if where == "half of a module":
+    sys.modules["isocalc.files"], where = type(sys)("isocalc.files"), ""
 main()
 """
 
