@@ -10,6 +10,7 @@ from isocalc.activations.averages import averages
 from isocalc.errors import InvalidInputError, NoAnswerError
 from isocalc.judging.judge import judge
 from isocalc.laws.free.law import LayeredLaw
+from isocalc.laws.paths.equations import first_moments
 from isocalc.laws.paths.gate_paths import gate_paths
 from isocalc.laws.paths.law import ExactLaw
 from isocalc.laws.spectrum import spectrum
@@ -147,6 +148,21 @@ def test_the_mean_is_exact_where_layers_are_grouped():
     assert math.log(ExactLaw.of(net, "lambda", paths=64).mean()) == pytest.approx(
         propagate(net).log_mean_lambda, rel=1e-12
     )
+
+
+def test_layers_of_order_one_beside_immense_ones_are_kept():
+    """E λ is the product of 1 + c_l / L, whatever the largest of them is."""
+    net = ResNet("x**3", depth=4, block="pre", sigma_w=1.0, input_variance=3.0)
+    signal = propagate(net)
+    assert signal.c_per_layer.max() > 1e18 * signal.c_per_layer.min()
+    mean, _ = first_moments(gate_paths(net, signal, 64).chain)
+    assert math.log(mean) == pytest.approx(signal.log_mean_lambda, abs=1e-9)
+
+
+def test_moments_beyond_doubles_are_refused():
+    net = ResNet("x**3", depth=4, block="pre", sigma_w=1.0, input_variance=100.0)
+    with pytest.raises(NoAnswerError, match="overflow"):
+        first_moments(gate_paths(net, propagate(net), 64).chain)
 
 
 def test_what_doubles_do_not_resolve_is_refused_at_once():

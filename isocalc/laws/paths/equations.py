@@ -688,7 +688,22 @@ class Expansion(NamedTuple):
 
     @classmethod
     def of(cls, chain: ChainArrays) -> "Expansion":
-        """Return it: r to order 0, then s to order 1, then r to order 1.
+        """Return it.
+
+        Raises
+        ------
+        NoAnswerError
+            Moments overflow, or a group is too strong.
+        """
+        with np.errstate(all="ignore"):
+            found = cls._of(chain)
+        if not math.isfinite(found.mean + found.second):
+            raise NoAnswerError("moments of the exact law overflow: layers are too strong")
+        return found
+
+    @classmethod
+    def _of(cls, chain: ChainArrays) -> "Expansion":
+        """Expand r to order 0, then s to order 1, then r to order 1.
 
         A group is four shears, p early, q early, p late and q late, one of the four none.
         """

@@ -280,17 +280,20 @@ def _of(network: ResNet, groups: _Groups, gates: Array, weights: Array, *, exact
     mean = gates @ weights
     if not np.isfinite(mean).all():
         raise NoAnswerError(f"gates of {network.act.name} overflow on some paths")
-    kept = (mean > 0) & (groups.counts * groups.gate > NEGLIGIBLE * (groups.counts @ groups.gate))
-    with np.errstate(over="ignore"):
+    per_layer = network.sigma_w / network.skip
+    per_layer *= per_layer / network.depth
+    with np.errstate(over="ignore", under="ignore"):
+        effect = groups.counts * np.minimum(per_layer * groups.gate, 1.0)
+        kept = (mean > 0) & (effect > NEGLIGIBLE * effect.sum())
         scale = np.clip(groups.gate[kept] / mean[kept], 1 / MOST_SCALED, MOST_SCALED)
     gates = gates[kept] * scale[:, None]
     persistent = float(weights[~gates.any(axis=0)].sum()) if kept.any() else 1.0
-    counts, unit = groups.counts[kept], network.sigma_w / network.skip
+    counts = groups.counts[kept]
     chain = ChainArrays(
         np.ascontiguousarray(gates),
         weights,
         network.branch.acts_last,
-        unit * unit / network.depth * counts,
+        per_layer * counts,
         counts,
         network.weights == "orthogonal",
     )
