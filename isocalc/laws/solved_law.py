@@ -31,6 +31,7 @@ from isocalc.laws.tolerances import (
     NOTHING,
     TAIL_MASS,
 )
+from isocalc.numerics.cubics import with_cubics_between
 
 Array = npt.NDArray[np.float64]
 Pairs = tuple[tuple[float, float], ...]
@@ -332,7 +333,7 @@ class SolvedLaw:
                 f"the quantile {float(flat[lost][0])!r} is among {missed:.0e} of the mass near λ = 0 "
                 "for which the law is not solved"
             )
-        y = self._inverted(flat)
+        y = with_cubics_between(self._inverted, self._slopes, flat)
         for place, mass in self.atoms:
             top = float(self._below(np.array([place]))[0])
             y = np.where((flat > top - mass) & (flat <= top + EPS), place, y)
@@ -372,6 +373,11 @@ class SolvedLaw:
             )
             open_ = open_[~done]
         return y
+
+    def _slopes(self, y: Array) -> Array:
+        """Return by how much y moves with the mass below it."""
+        with np.errstate(divide="ignore"):
+            return np.asarray(1 / self._source.density_and_survival(y)[0])
 
     @cached_property
     def _knots(self) -> tuple[Array, Array]:

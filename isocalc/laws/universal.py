@@ -149,8 +149,17 @@ class CentredUniversal:
 
     def quantile(self, u: Array) -> Array:
         """Return the y with the mass u below it."""
-        y = quantile(np.minimum(u, 1 - u), self._curve)
-        return np.where(u < 0.5, -y, y)
+        from isocalc.numerics.cubics import with_cubics_between  # noqa: PLC0415 - few laws are asked for any
+
+        def below_zero(mass: Array) -> Array:
+            return -quantile(mass, self._curve)
+
+        y = with_cubics_between(below_zero, self._slopes, np.minimum(u, 1 - u).ravel()).reshape(u.shape)
+        return np.where(u < 0.5, y, -y)
+
+    def _slopes(self, y: Array) -> Array:
+        with np.errstate(divide="ignore"):
+            return np.asarray(1 / density_and_survival(-y, self._curve)[0])
 
     def log_laplace(self, power: float) -> float:
         """Return log E e^(power y)."""
