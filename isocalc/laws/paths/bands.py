@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isocalc.errors import NoAnswerError
-from isocalc.laws.paths.equations import Equations, Solutions
+from isocalc.laws.paths.equations import Equations
 from isocalc.laws.paths.table import End, Knot, Table, UnsolvedError
 from isocalc.laws.tolerances import (
     DEAD,
@@ -44,19 +44,6 @@ Complex = npt.NDArray[np.complex128]
 _PI = math.pi
 
 
-def knots_of(y: Array, found: Solutions) -> list[Knot]:
-    """Return solutions one by one.
-
-    Raises
-    ------
-    UnsolvedError
-        There is none at some place.
-    """
-    if not found.solved.all():
-        raise UnsolvedError(float(y[~found.solved][0]))
-    return [Knot(float(y[k]), complex(found.zeta[k]), found.states[k]) for k in range(y.size)]
-
-
 class Walk:
     """Steps along the real axis.
 
@@ -71,8 +58,17 @@ class Walk:
         self.equations, self.width = equations, width
 
     def start(self, y: Array) -> list[Knot]:
-        """Return solutions at places y from nothing."""
-        return knots_of(y, self.equations.solve(y.astype(complex)))
+        """Return solutions at places y from nothing.
+
+        Raises
+        ------
+        UnsolvedError
+            There is none at some place.
+        """
+        found = self.equations.solve(y.astype(complex))
+        if not found.solved.all():
+            raise UnsolvedError(float(y[~found.solved][0]))
+        return [Knot(*knot) for knot in zip(y.tolist(), found.zeta.tolist(), found.states, strict=True)]
 
     def _next_to(self, state: Complex, y: float, zeta: complex | None = None) -> tuple[Knot, Complex] | None:
         """Return the solution at y, or at ζ where that is given, next to a state, and its tangent."""
