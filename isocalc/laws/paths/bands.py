@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from isocalc.errors import NoAnswerError
-from isocalc.laws.paths.equations import Equations, Solutions
+from isocalc.laws.paths.equations import Equations
 from isocalc.laws.paths.table import End, Knot, Table, UnsolvedError
 from isocalc.laws.tolerances import (
     DEAD,
@@ -44,19 +44,6 @@ Complex = npt.NDArray[np.complex128]
 _PI = math.pi
 
 
-def knots_of(y: Array, found: Solutions) -> list[Knot]:
-    """Return solutions one by one.
-
-    Raises
-    ------
-    UnsolvedError
-        There is none at some place.
-    """
-    if not found.solved.all():
-        raise UnsolvedError(float(y[~found.solved][0]))
-    return [Knot(float(y[k]), complex(found.zeta[k]), found.states[k]) for k in range(y.size)]
-
-
 class Walk:
     """Steps along the real axis.
 
@@ -71,8 +58,27 @@ class Walk:
         self.equations, self.width = equations, width
 
     def start(self, y: Array) -> list[Knot]:
-        """Return solutions at places y from nothing."""
-        return knots_of(y, self.equations.solve(y.astype(complex)))
+        """Return solutions at places y from nothing.
+
+        Raises
+        ------
+        UnsolvedError
+            There is none at some place.
+        """
+        found = self.equations.solve(y.astype(complex))
+        if not found.solved.all():
+            raise UnsolvedError(float(y[~found.solved][0]))
+        return [Knot(*knot) for knot in zip(y.tolist(), found.zeta.tolist(), found.states, strict=True)]
+
+    def _next_to(self, state: Complex, y: float, zeta: complex | None = None) -> tuple[Knot, Complex] | None:
+        """Return the solution at y, or at ζ where that is given, next to a state, and its tangent."""
+        given = None if zeta is None else np.array([zeta], complex)
+        found, there, tangent, _ = self.equations.polish(state[None], np.array([y], complex), given)
+        if not found.solved[0]:
+            return None
+        if zeta is None:
+            return Knot(y, complex(found.zeta[0]), found.states[0]), tangent[0]
+        return Knot(float(there[0].real), zeta, found.states[0]), tangent[0]
 
     def outwards(
         self, knot: Knot, sign: float, stop: float = math.inf, *, closed: bool = False
@@ -87,18 +93,15 @@ class Walk:
                 return track, End(stop, turns=not closed)
             step = min(step, ahead if closed else EDGE_PART * ahead)
             guess = last.state if tangent is None else last.state + tangent * sign * step
-            place = np.array([stop if step == ahead else last.y + sign * step], complex)
-            found, _, slope, _ = self.equations.polish(guess[None], place)
-            new = Knot(float(place[0].real), complex(found.zeta[0]), found.states[0])
-            if not (found.solved[0] and new.is_live):
+            found = self._next_to(guess, stop if step == ahead else last.y + sign * step)
+            if found is None or not found[0].is_live:
                 step *= 0.3
                 if step < 1e-12 * max(1.0, abs(last.y)):
                     break
                 continue
+            new, tangent = found[0], found[1][:-1]
             track.append(new)
-            tangent = slope[0, :-1]
-            fit = _Fit.of(track[-3:])
-            edge = fit.turn(sign)
+            edge = _Fit.of(track[-3:]).turn(sign)
             if edge is not None and new.depth < 0.8:
                 end = self.edge(track, sign)
                 if end is not None:
@@ -121,13 +124,10 @@ class Walk:
             if abs(y - before) <= EDGE_FOUND * max(1.0, abs(y)):
                 return End(y, knot=knots[-1])
             before = y
-            zeta = np.array([complex(place, snap)])
-            guess, guessed = fit.at(place)
-            found, there, _, _ = self.equations.polish(guess[None], np.array([guessed + 0j]), zeta)
-            if not found.solved[0]:
+            found = self._next_to(*fit.at(place), complex(place, snap))
+            if found is None:
                 return None
-            real = Knot(float(there[0].real), complex(place, snap), found.states[0])
-            knots = [*knots[-3:], real] if len(knots) < 4 else [*knots[-4:], real]
+            knots = [*knots[-4:], found[0]]
         return None
 
     def refined(self, span: "_Span") -> "_Span":
@@ -179,27 +179,23 @@ class Walk:
         """Walk through the gap beyond an edge; return a point inside of the next band, if there is one."""
         if end.knot is None:
             return None
-        snap, knots = end.knot.snap, [end.knot]
-        unit = min(1.0, abs(end.knot.zeta.real))
-        step, tangent = 0.05 * unit, None
+        last, snap = end.knot, end.knot.snap
+        unit = min(1.0, abs(last.zeta.real))
+        step, tangent = 0.05 * unit, np.zeros(last.state.size + 1, complex)
         for _ in range(WALK_STEPS):
-            last = knots[-1]
             if abs(last.y) > 4 * self.width + abs(end.y) or abs(last.zeta.real) > 40:
                 return None
-            zeta = np.array([last.zeta + sign * step])
-            guess = last.state if tangent is None else last.state + tangent[:-1] * sign * step
-            y = last.y if tangent is None else last.y + (tangent[-1] * sign * step).real
-            found, there, slope, _ = self.equations.polish(guess[None], np.array([y + 0j]), zeta)
-            if not found.solved[0]:
+            move = sign * step
+            guess, y = last.state + tangent[:-1] * move, last.y + float(tangent[-1].real) * move
+            found = self._next_to(guess, y, last.zeta + move)
+            if found is None:
                 step *= 0.3
                 if step < 1e-9 * unit:
                     return None
                 continue
-            new = Knot(float(there[0].real), complex(zeta[0]), found.states[0])
-            if (new.y - last.y) * sign < 0:
+            if (found[0].y - last.y) * sign < 0:
                 return self._inside(last, snap, sign)
-            knots.append(new)
-            tangent = slope[0]
+            last, tangent = found
             step *= 1.5
         return None
 
@@ -219,14 +215,10 @@ class Walk:
         """Return a point of the band whose edge is between or next to two places of a gap."""
         for lift in (0.3, 0.1, 0.03, 0.01, 0.003):
             height = lift * min(1.0, abs(before.zeta.real)) * (1 if snap == 0 else -1)
-            place = np.array([before.zeta + 1j * height], complex)
-            found, there, _, _ = self.equations.polish(before.state[None], np.array([before.y + 0j]), place)
-            if found.solved[0]:
-                y = there.real.astype(complex)
-                again = self.equations.polish(found.states, y)[0]
-                knot = Knot(float(y[0].real), complex(again.zeta[0]), again.states[0])
-                if again.solved[0] and knot.is_live and (knot.y - before.y) * sign > 0:
-                    return knot
+            above = self._next_to(before.state, before.y, before.zeta + 1j * height)
+            found = above and self._next_to(above[0].state, above[0].y)
+            if found and found[0].is_live and (found[0].y - before.y) * sign > 0:
+                return found[0]
         return None
 
 
@@ -319,25 +311,25 @@ def tables(equations: Equations, middle: Middle) -> list[Table]:
         Its mass is not found.
     """
     with one_blas_thread(), np.errstate(all="ignore"):
+        walk = Walk(equations, middle.width)
         if equations.coarse is not None:
             with suppress(NoAnswerError):
                 spans = _spans(Walk(equations.coarse, middle.width), middle)
-                walk = Walk(equations, middle.width)
                 return _completed([walk.refined(span).table(equations) for span in spans], walk, middle)
-        return _from_nothing(Walk(equations, middle.width), middle)
+        return _completed(_from_nothing(walk, middle), walk, middle)
 
 
 def _from_nothing(walk: Walk, middle: Middle) -> list[Table]:
-    share = 1.0
-    for left in range(RETREATS if middle.reaches_zero else 0, -1, -1):
-        try:
-            found = [span.table(walk.equations) for span in _spans(walk, middle, share)]
-            break
-        except NoAnswerError:
-            if not left:
-                raise
-            share *= SURELY
-    return _completed(found, walk, middle)
+    """Return tables of bands that are walked along, less far down where rounding is more than the mass."""
+
+    def found(share: float) -> list[Table]:
+        return [span.table(walk.equations) for span in _spans(walk, middle, share)]
+
+    retreats = RETREATS if middle.reaches_zero else 0
+    for retreat in range(retreats):
+        with suppress(NoAnswerError):
+            return found(SURELY**retreat)
+    return found(SURELY**retreats)
 
 
 def _spans(walk: Walk, middle: Middle, share: float = 1.0) -> list[_Span]:
