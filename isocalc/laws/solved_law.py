@@ -29,7 +29,10 @@ from isocalc.laws.tolerances import (
     MOST_ROUNDS,
     NEAR_END,
     NOTHING,
+    SLOPE_OVER,
+    TAIL,
     TAIL_MASS,
+    TAIL_NODES,
 )
 from isocalc.numerics.cubics import with_cubics_between
 
@@ -239,20 +242,52 @@ class SolvedLaw:
         density, survival = self._source.density_and_survival(flat)
         for place, _ in self.atoms:
             density[self._is_at(flat, place)] = 0.0
-        for edge in self._edges:
-            density[np.abs(flat - edge) <= AT_EDGE * max(1.0, abs(edge))] = 0.0
-        known = np.isfinite(density) if self._source.resolves_tails else density > 0
+        for edge, value in self._edges:
+            density[np.abs(flat - edge) <= AT_EDGE * max(1.0, abs(edge))] = value
+        known = ~np.isnan(density) if self._source.resolves_tails else density > 0
         density[~known] = 0.0
         density[self._is_unresolved(flat) & ~known] = np.nan
-        return density.reshape(y.shape), self._with_atoms(flat, survival).reshape(y.shape)
+        below = self._with_atoms(flat, survival)
+        if self._has_open_tail:
+            tail = (below < self.mass_at_zero + TAIL) & (density > 0)
+            below[tail] = self.mass_at_zero + self._tail(flat[tail], density[tail], below[tail])
+        return density.reshape(y.shape), below.reshape(y.shape)
+
+    @property
+    def _has_open_tail(self) -> bool:
+        """Whether densities have all their digits in a tail that reaches down to λ = 0."""
+        return self._source.resolves_tails and self._source.bands[0].low == -math.inf
+
+    def _tail(self, y: Array, density: Array, rough: Array) -> Array:
+        """Return the mass below places in the tail next to λ = 0, to the digits of densities.
+
+        By Gauss-Laguerre: it falls nearly as a power of λ, or faster. Where densities are not known it is
+        the ``rough`` one.
+        """
+        step = (self._source.scan.y[-1] - self._source.scan.y[0]) * SLOPE_OVER
+        s, weights = np.polynomial.laguerre.laggauss(TAIL_NODES)
+        s, weights = s[weights > EPS * weights.max()], weights[weights > EPS * weights.max()]
+        found = rough.copy()
+        with np.errstate(divide="ignore", invalid="ignore", under="ignore"):
+            falls = np.log(density / self._source.density_and_survival(y - step)[0]) / step
+            steep = np.flatnonzero(falls > 0)
+            places = y[steep, None] - s / falls[steep, None]
+            ahead = self._source.density_and_survival(places.ravel())[0].reshape(places.shape)
+            masses = (ahead * np.exp(s)) @ weights / falls[steep]
+        good = np.isfinite(masses) & (masses > 0)
+        found[steep[good]] = masses[good]
+        return found
 
     @cached_property
-    def _edges(self) -> list[float]:
-        """Ends of bands at which the density is 0, but for rounding: of one band, and not infinite."""
+    def _edges(self) -> list[tuple[float, float]]:
+        """Ends of bands at which the density is 0 or infinite, but for rounding, and which it is there."""
         ends = [end for band in self._source.bands for end in (band[::2], band[1::2])]
         count = Counter(place for place, _ in ends)
         return [
-            place for place, diverges in ends if not diverges and math.isfinite(place) and count[place] == 1
+            (place, math.inf if diverges else 0.0)
+            for place, diverges in ends
+            if math.isfinite(place) and (diverges or count[place] == 1)
+            if not any(self._is_at(np.array([place]), atom)[0] for atom, _ in self.atoms)
         ]
 
     def _is_unresolved(self, y: Array) -> Flags:
@@ -334,6 +369,9 @@ class SolvedLaw:
                 "for which the law is not solved"
             )
         y = with_cubics_between(self._inverted, self._slopes, flat)
+        if self._has_open_tail:
+            tail = (flat > self.mass_at_zero) & (flat < self.mass_at_zero + TAIL)
+            y[tail] = self._inverted_in_tail(flat[tail] - self.mass_at_zero, y[tail])
         for place, mass in self.atoms:
             top = float(self._below(np.array([place]))[0])
             y = np.where((flat > top - mass) & (flat <= top + EPS), place, y)
@@ -372,6 +410,31 @@ class SolvedLaw:
                 1.0, np.abs(place)
             )
             open_ = open_[~done]
+        return y
+
+    def _inverted_in_tail(self, mass: Array, y: Array) -> Array:
+        """Solve for y with so little mass between it and λ = 0, from y that are near: Newton in logarithms.
+
+        Raises
+        ------
+        NoAnswerError
+            The law is not solved so near to λ = 0.
+        """
+        y = np.fmax(y, self._source.scan.y[0])
+        for _ in range(MOST_ROUNDS if y.size else 0):
+            density, below = self.density_and_below(y)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                below = below - self.mass_at_zero
+                move = np.log(mass / below) * below / density
+            if not np.isfinite(move).all():
+                break
+            y = y + move
+            if (np.abs(move) <= FINEST * np.maximum(1.0, np.abs(y))).all():
+                return y
+        if y.size:
+            raise NoAnswerError(
+                f"the law is not solved so near λ = 0 that {mass.min():.2g} of the mass is below"
+            )
         return y
 
     def _slopes(self, y: Array) -> Array:

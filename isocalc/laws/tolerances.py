@@ -214,3 +214,8 @@ BEYOND_PICTURE, ABOVE_PICTURE = 5e-3, 0.02
 STEEPEST = 12
 # Bands whose edges are drawn.
 MOST_BANDS = 3
+
+# --- Tails
+# Mass next to λ = 0 that is integrated from there, and nodes for that; part of a law's width over which
+# slopes of densities are taken.
+TAIL, TAIL_NODES, SLOPE_OVER = 1e-7, 24, 1e-4

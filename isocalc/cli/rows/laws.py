@@ -45,6 +45,8 @@ SUMMARY = (
     "status",
 )
 # Of the network itself: the singular values outside of the law, and the ends with them.
+# Values of s or λ whose inverse is next to the largest double, and relative distances from ends by rounding.
+NEXT_TO_ZERO, AT_END = 1e-290, 1e-14
 EXTREMES = ("outliers", "s_min", "s_max", "condition_number")
 
 
@@ -93,31 +95,31 @@ def density_rows(law: "Law", points: int, at: Sequence[float] | None, caveats: C
     columns = [column.tolist() for column in _evaluated(law, points, at)]
     for name, column in zip(names, columns, strict=True):
         if not all(map(math.isfinite, column)) and name != COLUMN["log"]:  # log 0 is no number lost
-            # A density that is asked for at 0 is truly infinite.
-            column[:] = [
-                number if x == 0 and at is not None else caveats.finite(name, number)
-                for x, number in zip(columns[0], column, strict=True)
-            ]
+            column[:] = [number if number == math.inf else caveats.finite(name, number) for number in column]
     for numbers in zip(*columns, strict=True):
         yield dict(zip(names, numbers, strict=True))
 
 
 def _evaluated(law: "Law", points: int, at: Sequence[float] | None) -> tuple["Array", "Array", "Array"]:
-    """Return x, density and cdf: infinite where the number does not fit a double."""
+    """Return x, density and cdf: nan where the number does not fit a double."""
     import numpy as np
 
     if at is not None:
         x = np.array(at)
         density = np.array(law.pdf(x))
+        # Next to 0 even densities do not fit.
+        lost = np.isinf(density) & (x > 0) & (x < NEXT_TO_ZERO)
         for low, high in law.support():  # there is no 0 inside, but for numbers below the smallest double
-            density[(low < x) & (x < high) & (density == 0) & ~np.isin(x, [s for s, _ in law.atoms])] = np.inf
+            inside = (low < x) & (x < high) & ~np.isclose(x, low, AT_END, 0) & ~np.isclose(x, high, AT_END, 0)
+            lost |= inside & (density == 0) & ~np.isin(x, [s for s, _ in law.atoms])
+        density[lost] = np.nan
         return x, density, law.cdf(x)
     x, density, cdf = law.table(points if law.support() else len(law.atoms))
     if law.variable != "log":
         lost = np.isinf(x) | (x == 0)
         if lost.any():
             lost &= np.isfinite(law.using("log").table(x.size)[0])
-        x[lost] = density[lost] = np.inf
+        x[lost] = density[lost] = np.nan
     if ((x[1:] <= x[:-1]) & (cdf[1:] > cdf[:-1])).any() and np.isfinite(x).all():
         say("the law is narrower than doubles resolve in this variable, so values repeat")
     elif points >= TRAPEZOIDS:

@@ -159,7 +159,7 @@ class ProductSource:
         ends = [End(-math.inf, turns=False), End(math.inf, turns=False)]
         ends[1:1] = [end for table in self.tables for end in (table.low, table.high)]
         for low, high in zip(ends[::2], ends[1::2], strict=True):
-            beyond = (low.y < y) & (y < high.y)
+            beyond = (low.y <= y) & (y <= high.y) & np.isfinite(y)
             if beyond.any() and not low.turns and not high.turns:
                 end = low.y if high.y == math.inf else high.y
                 density[beyond] = self._beyond(y[beyond], end)
