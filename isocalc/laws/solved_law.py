@@ -29,6 +29,7 @@ from isocalc.laws.tolerances import (
     MOST_ROUNDS,
     NEAR_END,
     NOTHING,
+    ROUNDED,
     SLOPE_OVER,
     TAIL,
     TAIL_MASS,
@@ -420,22 +421,24 @@ class SolvedLaw:
         NoAnswerError
             The law is not solved so near to λ = 0.
         """
-        y = np.fmax(y, self._source.scan.y[0])
-        for _ in range(MOST_ROUNDS if y.size else 0):
-            density, below = self.density_and_below(y)
+        y, last = np.fmax(y, self._source.scan.y[0]), np.full(y.size, math.inf)
+        open_ = np.arange(y.size)
+        for _ in range(MOST_ROUNDS):
+            if not open_.size:
+                return y
+            density, below = self.density_and_below(y[open_])
             with np.errstate(divide="ignore", invalid="ignore"):
                 below = below - self.mass_at_zero
-                move = np.log(mass / below) * below / density
+                move = np.log(mass[open_] / below) * below / density
             if not np.isfinite(move).all():
                 break
-            y = y + move
-            if (np.abs(move) <= FINEST * np.maximum(1.0, np.abs(y))).all():
-                return y
-        if y.size:
-            raise NoAnswerError(
-                f"the law is not solved so near λ = 0 that {mass.min():.2g} of the mass is below"
-            )
-        return y
+            y[open_] += move
+            # By rounding of densities a step may shrink no more.
+            size = np.abs(move) / np.maximum(1.0, np.abs(y[open_]))
+            still = (size > FINEST) & ((size > ROUNDED) | (size < last[open_] / 2))
+            last[open_] = size
+            open_ = open_[still]
+        raise NoAnswerError(f"the law is not solved so near λ = 0 that {mass.min():.2g} of the mass is below")
 
     def _slopes(self, y: Array) -> Array:
         """Return by how much y moves with the mass below it."""
