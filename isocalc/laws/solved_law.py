@@ -347,7 +347,7 @@ class SolvedLaw:
 
     @cached_property
     def _resolved(self) -> tuple[Array, Array]:
-        """The same, known to stand for all of the density.
+        """The same, known to stand for all of the density but what is not solved for, next to λ = 0.
 
         Raises
         ------
@@ -355,7 +355,7 @@ class SolvedLaw:
             They do not.
         """
         y, masses = self.masses
-        missed = abs(math.fsum(masses) + math.fsum(mass for _, mass in self.atoms) - 1)
+        missed = abs(math.fsum(masses) + math.fsum(mass for _, mass in self.atoms) + self.missed - 1)
         if missed > MISSED_MASS:
             raise NoAnswerError(f"the density was integrated to within {missed:.0e} of its mass only")
         return y, masses

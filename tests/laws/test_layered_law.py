@@ -633,3 +633,13 @@ def test_densities_are_infinite_at_hard_edges(net, ends):
     law = layered(net)
     assert np.isinf(law.pdf(ends)).all()
     assert np.isfinite(law.pdf(np.array(ends) - 1e-6)).all()
+
+
+def test_moments_where_gates_next_to_closed_are_no_doubles():
+    """2 % of λ are below e^−2000: of positive moments nothing. E s is the integral of quantiles."""
+    law = layered(FeedForward("tanh", depth=10, sigma_w=100.0))
+    nodes, weights = np.polynomial.legendre.leggauss(60)
+    edges = 1 - np.append(0.5 ** np.arange(1, 40), 0.0)
+    half = np.diff(edges)[:, None] / 2
+    s = law.ppf((edges[:-1, None] + half * (1 + nodes)).ravel())
+    assert float((half * weights).ravel() @ s) == pytest.approx(law.mean(), rel=1e-8)
