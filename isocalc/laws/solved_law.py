@@ -262,16 +262,17 @@ class SolvedLaw:
     def _tail(self, y: Array, density: Array, rough: Array) -> Array:
         """Return the mass below places in the tail next to λ = 0, to the digits of densities.
 
-        By Gauss-Laguerre: it falls nearly as a power of λ, or faster. Where densities are not known it is
-        the ``rough`` one.
+        By Gauss-Laguerre: it falls nearly as a power of λ, or faster. Where densities are not known, or
+        hardly fall over the width of the law, it is the ``rough`` one.
         """
-        step = (self._source.scan.y[-1] - self._source.scan.y[0]) * SLOPE_OVER
+        width = self._source.scan.y[-1] - self._source.scan.y[0]
+        step = width * SLOPE_OVER
         s, weights = np.polynomial.laguerre.laggauss(TAIL_NODES)
         s, weights = s[weights > EPS * weights.max()], weights[weights > EPS * weights.max()]
         found = rough.copy()
         with np.errstate(divide="ignore", invalid="ignore", under="ignore"):
             falls = np.log(density / self._source.density_and_survival(y - step)[0]) / step
-            steep = np.flatnonzero(falls > 0)
+            steep = np.flatnonzero(falls * width > 1)
             places = y[steep, None] - s / falls[steep, None]
             ahead = self._source.density_and_survival(places.ravel())[0].reshape(places.shape)
             masses = (ahead * np.exp(s)) @ weights / falls[steep]

@@ -218,4 +218,4 @@ MOST_BANDS = 3
 # --- Tails
 # Mass next to λ = 0 that is integrated from there, and nodes for that; part of a law's width over which
 # slopes of densities are taken; relative steps to quantiles there that rounding may leave.
-TAIL, TAIL_NODES, SLOPE_OVER, ROUNDED = 1e-7, 24, 1e-4, 1e-6
+TAIL, TAIL_NODES, SLOPE_OVER, ROUNDED = 5e-10, 24, 1e-4, 1e-6

