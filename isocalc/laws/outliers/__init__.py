@@ -142,10 +142,9 @@ def _of_residual(network: ResNet, signal: Propagation, law: Law | None) -> Outli
 
 def _beyond(found: "Found", law: Law | None) -> "Found":
     """Return the outliers beyond the edges of a law, which knows them better than the limit does."""
-    bands = () if law is None else law.using("log").support()
-    if not bands:
+    if law is None:
         return found
-    low, high = 2 * bands[0][0], 2 * bands[-1][1]
+    low, high = 2 * law.log_edge_lower, 2 * law.log_edge_upper
     above = tuple(place for place in found.above if place > high)
     return found._replace(above=above, below=tuple(place for place in found.below if place < low))
 
