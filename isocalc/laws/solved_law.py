@@ -268,13 +268,14 @@ class SolvedLaw:
         width = self._source.scan.y[-1] - self._source.scan.y[0]
         step = width * SLOPE_OVER
         s, weights = np.polynomial.laguerre.laggauss(TAIL_NODES)
-        s, weights = s[weights > EPS * weights.max()], weights[weights > EPS * weights.max()]
+        counts = weights > EPS * weights.max()
+        s, weights = s[counts], weights[counts]
         found = rough.copy()
         with np.errstate(divide="ignore", invalid="ignore", under="ignore"):
-            falls = np.log(density / self._source.density_and_survival(y - step)[0]) / step
+            falls = np.log(density / self._source.density(y - step)) / step
             steep = np.flatnonzero(falls * width > 1)
             places = y[steep, None] - s / falls[steep, None]
-            ahead = self._source.density_and_survival(places.ravel())[0].reshape(places.shape)
+            ahead = self._source.density(places.ravel()).reshape(places.shape)
             masses = (ahead * np.exp(s)) @ weights / falls[steep]
         good = np.isfinite(masses) & (masses > 0)
         found[steep[good]] = masses[good]
@@ -444,7 +445,7 @@ class SolvedLaw:
     def _slopes(self, y: Array) -> Array:
         """Return by how much y moves with the mass below it."""
         with np.errstate(divide="ignore"):
-            return np.asarray(1 / self._source.density_and_survival(y)[0])
+            return np.asarray(1 / self._source.density(y))
 
     @cached_property
     def _knots(self) -> tuple[Array, Array]:

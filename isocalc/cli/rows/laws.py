@@ -44,9 +44,9 @@ SUMMARY = (
     "condition_number",
     "status",
 )
-# Of the network itself: the singular values outside of the law, and the ends with them.
 # Values of s or λ whose inverse is next to the largest double, and relative distances from ends by rounding.
 NEXT_TO_ZERO, AT_END = 1e-290, 1e-14
+# Of the network itself: the singular values outside of the law, and the ends with them.
 EXTREMES = ("outliers", "s_min", "s_max", "condition_number")
 
 

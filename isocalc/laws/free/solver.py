@@ -40,7 +40,7 @@ _AIM, _RATIO, _SHRUNK, _SHORTER, _LONGER = 0.02, 0.03, 0.3, 0.5, 4.0
 _BELOW = 1e-6
 _ROUNDS, _FIRST_STEP = 400, 0.5
 # dζ/dlog z from which on, next to edges, unknowns are tied to ζ before slopes are taken.
-_FLAT = 100.0
+_TIED_FROM = 100.0
 # Paths end this close to their ends, in units of log z where that is large, and with steps so short.
 _ARRIVED, _SHORTEST = 1e-13, 1e-15
 _POLISHING, _UNPOLISHED, _POLISHED, _AHEAD = 6, 1e-2, 1e-5, 1e-16
@@ -212,7 +212,7 @@ class FreeSolver:
             move = target - at[active]
             guess = state[:, active] + (tangent[:, active] + bend[:, active] * move / 2) * move
             self._keep_on_side(guess)
-            flat = np.abs(tangent[0, active]) > _FLAT
+            flat = np.abs(tangent[0, active]) > _TIED_FROM
             if flat.any():
                 guess[:, flat] += self.equation(guess[:, flat]).drift
                 self._keep_on_side(guess)
